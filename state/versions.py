@@ -1,0 +1,109 @@
+"""What is in force when: exchange rates, model weights with their percentile tables, policy. Immutable values.
+
+Rates, weights and policy reach every worker as broadcast records keyed by (name, effective_at). A version applies to a
+user from the moment the user's clock reaches its `effective_ms`; of one name the latest effective version counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BEGINNING_MS = -(2**62)
+"""Effective time of the packaged versions: in force before anything else is."""
+
+
+def pack_currency(code: str) -> int:
+    """Three upper-case letters in 24 bits, as the columns hold a currency.
+
+    >>> hex(pack_currency("EUR")), unpack_currency(pack_currency("EUR"))
+    ('0x455552', 'EUR')
+    """
+    if len(code) != 3 or not code.isascii() or not code.isalpha() or not code.isupper():
+        raise ValueError(f"currency {code!r} is not three upper-case letters (ISO 4217)")
+    return int.from_bytes(code.encode("ascii"), "big")
+
+
+def unpack_currency(packed: int) -> str:
+    """The letters of a packed currency."""
+    return int(packed).to_bytes(3, "big").decode("ascii")
+
+
+class Rate(NamedTuple):
+    """One unit of `currency` is `rate` units of the base currency from `effective_ms` on."""
+
+    currency: int  # packed
+    effective_ms: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Every threshold, horizon and step that is a decision and not a formula. All defaults are scores.md's."""
+
+    version: str = "policy-1"
+    effective_ms: int = BEGINNING_MS
+    formula: str = "formula-1"
+    base_currency: str = "EUR"
+    time_zone: str = "UTC"
+    observation_from_ms: int = BEGINNING_MS
+    cancel_after_due: bool = False
+    look_ahead_candidates: int = 8
+    duplicate_horizon_ms: int = 24 * 3_600_000
+    duplicates_max: int = 256
+    future_tolerance_ms: int = 300_000
+    value_weight: float = 0.7
+    value_step: float = 0.05
+    status_step: float = 0.001
+    revenue_step: float = 0.005
+    status_margin: float = 0.02
+    revenue_margin: float = 0.01
+    recency_margin_days: float = 1.0
+    value_band_floors: tuple[float, float, float] = (2.0, 3.0, 4.0)
+    cost_rates: tuple[float, float, float, float, float] = (0.0, 0.05, 0.10, 0.15, 0.20)
+    promo_rate: float = 0.5
+    z: float = 1.96
+    new_segment_days: int = 90
+    high_segment_loans: int = 20
+    very_high_segment_loans: int = 50
+    fold_loan_after_days: int = 90
+    label_days: int = 30
+    example_activity_days: int = 395
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One version of the value model and of the population tables it is read against.
+
+    `beta` (D,) maps the basis phi to yhat = ln(1 + Y / 100 base units); `knots` (12, 6) are the hat functions' knots.
+    `forecasts` and `consistencies` are the population sample re-scored with these weights, sorted. The cuts are
+    status and revenue terciles, and the quintiles of recency (negated days), status and revenue.
+    """
+
+    version: str
+    effective_ms: int
+    beta: NDArray[np.float64]
+    knots: NDArray[np.float64]
+    phi_mean: NDArray[np.float64]
+    consistency_median: float
+    forecasts: NDArray[np.float64]
+    consistencies: NDArray[np.float64]
+    status_terciles: NDArray[np.float64]
+    revenue_terciles: NDArray[np.float64]
+    recency_quintiles: NDArray[np.float64]
+    status_quintiles: NDArray[np.float64]
+    revenue_quintiles: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Everything in force at any moment a step may ask for. Build a new one when a broadcast record arrives."""
+
+    policies: Sequence[Policy]
+    weights: Sequence[Weights]
+    rates: Sequence[Rate] = field(default_factory=tuple)
