@@ -1,0 +1,76 @@
+"""What a batch of one partition has to say: the border between the motion (log, worker) and everything that thinks.
+
+The worker knows nothing of scores. It hands the records of one partition to a `Processor` and gets an `Output` back:
+bytes in, bytes out. So the same loop carries the real maths, a counting toy in the tests and a simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from schemas.batch import Record
+from state.store import RowWrite
+
+RowsLoader = Callable[[Sequence[bytes]], list[bytes | None]]
+"""Loads the rows of users of the partition at hand, in one round trip to the store; None where there is none."""
+
+
+class PauseAndRetry(Exception):
+    """Something that must answer before the batch can be decided does not answer: hold the partition, try again."""
+
+
+class Message(NamedTuple):
+    """One record to be written: key, value (None: a tombstone) and headers (None: none, which is cheaper to send)."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] | None = None
+
+
+@dataclass(slots=True)
+class Output:
+    """Everything one batch of one partition leads to; the worker puts all of it into one transaction.
+
+    `changes`, `scorecards`, `examples` and `journal` go to the topics of these names, `dead_letters` maps a dead-letter
+    topic to its records. `images` are the after-images of the rows that changed, with their next due times.
+    `checked` are the next due times of rows that were looked at and did not change: they alter the store's index of
+    due times and nothing else, so a batch that has only these needs no transaction.
+    """
+
+    changes: list[Message] = field(default_factory=list)
+    scorecards: list[Message] = field(default_factory=list)
+    examples: list[Message] = field(default_factory=list)
+    journal: list[Message] = field(default_factory=list)
+    dead_letters: dict[str, list[Message]] = field(default_factory=dict)
+    images: list[RowWrite] = field(default_factory=list)
+    checked: list[tuple[bytes, int | None]] = field(default_factory=list)
+
+    @property
+    def silent(self) -> bool:
+        """True if nothing of this has to be written to the log."""
+        return not (
+            self.changes or self.scorecards or self.examples or self.journal or self.dead_letters or self.images
+        )
+
+
+class Processor(Protocol):
+    """Bytes in, `Output` out: decode, load, step, encode."""
+
+    def process(
+        self,
+        partition: int,
+        records: Sequence[Record],
+        load: RowsLoader,
+        due_users: Sequence[bytes],
+        clock_ms: int,
+    ) -> Output:
+        """Take records of one partition (in merge order, possibly none) and the users whose timers are due.
+
+        `clock_ms` is the partition's clock once the batch is taken: every timer of the users touched that is due by
+        then fires. Each of `due_users` must come back in `images` or `checked` with a due time beyond `clock_ms`.
+        The same arguments and rows must give the same bytes. Bad records are dead letters in the output; only what
+        makes it impossible to decide at all (a registry that does not answer) is raised, as `PauseAndRetry`.
+        """
+        ...
