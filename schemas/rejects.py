@@ -1,0 +1,133 @@
+"""The words for every reject code: what happened, and what to do about it.
+
+A bad event is a value (`schemas.batch.Reject`), never an exception. Its message says what was wrong with this record,
+and then, in the words kept here, how it gets right: these words are what an operator reads in the dead-letter topic.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.batch import Reject
+from schemas.kinds import SCORE_NAMES, RejectCode
+
+
+class Words(NamedTuple):
+    """`what` happened, and the `remedy`: each a clause that can stand alone."""
+
+    what: str
+    remedy: str
+
+
+REPLAY = "then replay the dead letter"
+
+WORDS: dict[RejectCode, Words] = {
+    RejectCode.NONE: Words("nothing is wrong", "there is nothing to do"),
+    RejectCode.UNDECODABLE: Words(
+        "the value can not be decoded",
+        "publish Avro (Confluent framing or single-object encoding) or a JSON object, whole",
+    ),
+    RejectCode.UNKNOWN_SCHEMA: Words(
+        "the schema the value was written with is not known", f"register that schema, {REPLAY}"
+    ),
+    RejectCode.WRONG_TYPE: Words(
+        "a field does not hold what its schema says", "write the field as the schema's doc says"
+    ),
+    RejectCode.NOT_A_NUMBER: Words("a number is NaN or infinite", "leave out an optional number that is not known"),
+    RejectCode.NULL_KEY: Words("the record has no key", "publish it with its user_id as the key"),
+    RejectCode.KEY_IS_NOT_USER: Words(
+        "the record's key is not its user_id", "publish it with its user_id, as UTF-8 text, as the key"
+    ),
+    RejectCode.WRONG_PARTITION: Words(
+        "the record is not in the partition of its key",
+        "publish with partitioner=murmur2_random (librdkafka's default is another one); a replay puts it right",
+    ),
+    RejectCode.TOO_LARGE: Words("the value or one of its fields is too long", "shorten it"),
+    RejectCode.EVENT_TIME_IN_FUTURE: Words(
+        "the event time is ahead of the time at which the record was written",
+        "mend the clock or the time zone of the producer; a time without a zone is read as UTC",
+    ),
+    RejectCode.UNKNOWN_CURRENCY: Words(
+        "the currency is not known",
+        f"use three capital letters of ISO 4217; where the currency is right, publish its rate to fx-rates, {REPLAY}",
+    ),
+    RejectCode.AMOUNT_OUT_OF_RANGE: Words(
+        "an amount is beyond 100,000,000,000 (10^13 minor units)", "write amounts in major units of their currency"
+    ),
+    RejectCode.UNKNOWN_STATE: Words(
+        "the transaction's state is not known",
+        "use SUCCEEDED or COMPLETED, FAILED, DECLINED, REJECTED, CANCELLED, EXPIRED or REVERSED, PENDING or PROCESSING",
+    ),
+    RejectCode.MISSING_FIELD: Words("a field that this event needs is missing", "publish the event with that field"),
+    RejectCode.CORRECTION_WITHOUT_PREVIOUS: Words(
+        "a correction does not say what it replaces",
+        "fill `previous` with the fields of the revision before, or publish revision 0",
+    ),
+    RejectCode.UNKNOWN_LOAN: Words("the loan is not known", f"publish the loan's issued event, {REPLAY}"),
+    RejectCode.LOAN_CLOSED: Words(
+        "the loan was settled too long ago: it lives on in sums alone",
+        "correct the customer's record with a loan of its own, or drop the dead letter",
+    ),
+    RejectCode.NON_POSITIVE_PAYMENT: Words(
+        "a payment is not above zero",
+        "publish a bounced payment as a correction (revision + 1, with `previous`) to amount 0",
+    ),
+    RejectCode.NON_POSITIVE_ORDER: Words("the order amount is not above zero", "publish the loan with its amount"),
+    RejectCode.CANCEL_AFTER_DUE: Words(
+        "the loan to be cancelled is past due or has payments",
+        f"allow it with the policy cancel_after_due, {REPLAY}, or drop it",
+    ),
+    RejectCode.LOAN_EXISTS: Words(
+        "a loan with this loan_id was issued before",
+        "give a new loan an id of its own; change a known one with a higher revision",
+    ),
+    RejectCode.TOO_MANY_LOANS: Words(
+        "the customer has too many open loans or points for one row",
+        "split the customer, or wait until loans are settled",
+    ),
+    RejectCode.ERASED: Words(
+        "the customer was erased after this happened", "drop it: what came before an erasure stays forgotten"
+    ),
+    RejectCode.UNKNOWN_SCORE: Words("there is no score of this name", f"use one of {', '.join(SCORE_NAMES)}"),
+    RejectCode.UNKNOWN_CATEGORY: Words("the user category is not known", "use API or WEB, or leave it out"),
+    RejectCode.TOO_MANY_CURRENCIES: Words(
+        "the customer has too many currencies for one row", "publish further currencies converted"
+    ),
+    RejectCode.BEFORE_FIRST_DAY: Words(
+        "the event time is before 1900-01-01", "write the time at which it happened; a default date is none"
+    ),
+    RejectCode.TOO_MANY_DUE_DATES: Words(
+        "the loan's due date was moved too often for one row", "issue the rest as a loan of its own"
+    ),
+    RejectCode.PAYMENT_CURRENCY: Words(
+        "the payment is not in its loan's currency", "publish the amount in the loan's own currency"
+    ),
+    RejectCode.OVERRIDE_OUT_OF_RANGE: Words(
+        "the score can not have the value it is to be held at", "choose a value within the score's range"
+    ),
+}
+
+
+def words_of(code: RejectCode) -> str:
+    """The message of a reject about which nothing more is known than its code.
+
+    >>> words_of(RejectCode.NULL_KEY)
+    'The record has no key: publish it with its user_id as the key.'
+    """
+    what, remedy = WORDS[RejectCode(code)]
+    return _sentence(what, remedy)
+
+
+def refuse(record: int, stage: str, code: RejectCode, detail: str) -> Reject:
+    """A reject that says what is wrong with this record: `detail` is a clause such as "revision is -1".
+
+    >>> refuse(3, "decode", RejectCode.NON_POSITIVE_ORDER, "order_amount is -5.0").message
+    'order_amount is -5.0: publish the loan with its amount.'
+    """
+    return Reject(record, stage, int(code), _sentence(detail, WORDS[code].remedy))
+
+
+def _sentence(what: str, remedy: str) -> str:
+    # A name of a field keeps its case.
+    first = what if "_" in what.split(" ")[0] else what[0].upper() + what[1:]
+    return f"{first}: {remedy}."
