@@ -1,0 +1,58 @@
+"""`rescore`: the composition root. Adapters are chosen here and in `streams.commands`, nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.commands import config, events
+from streams.commands.common import EXIT_CODES
+
+app = typer.Typer(
+    name="rescore",
+    help="Scores of customers, recalculated on every event, exactly once.",
+    epilog=f"Start with: rescore demo. {EXIT_CODES}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rescore {version('rescore')}")
+        raise typer.Exit
+
+
+app.add_typer(config.app, name="config")
+app.command()(events.publish)
+
+
+@app.callback()
+def root(
+    config_path: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of rescore.toml.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Scores of customers, recalculated on every event, exactly once."""
+    if config_path is not None:
+        os.environ["RESCORE_CONFIG"] = str(config_path.absolute())  # for this process and for those it starts
+
+
+def main() -> None:
+    """Entry point of the `rescore` script."""
+    app(prog_name="rescore")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""`rescore publish`: files into Kafka."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.common import Exit, error_console, fail, guarded, print_json, settings
+
+if TYPE_CHECKING:
+    from streams.publish import Published
+    from streams.publish_events import Event, Source
+    from streams.publish_reading import BadLine
+    from streams.settings import Settings
+
+BAD_LINES_SHOWN = 20
+DRY_RUN_EVENTS = 10
+TELL_SECONDS = 2.0
+
+Tell = Callable[[int], None]
+
+
+@guarded
+def publish(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe.")],
+    topic: Annotated[str, typer.Option(help="Where the events go; a mapping file may name it too.")] = "transactions",
+    mapped: Annotated[
+        list[str] | None, typer.Option("--map", metavar="OUR=THEIRS", help="A field from a column; our:=text for words.")
+    ] = None,
+    map_files: Annotated[
+        list[Path] | None, typer.Option("--map-file", metavar="TOML", help="A mapping file; one for all FILEs or one for each.")
+    ] = None,
+    from_time: Annotated[str, typer.Option("--from", metavar="TIME", help="Leave out what happened before.")] = "",
+    until_time: Annotated[str, typer.Option("--until", metavar="TIME", help="Leave out what happened at or after.")] = "",
+    advance_to: Annotated[
+        str, typer.Option(metavar="TIME", help="At last bring the clock of every partition to this time.")
+    ] = "",
+    as_is: Annotated[bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")] = False,
+    json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first events as they would be sent; send none.")] = False,
+) -> None:
+    """Publish events from files, sorted by time, each under its user_id.
+
+    Columns with our field names need no mapping. A line that can not be read is told with its number and left out; then
+    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp.
+
+    Examples:
+
+      rescore publish transactions.csv --map user_id=account --map transaction_currency:=EUR --dry-run
+
+      rescore publish trans.csv.gz --map-file berka-transactions.toml --advance-to 1999-01-01
+    """
+    from streams.publish_events import Source, time_ms
+
+    chosen = settings()
+    sources = [
+        Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
+        for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
+    ]
+    bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
+    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values)
+    if dry_run:
+        _show(job)
+    else:
+        _send_all(job, bounds[2])
+    if job.bad_lines:
+        fail(
+            f"{job.bad_lines:,} line{'s were' if job.bad_lines > 1 else ' was'} left out, all others are "
+            + ("readable" if dry_run else "published"),
+            "correct them and publish the file again: events already taken change nothing when they come a second time",
+        )
+
+
+def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence[str]) -> list[Any]:
+    """The mapping of each file."""
+    from streams.publish_mapping import FileMapping, read_mapping
+
+    if len(map_files) not in (0, 1, len(files)):
+        fail(f"{len(files)} files and {len(map_files)} mapping files", "give one for all or one for each", Exit.USAGE)
+    mappings = [read_mapping(path) for path in map_files] or [FileMapping()]
+    if len(mappings) == 1:
+        mappings *= len(files)
+    return [mapping.with_options(options) for mapping in mappings]
+
+
+def _time(text: str, time_ms: Callable[[str], int]) -> int | None:
+    try:
+        return time_ms(text) if text else None
+    except ValueError as error:
+        fail(str(error), "for example 1993-01-01 or 2024-06-30T12:00:00Z", Exit.USAGE)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One call of `publish`: what to read, and what has been found on the way."""
+
+    settings: Settings
+    sources: Sequence[Source]
+    from_ms: int | None
+    until_ms: int | None
+    as_is: bool
+    json_values: bool
+    bad_lines: int = 0
+    bytes_read: dict[int, int] = field(default_factory=dict)
+
+    def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
+        """What makes bytes of the fields of an event."""
+        from streams.avro_values import encode, encode_json
+
+        return encode_json if self.json_values else lambda value: encode(topic, value)
+
+    def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
+        """Events of a file within the bounds, its bad lines told and counted."""
+        from streams.avro_values import schema
+        from streams.publish_events import read_events
+        from streams.publish_reading import BadLine
+
+        source = self.sources[number]
+
+        def progress(done: int) -> None:
+            self.bytes_read[number] = done
+            tell(sum(self.bytes_read.values()))
+
+        for one in read_events(source, schema(source.topic), encode, number, sys.stdin.buffer, progress):
+            if isinstance(one, BadLine):
+                self.tell_bad(one)
+            elif self.within(one.time_ms):
+                yield one
+
+    def within(self, time_ms: int) -> bool:
+        """Whether an event of this time was asked for."""
+        return (self.from_ms is None or time_ms >= self.from_ms) and (self.until_ms is None or time_ms < self.until_ms)
+
+    def tell_bad(self, line: BadLine) -> None:
+        """Show the first bad lines, count all."""
+        self.bad_lines += 1
+        if self.bad_lines <= BAD_LINES_SHOWN:
+            typer.echo(f"{line.file}, line {line.number}: {line.message}", err=True)
+        elif self.bad_lines == BAD_LINES_SHOWN + 1:
+            typer.echo("more bad lines are counted, not shown", err=True)
+
+
+def _known_topics(job: _Job) -> None:
+    from streams.avro_values import SCHEMA_OF_TOPIC
+
+    for source in job.sources:
+        if source.topic not in SCHEMA_OF_TOPIC:
+            fail(f"events can not be published to {source.topic!r}", f"one of {', '.join(SCHEMA_OF_TOPIC)}", Exit.USAGE)
+
+
+def _show(job: _Job) -> None:
+    """The first events of each file as they would be sent."""
+    from streams.avro_values import encode_json
+    from streams.publish import text_of_ms
+
+    _known_topics(job)
+    for number, source in enumerate(job.sources):
+        check = job.encoder(source.topic)
+
+        def encode(value: dict[str, Any], check: Callable[[dict[str, Any]], bytes] = check) -> bytes:
+            check(value)
+            return encode_json(value)
+
+        for shown, event in enumerate(job.events(number, encode, lambda done: None)):
+            if shown == DRY_RUN_EVENTS:
+                break
+            timestamp = text_of_ms(event.time_ms) if job.settings.clock == "records" else "set by the broker"
+            value = json.loads(event.value)
+            print_json({"topic": event.topic, "key": event.key.decode(), "timestamp": timestamp, "value": value})
+
+
+def _send_all(job: _Job, advance_to_ms: int | None) -> None:
+    from streams.kafka_client import latest_timestamps_ms, producer, require_topics
+    from streams.publish import Published, publish, refuse_to_go_back
+
+    _known_topics(job)
+    chosen, stamp = job.settings, job.settings.clock == "records"
+    names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
+    counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])
+    events, total = _ordered(job)
+    if stamp and events and isinstance(events, list):
+        refuse_to_go_back(events[0].time_ms, latest_timestamps_ms(chosen.kafka, counts))
+    done, sender, began = Published(), producer(chosen.kafka), time.monotonic()
+    try:
+        with _progress("publishing", total) as tell:
+            publish(events, sender, chosen.topic, stamp, done, lambda so_far: tell(so_far.sent))
+            if advance_to_ms is not None:
+                _advance(chosen, counts[chosen.topic("commands")], advance_to_ms, sender, stamp, done)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(done, sender)
+        raise
+    seconds = max(time.monotonic() - began, 1e-3)
+    typer.echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
+
+
+def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
+    """All events in order of time and their number; as they come, and no number, where that was asked for."""
+    from streams.publish_events import in_order, when
+
+    encoders = [job.encoder(source.topic) for source in job.sources]
+    if job.as_is:
+        return in_order([job.events(n, encode, lambda done: None) for n, encode in enumerate(encoders)]), None
+    size = sum(source.path.stat().st_size for source in job.sources if source.path and source.path.is_file())
+    with _progress("reading", size, as_bytes=True) as tell:
+        events = [event for n, encode in enumerate(encoders) for event in job.events(n, encode, tell)]
+    events.sort(key=when)
+    return events, len(events)
+
+
+def _advance(chosen: Settings, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
+    from streams.avro_values import encode
+    from streams.publish import advances, publish_advances, refuse_to_go_back
+
+    if stamp and done.last_time_ms is not None:
+        refuse_to_go_back(to_ms, {"just published": done.last_time_ms})
+    values = advances(to_ms, range(partitions), lambda value: encode("commands", value))
+    publish_advances(chosen.topic("commands"), values, to_ms, sender, stamp, done)
+
+
+def _say_how_to_go_on(done: Published, sender: Any) -> None:
+    from streams.publish import text_of_ms
+
+    sender.flush(10)
+    typer.echo(f"\ninterrupted: {done.acknowledged:,} records are published", err=True)
+    if done.last_time_ms is not None:
+        typer.echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
+
+
+@contextmanager
+def _progress(what: str, total: int | None, as_bytes: bool = False) -> Iterator[Tell]:
+    """A bar with rate and time left on a terminal; a line every two seconds elsewhere."""
+    if not error_console().is_terminal:
+        yield _plain_progress(what, total)
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    count = DownloadColumn() if as_bytes else MofNCompleteColumn()
+    columns = [TextColumn("{task.description}"), BarColumn(), count, TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
+    began = time.monotonic()
+    with Progress(*columns, console=error_console(), transient=True) as bar:
+        task = bar.add_task(what, total=total, rate="")
+
+        def tell(done: int) -> None:
+            rate = done / max(time.monotonic() - began, 1e-3)
+            bar.update(task, completed=done, rate=f"{rate / 1e6:,.1f} MB/s" if as_bytes else f"{rate:,.0f}/s")
+
+        yield tell
+
+
+def _plain_progress(what: str, total: int | None) -> Tell:
+    last = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= TELL_SECONDS:
+            last = now
+            typer.echo(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
+
+    return tell

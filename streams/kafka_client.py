@@ -1,0 +1,173 @@
+"""Kafka for the commands: clients made from the settings, and the few questions a command asks the broker.
+
+The worker's own log is `streams.kafka_log`; this is for publishing, reading and looking, by people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas.batch import Record
+from streams.publish import producer_settings
+from streams.settings import KafkaSettings
+
+ANSWER_SECONDS = 5.0
+
+
+class KafkaUnreachable(Exception):
+    """No broker answers at the bootstrap servers."""
+
+
+class TopicMissing(Exception):
+    """A topic that a command needs is not there."""
+
+
+def common(kafka: KafkaSettings) -> dict[str, Any]:
+    """Settings every client shares: the keys passed through, and silence about what is told by exceptions."""
+    return {**kafka.librdkafka, "bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
+
+
+def partition_counts(kafka: KafkaSettings, topics: Iterable[str] = ()) -> dict[str, int]:
+    """Number of partitions of each topic that exists (of all, where none is named). Raises KafkaUnreachable."""
+    try:
+        metadata = AdminClient(common(kafka)).list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        raise unreachable(kafka, error) from None
+    wanted = set(topics)
+    found = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+    return {name: count for name, count in found.items() if not wanted or name in wanted}
+
+
+def unreachable(kafka: KafkaSettings, error: KafkaException) -> KafkaUnreachable:
+    """What to raise where a broker does not answer."""
+    cause = error.args[0]
+    reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
+    return KafkaUnreachable(f"Kafka does not answer at {kafka.bootstrap_servers} ({reason})")
+
+
+def require_topics(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """Partition counts of topics that all have to be there. Raises TopicMissing, KafkaUnreachable."""
+    wanted = list(topics)
+    counts = partition_counts(kafka, wanted)
+    if missing := [name for name in wanted if name not in counts]:
+        raise TopicMissing(f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}")
+    return counts
+
+
+def producer(kafka: KafkaSettings, transactional_id: str | None = None) -> Producer:
+    """An idempotent producer; with `transactional_id` a transactional one, already initialised."""
+    settings = common(kafka) | producer_settings(kafka.bootstrap_servers, kafka.partitioner, kafka.librdkafka)
+    if transactional_id is None:
+        return Producer(settings)
+    made = Producer(settings | {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000})
+    try:
+        made.init_transactions(30)
+    except KafkaException as error:
+        raise unreachable(kafka, error) from None
+    return made
+
+
+def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dict[str, int]:
+    """The latest record timestamp of each topic that holds a record."""
+    asked = {TopicPartition(name, p): OffsetSpec.max_timestamp() for name, count in counts.items() for p in range(count)}
+    latest: dict[str, int] = {}
+    if not asked:
+        return latest
+    for place, future in AdminClient(common(kafka)).list_offsets(asked, request_timeout=ANSWER_SECONDS).items():
+        try:
+            answer = future.result()
+        except KafkaException as error:
+            raise unreachable(kafka, error) from None
+        if answer.timestamp >= 0:
+            latest[place.topic] = max(latest.get(place.topic, 0), answer.timestamp)
+    return latest
+
+
+def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """Where the committed records of each partition end as the broker says now, control records counted."""
+    ends = {}
+    asked = {place: OffsetSpec.latest() for place in places}
+    answers = AdminClient(common(kafka)).list_offsets(
+        asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+    )
+    for place, future in answers.items():
+        try:
+            ends[place.topic, place.partition] = future.result().offset
+        except KafkaException as error:
+            raise unreachable(kafka, error) from None
+    return ends
+
+
+def read(
+    kafka: KafkaSettings,
+    counts: Mapping[str, int],
+    partitions: Iterable[int] | None = None,
+    from_beginning: bool = True,
+    exit_at_end: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Committed records of topics, from their beginning or from now; to the end there was at the call, or for ever.
+
+    No group and no commit: reading leaves no trace. Records of one partition come in order.
+    """
+    chosen = None if partitions is None else set(partitions)
+    places = [TopicPartition(t, p) for t, n in counts.items() for p in range(n) if chosen is None or p in chosen]
+    ends = end_offsets(kafka, places) if places else {}
+    consumer = Consumer(
+        common(kafka)
+        | {
+            "group.id": "rescore-reader",  # librdkafka asks for one; nothing is committed under it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    try:
+        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        consumer.assign([TopicPartition(place.topic, place.partition, start) for place in places])
+        yield from _records(kafka, consumer, ends if exit_at_end else None, stop)
+    finally:
+        consumer.close()
+
+
+def _records(
+    kafka: KafkaSettings, consumer: Consumer, ends: dict[tuple[str, int], int] | None, stop: Callable[[], bool]
+) -> Iterator[Record]:
+    unfinished = None if ends is None else {place for place, end in ends.items() if end > 0}
+    while not stop() and (unfinished is None or unfinished):
+        for message in consumer.consume(1_000, 0.2):
+            place = (message.topic(), message.partition())
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise unreachable(kafka, KafkaException(error))
+            # The end is known by a record at or behind it or by the end of the partition being told, because the last
+            # offsets of a partition may be control records, which are never delivered.
+            if ends is not None and unfinished is not None and message.offset() >= ends[place] - (error is None):
+                unfinished.discard(place)
+            if error is None and (ends is None or message.offset() < ends[place]):
+                yield as_record(message)
+
+
+def as_record(message: Message) -> Record:
+    """A message of Kafka as a plain value."""
+    _, timestamp_ms = message.timestamp()
+    headers = [(name, value or b"") for name, value in message.headers() or []]
+    return Record(
+        message.topic(), message.partition(), message.offset(), timestamp_ms, message.key(), message.value(), headers or None
+    )
