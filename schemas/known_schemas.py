@@ -1,0 +1,67 @@
+"""Which schema a value was written with: the protocol of a registry, and the one that needs no server.
+
+A registry gives a definite answer or none. "There is no such schema" is definite and makes a dead letter; a server that
+does not answer raises `RegistryUnavailable`, and the partition waits: what can be read later must not be rejected now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from schemas.definitions import SCHEMA_NAMES, Schema, fingerprint_of, released, schema
+
+SINGLE_OBJECT = b"\xc3\x01"
+"""First bytes of Avro's single-object encoding; the fingerprint of the writer's schema follows."""
+
+CONFLUENT = b"\x00"
+"""First byte of Confluent's framing; the id of the writer's schema follows, four bytes, big-endian."""
+
+
+class RegistryUnavailable(Exception):
+    """The registry does not answer: wait and decode the same records again. Nothing has been decided about them."""
+
+
+class SchemaNotRegistered(Exception):
+    """The registry does not hold a schema this program writes with: run `rescore topics apply`, then start again."""
+
+
+class Registry(Protocol):
+    """Schemas by what a value's first bytes say, and the first bytes of what we write."""
+
+    def schema_of_id(self, schema_id: int) -> Schema | None:
+        """Schema of a Confluent id; None if there is definitely none. Raises RegistryUnavailable."""
+
+    def schema_of_fingerprint(self, fingerprint: bytes) -> Schema | None:
+        """Schema of a fingerprint (`fingerprint_of`); None if it is not known. Raises RegistryUnavailable."""
+
+    def prefix_of(self, name: str) -> bytes:
+        """What a value of our current schema `name` begins with. Raises RegistryUnavailable, SchemaNotRegistered."""
+
+
+class StaticRegistry:
+    """No server: the schemas that ship with the program, all released versions of them, and any given here.
+
+    >>> registry = StaticRegistry()
+    >>> registry.schema_of_id(7) is None
+    True
+    >>> prefix = registry.prefix_of("Transaction")
+    >>> prefix[:2].hex(), registry.schema_of_fingerprint(prefix[2:])["name"]
+    ('c301', 'Transaction')
+    """
+
+    def __init__(self, more: Iterable[Schema] = ()) -> None:
+        ours = (version for name in SCHEMA_NAMES for version in (schema(name), *released(name).values()))
+        self._by_fingerprint = {fingerprint_of(written): written for written in (*ours, *more)}
+
+    def schema_of_id(self, schema_id: int) -> Schema | None:
+        """None: without a server no id means anything."""
+        return None
+
+    def schema_of_fingerprint(self, fingerprint: bytes) -> Schema | None:
+        """Schema of a fingerprint; None if it neither ships with the program nor was given."""
+        return self._by_fingerprint.get(fingerprint)
+
+    def prefix_of(self, name: str) -> bytes:
+        """Ten bytes of single-object encoding."""
+        return SINGLE_OBJECT + fingerprint_of(schema(name))
