@@ -143,7 +143,9 @@ CARD = np.dtype(
     ]
 )
 
-FEATURE_SLOTS = 24
+FEATURE_SLOTS = 19
+"""Inputs of the value model kept for its label: 15 continuous ones, recency, age, channel, currencies (streams.scoring.value)."""
+
 EXAMPLE = np.dtype(
     [
         ("user", np.int32),
@@ -159,7 +161,9 @@ INVERSION = np.dtype(
     [
         ("event", np.int32),  # index into the batch's events
         ("user", np.int32),
-        ("ordinal", np.int64),  # it is the ordinal-th record (from 0) of its user's incarnation
+        ("incarnation_rank", np.uint8),
+        ("incarnation_offset", np.int64),
+        ("ordinal", np.int64),  # it is the ordinal-th record (from 0) of this incarnation of its user
         ("clock_ms", np.int64),  # the user's clock when it was taken: timers due by then had fired
     ]
 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from state.calendar import day_starts
 
 BEGINNING_MS = -(2**62)
 """Effective time of the packaged versions: in force before anything else is."""
@@ -42,6 +44,26 @@ class Rate(NamedTuple):
     rate: float
 
 
+class RateTable(NamedTuple):
+    """All rates as columns, sorted by (currency, effective_ms), as the kernel reads them."""
+
+    base_currency: int
+    currency: NDArray[np.int64]
+    effective_ms: NDArray[np.int64]
+    rate: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, base_currency: str, rates: Sequence[Rate]) -> RateTable:
+        """The table of these rates against a base currency."""
+        ordered = sorted(rates)
+        return cls(
+            pack_currency(base_currency),
+            np.array([rate.currency for rate in ordered], np.int64),
+            np.array([rate.effective_ms for rate in ordered], np.int64),
+            np.array([rate.rate for rate in ordered], np.float64),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Every threshold, horizon and step that is a decision and not a formula. All defaults are scores.md's."""
@@ -67,7 +89,6 @@ class Policy:
     value_band_floors: tuple[float, float, float] = (2.0, 3.0, 4.0)
     cost_rates: tuple[float, float, float, float, float] = (0.0, 0.05, 0.10, 0.15, 0.20)
     promo_rate: float = 0.5
-    z: float = 1.96
     new_segment_days: int = 90
     high_segment_loans: int = 20
     very_high_segment_loans: int = 50
@@ -80,7 +101,7 @@ class Policy:
 class Weights:
     """One version of the value model and of the population tables it is read against.
 
-    `beta` (D,) maps the basis phi to yhat = ln(1 + Y / 100 base units); `knots` (12, 6) are the hat functions' knots.
+    `beta` (D,) maps the basis phi to yhat = ln(1 + Y / 100 base units); `knots` (15, 6) are the hat functions' knots.
     `forecasts` and `consistencies` are the population sample re-scored with these weights, sorted. The cuts are
     status and revenue terciles, and the quintiles of recency (negated days), status and revenue.
     """
@@ -107,3 +128,27 @@ class Versions:
     policies: Sequence[Policy]
     weights: Sequence[Weights]
     rates: Sequence[Rate] = field(default_factory=tuple)
+    memo: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What others derive from these versions once and keep with them."""
+
+    @cached_property
+    def days(self) -> NDArray[np.int64]:
+        """The calendar of the policy's time zone, which is fixed for the life of the state."""
+        return day_starts(self.policies[0].time_zone)
+
+    @cached_property
+    def rate_table(self) -> RateTable:
+        """The rates as columns."""
+        return RateTable.of(self.policies[0].base_currency, self.rates)
+
+    def policy_index_at(self, moment_ms: int) -> int:
+        """Index of the policy in force."""
+        return max(i for i, policy in enumerate(self.policies) if policy.effective_ms <= moment_ms)
+
+    def weights_index_at(self, moment_ms: int) -> int:
+        """Index of the weights in force."""
+        return max(i for i, weights in enumerate(self.weights) if weights.effective_ms <= moment_ms)
+
+    def policy_at(self, moment_ms: int) -> Policy:
+        """The policy in force."""
+        return self.policies[self.policy_index_at(moment_ms)]

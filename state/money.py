@@ -1,0 +1,131 @@
+"""Money: amounts of events become int64 minor units (hundredths), once, at the rate in force at their event time.
+
+After this step all sums are exact and the order of additions can not matter. The rate is that of the event time, so a
+correction takes back exactly what the original had added, at its own day's rate.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import Columns
+from schemas.compiled import compiled
+from schemas.kinds import Kind, RejectCode
+from state.versions import RateTable
+
+MONEY = np.dtype(
+    [
+        ("code", np.uint8),  # RejectCode; NONE = good
+        ("amount", np.int64),  # base minor units
+        ("previous_amount", np.int64),
+        ("balance", np.int64),
+        ("base_order_amount", np.int64),
+        ("base_gross_margin", np.int64),
+        ("base_promo", np.int64),
+        ("own_amount", np.int64),  # minor units of the event's own currency
+        ("own_previous_amount", np.int64),
+        ("own_order_amount", np.int64),
+        ("own_gross_margin", np.int64),
+        ("own_promo", np.int64),
+    ]
+)
+
+MINOR_UNITS = 100.0
+AMOUNT_MAX_MINOR = 1e13
+
+_LOAN_ISSUED = int(Kind.LOAN_ISSUED)
+_LOAN_REPAID = int(Kind.LOAN_REPAID)
+_TRANSACTION = int(Kind.TRANSACTION)
+_UNKNOWN_CURRENCY = int(RejectCode.UNKNOWN_CURRENCY)
+_AMOUNT_OUT_OF_RANGE = int(RejectCode.AMOUNT_OUT_OF_RANGE)
+_NON_POSITIVE_ORDER = int(RejectCode.NON_POSITIVE_ORDER)
+
+
+@compiled
+def rate_at(rates: RateTable, currency: int, moment_ms: int) -> float:
+    """Units of base currency for one unit of `currency` at a moment; NaN where the currency is not known then."""
+    if currency == rates.base_currency:
+        return 1.0
+    found = math.nan
+    for i in range(len(rates.currency)):  # sorted by (currency, effective_ms); a few dozen entries
+        if rates.currency[i] == currency and rates.effective_ms[i] <= moment_ms:
+            found = rates.rate[i]
+    return found
+
+
+@compiled
+def minor_units(amount: float, rate: float) -> float:
+    """Major units at a rate -> minor units, half to even; a float so that the caller can check the range first."""
+    return np.rint(amount * rate * 100.0)
+
+
+@compiled
+def convert(events: Columns, rates: RateTable, out: NDArray[np.void]) -> None:
+    """Fill MONEY for each event; an unknown currency or an amount out of range becomes a code, never an exception."""
+    for i in range(len(events)):
+        event = events[i]
+        money = out[i]
+        kind = event["kind"]
+        if kind == _TRANSACTION:
+            rate = rate_at(rates, event["currency"], event["event_time_ms"])
+            amount = minor_units(event["amount"], rate)
+            balance = 0.0 if math.isnan(event["balance"]) else minor_units(event["balance"], rate)
+            previous = 0.0
+            if event["has_previous"]:
+                previous_rate = rate_at(rates, event["previous_currency"], event["previous_time_ms"])
+                previous = minor_units(event["previous_amount"], previous_rate)
+            if math.isnan(amount) or math.isnan(previous):
+                money["code"] = _UNKNOWN_CURRENCY
+            elif max(abs(amount), abs(balance), abs(previous)) > 1e13:
+                money["code"] = _AMOUNT_OUT_OF_RANGE
+            else:
+                money["amount"] = np.int64(amount)
+                money["balance"] = np.int64(balance)
+                money["previous_amount"] = np.int64(previous)
+        elif kind == _LOAN_ISSUED:
+            rate = rate_at(rates, event["currency"], event["event_time_ms"])
+            order = minor_units(event["order_amount"], 1.0)
+            margin = minor_units(event["gross_margin"], 1.0)
+            promo = minor_units(event["promo"], 1.0)
+            base_order = minor_units(event["order_amount"], rate)
+            base_margin = minor_units(event["gross_margin"], rate)
+            base_promo = minor_units(event["promo"], rate)
+            if math.isnan(rate):
+                money["code"] = _UNKNOWN_CURRENCY
+            elif max(abs(order), abs(margin), abs(promo), abs(base_order), abs(base_margin), abs(base_promo)) > 1e13:
+                money["code"] = _AMOUNT_OUT_OF_RANGE
+            elif order <= 0.0:
+                money["code"] = _NON_POSITIVE_ORDER
+            else:
+                money["own_order_amount"] = np.int64(order)
+                money["own_gross_margin"] = np.int64(margin)
+                money["own_promo"] = np.int64(promo)
+                money["base_order_amount"] = np.int64(base_order)
+                money["base_gross_margin"] = np.int64(base_margin)
+                money["base_promo"] = np.int64(base_promo)
+        elif kind == _LOAN_REPAID:
+            amount = minor_units(event["amount"], 1.0)
+            previous = minor_units(event["previous_amount"], 1.0) if event["has_previous"] else 0.0
+            if max(abs(amount), abs(previous)) > 1e13:
+                money["code"] = _AMOUNT_OUT_OF_RANGE
+            else:
+                money["own_amount"] = np.int64(amount)
+                money["own_previous_amount"] = np.int64(previous)
+
+
+def converted(events: Columns, rates: RateTable) -> Columns:
+    """MONEY of each event.
+
+    >>> from schemas.batch import EVENT
+    >>> from state.versions import RateTable, pack_currency
+    >>> events = np.zeros(1, EVENT)
+    >>> events["kind"], events["amount"], events["currency"], events["balance"] = 8, 12.345, pack_currency("EUR"), np.nan
+    >>> int(converted(events, RateTable.of("EUR", []))["amount"][0])
+    1234
+    """
+    out = np.zeros(len(events), MONEY)
+    convert(events, rates, out)
+    return out

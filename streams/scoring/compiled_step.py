@@ -1,0 +1,737 @@
+"""The hot path: one batch of one partition in one compiled loop. What `streams.scoring.oracle.step` says, in arrays.
+
+User by user: unpack the row, then per record fire timers, fold, score, compare, append; at last fire what the
+partition's clock has passed and pack the row again. Nothing is allocated per record. Where an output runs out of room
+the loop answers how far it came and the caller, since nothing here has an effect, doubles the room and begins again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import FEATURE_SLOTS, Columns
+from schemas.compiled import compiled
+from schemas.kinds import SCORES, Cause, Kind, Reason
+from state.calendar import day_of, start_of_day
+from state.compiled_fold import (
+    advance_row,
+    clock_after,
+    drop_ended_overrides,
+    fold_event,
+    is_inversion,
+)
+from state.compiled_layout import read_row, row_bytes_max, write_row
+from state.compiled_row import (
+    A_BALANCE,
+    A_LAST_DAY,
+    ARENA_BYTES,
+    D_DAY,
+    D_DEPOSITS,
+    D_TRANSACTIONS,
+    D_WITHDRAWALS,
+    F_CONSISTENCY,
+    F_EMITTED,
+    F_PENDING_FORECAST,
+    G_FIRST_ORDER,
+    G_LATEST_DUE,
+    H_ACCOUNTS,
+    H_ARENA,
+    H_CLOCK,
+    H_CREATED_DAY,
+    H_DAYS,
+    H_DUE,
+    H_EMITTED_COUNTS,
+    H_ERASED,
+    H_EVENTS,
+    H_FIRST_EVENT,
+    H_HAS_FOLDED,
+    H_HAS_PENDING,
+    H_INCARNATION_OFFSET,
+    H_INCARNATION_RANK,
+    H_LABELS,
+    H_LAST_EVENT,
+    H_LAST_TRANSACTION_DAY,
+    H_LOANS,
+    H_OVERRIDES,
+    H_PENDING_DAY,
+    H_SEQUENCE,
+    H_STATUS_LEVEL,
+    H_TAKEN,
+    H_TODAY,
+    L_DUE,
+    L_ID_AT,
+    L_ID_LENGTH,
+    L_ORDER_DAY,
+    L_SETTLED_DAY,
+    NO_DAY,
+    NO_TIME_MS,
+    O_SCORE,
+    O_UNTIL,
+    P_POINT_AT,
+    P_POINT_LENGTH,
+    Scratch,
+    clear,
+)
+from state.table import NEVER_MS
+from streams.scoring.compiled_evaluate import (
+    N_DISCIPLINE,
+    N_EFFICIENCY,
+    N_FORECAST,
+    REVENUE_AT,
+    STATUS_AT,
+    W_FIRST_DEFAULT,
+    W_OPEN_LOANS,
+    W_POINT,
+    Seen,
+    evaluate,
+    features_of,
+)
+from streams.scoring.tables import PolicyTable, Tables, fold_policy, value_model, version_at
+from streams.scoring.value import (
+    AGE_EDGES,
+    RECENCY_EDGES,
+    VALUE_LEVELS,
+    VALUE_REASONS,
+    band_of,
+    consistency_after,
+    forecast_of,
+    label_of,
+    pack_feature,
+)
+
+ERASE, OVERRIDE, LIFT, ADVANCE = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT), int(Kind.ADVANCE)
+BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.CORRECTION)
+BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
+EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
+LEVEL_CODES = np.concatenate(
+    [
+        VALUE_REASONS,
+        np.arange(Reason.HISTORY, Reason.LATE_WO + 1, dtype=np.uint16),
+        np.arange(Reason.EFFICIENCY, Reason.ONGOING_COSTS + 1, dtype=np.uint16),
+    ]
+)
+LEVELS_AT = np.array([0, STATUS_AT, REVENUE_AT, REVENUE_AT + 5])
+CHANGES_OF_ONE_LOOK = SCORES
+REASONS_OF_ONE_LOOK = VALUE_LEVELS + 5 + 5 + 6
+CANDIDATES_MAX = 64
+
+(U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT) = range(9)
+USED = 9
+
+
+class Room(NamedTuple):
+    """Where a call writes, and how much of each is used (`used`, by U_...)."""
+
+    rows: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    due_ms: NDArray[np.int64]
+    changed: NDArray[np.bool_]
+    changes: Columns
+    reasons: Columns
+    text: NDArray[np.uint8]
+    cards: Columns
+    examples: Columns
+    inversions: Columns
+    rejects: NDArray[np.int64]  # (event, code)
+    used: NDArray[np.int64]
+
+
+class Eyes(NamedTuple):
+    """Room for the evaluations of one user: now, just before, before under the earlier versions, and ahead."""
+
+    now: Seen
+    before: Seen
+    adopted: Seen
+    ahead: Seen
+    moments: NDArray[np.int64]
+    terms: NDArray[np.float64]
+    features: NDArray[np.float64]
+
+
+@compiled
+def has_room(room: Room, row: Scratch) -> bool:
+    """Is there room for one more look at any row?"""
+    used = room.used
+    return (
+        used[U_CHANGES] + CHANGES_OF_ONE_LOOK <= len(room.changes)
+        and used[U_REASONS] + REASONS_OF_ONE_LOOK <= len(room.reasons)
+        and used[U_TEXT] + 4096 <= len(room.text)
+        and used[U_EXAMPLES] + 1 <= len(room.examples)
+    )
+
+
+@compiled
+def run(
+    packed: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    user_hash: NDArray[np.uint64],
+    events: Columns,
+    order: NDArray[np.int64],
+    order_starts: NDArray[np.int64],
+    money: Columns,
+    text: NDArray[np.uint8],
+    clock_ms: int,
+    tables: Tables,
+    row: Scratch,
+    eyes: Eyes,
+    room: Room,
+) -> bool:
+    """Take the batch; False where an output ran out of room (or a row is corrupt: `used[U_CORRUPT]` names it).
+
+    `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order.
+    """
+    used = room.used
+    for user in range(len(starts) - 1):
+        used[U_CORRUPT] = user
+        start, end = starts[user], starts[user + 1]
+        if end == start:
+            clear(row)
+        elif not read_row(packed, start, end, row):
+            return False
+        used[U_CORRUPT] = -1
+        changed = False
+        first_change = used[U_CHANGES]
+        phase = np.int64(user_hash[user] % np.uint64(tables.policies.label_days[0]))
+        due = row.h[H_DUE]
+        for k in range(order_starts[user], order_starts[user + 1]):
+            i = order[k]
+            if events[i]["kind"] == ADVANCE:
+                continue
+            until = events[i]["timestamp_ms"]
+            while due != NO_TIME_MS and due <= until:
+                if not has_room(room, row):
+                    return False
+                changed = _fire(row, user, phase, due, tables, eyes, room) or changed
+                due = _next_due(row, phase, due, tables, eyes)
+                _backfill(room, first_change, due)
+            if not has_room(room, row) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
+                return False
+            if row.h[H_ARENA] > ARENA_BYTES // 2:
+                _tidy(row)
+            taken, due = _take(row, user, phase, i, events, money, text, due, tables, eyes, room)
+            changed = changed or taken
+            _backfill(room, first_change, due)
+        while due != NO_TIME_MS and due <= clock_ms:
+            if not has_room(room, row):
+                return False
+            changed = _fire(row, user, phase, due, tables, eyes, room) or changed
+            due = _next_due(row, phase, due, tables, eyes)
+            _backfill(room, first_change, due)
+        at = used[U_ROWS]
+        room.starts[user] = at
+        room.due_ms[user] = NEVER_MS if due == NO_TIME_MS else due
+        room.changed[user] = changed
+        gone = row.h[H_INCARNATION_OFFSET] < 0 and row.h[H_ERASED] == NO_TIME_MS
+        if not changed:
+            if at + end - start > len(room.rows):
+                return False
+            room.rows[at : at + end - start] = packed[start:end]
+            used[U_ROWS] = at + end - start
+        elif not gone:
+            if at + row_bytes_max(row) > len(room.rows):
+                return False
+            row.h[H_DUE] = due
+            used[U_ROWS] = write_row(row, room.rows, at)
+        if used[U_CHANGES] > first_change and row.h[H_INCARNATION_OFFSET] >= 0:
+            if used[U_CARDS] >= len(room.cards) or used[U_TEXT] + 512 > len(room.text):
+                return False
+            _card(row, user, due, tables, eyes, room)
+    room.starts[len(starts) - 1] = used[U_ROWS]
+    return True
+
+
+@compiled
+def _tidy(row: Scratch) -> None:
+    """Drop the text of what the row no longer holds, by packing and unpacking it."""
+    packed = np.empty(row_bytes_max(row), np.uint8)
+    end = write_row(row, packed, 0)
+    due = row.h[H_DUE]
+    read_row(packed, 0, end, row)
+    row.h[H_DUE] = due
+
+
+@compiled
+def _backfill(room: Room, first_change: int, due: int) -> None:
+    """Write into the changes just made until when they hold."""
+    i = room.used[U_CHANGES] - 1
+    while i >= first_change and room.changes[i]["valid_until_ms"] == 0:
+        room.changes[i]["valid_until_ms"] = NEVER_MS if due == NO_TIME_MS else due
+        i -= 1
+
+
+@compiled
+def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int]:
+    return version_at(tables.weights.effective_ms, moment_ms), version_at(tables.policies.effective_ms, moment_ms)
+
+
+@compiled
+def _take(
+    row: Scratch, user: int, phase: int, i: int, events: Columns, money: Columns, text: NDArray[np.uint8], due: int,
+    tables: Tables, eyes: Eyes, room: Room,
+) -> tuple[bool, int]:  # fmt: skip
+    """Fold one event and say what it changed; answers whether it was taken, and the row's next due time."""
+    event = events[i]
+    h = row.h
+    used = room.used
+    clock = clock_after(row, event["timestamp_ms"])
+    w, p = _versions_at(tables, clock)
+    inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
+    existed = h[H_INCARNATION_OFFSET] >= 0
+    rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
+    adopting = False
+    if existed:
+        # What the scores are just before this event: the row as it is, read at the moment of the event.
+        today = day_of(tables.days, clock)
+        evaluate(eyes.before, row, today, tables.weights, w, tables.policies, p)
+        w_before, p_before = _versions_at(tables, h[H_CLOCK])
+        if w_before != w or p_before != p:
+            adopting = True
+            evaluate(eyes.adopted, row, today, tables.weights, w_before, tables.policies, p_before)
+    if event["kind"] == ERASE:
+        emitted = row.f[F_EMITTED : F_EMITTED + SCORES].copy()
+        sequences = h[H_SEQUENCE : H_SEQUENCE + SCORES].copy()
+    else:
+        emitted = row.f[:0]
+        sequences = h[:0]
+    code = fold_event(row, events, i, money, text, tables.days, fold_policy(tables.policies, p))
+    if code != 0:
+        room.rejects[used[U_REJECTS], 0] = i
+        room.rejects[used[U_REJECTS], 1] = code
+        used[U_REJECTS] += 1
+        return False, due
+    exists = h[H_INCARNATION_OFFSET] >= 0
+    if inverted:
+        said = room.inversions[used[U_INVERSIONS]]
+        said["event"], said["user"], said["clock_ms"] = i, user, h[H_CLOCK]
+        said["incarnation_rank"] = h[H_INCARNATION_RANK] if exists else rank_before
+        said["incarnation_offset"] = h[H_INCARNATION_OFFSET] if exists else offset_before
+        said["ordinal"] = h[H_TAKEN] - 1 if exists else taken_before
+        used[U_INVERSIONS] += 1
+    if not exists:
+        if existed:
+            _emit_erasure(row, user, i, event["event_time_ms"], emitted, sequences, rank_before, offset_before, w, p, room)
+        return True, _next_due(row, phase, h[H_CLOCK], tables, eyes)
+    touched = 0
+    if event["kind"] == OVERRIDE or event["kind"] == LIFT:
+        touched = 1 << np.int64(event["score"])
+    cause = BY_CORRECTION if event["revision"] > 0 else BY_EVENT
+    loan_at = _copy_text(room, text, event["loan_id_at"], event["loan_id_length"])
+    _emit(
+        row, user, existed, adopting, cause, i, event["event_time_ms"], loan_at, event["loan_id_length"], touched, w, p,
+        tables, eyes, room,
+    )  # fmt: skip
+    return True, _next_due(row, phase, h[H_CLOCK], tables, eyes)
+
+
+@compiled
+def _copy_text(room: Room, source: NDArray[np.uint8], at: int, length: int) -> int:
+    start = room.used[U_TEXT]
+    for k in range(length):
+        room.text[start + k] = source[at + k]
+    room.used[U_TEXT] = start + length
+    return start
+
+
+@compiled
+def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, eyes: Eyes, room: Room) -> bool:
+    """One due time is a check: one that says nothing changes nothing, and answers False."""
+    h = row.h
+    w, p = _versions_at(tables, moment_ms)
+    policies = tables.policies
+    if h[H_INCARNATION_OFFSET] < 0:
+        if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies.duplicate_horizon_ms[p]:
+            h[H_ERASED] = NO_TIME_MS
+            return True
+        return False
+    if not _says_something(row, phase, moment_ms, w, p, tables, eyes):
+        return False
+    today = day_of(tables.days, moment_ms)
+    day_before = day_of(tables.days, moment_ms - 1)
+    evaluate(eyes.before, row, day_before, tables.weights, w, policies, p)
+    w_before, p_before = _versions_at(tables, h[H_CLOCK])
+    adopting = w_before != w or p_before != p
+    if adopting:
+        evaluate(eyes.adopted, row, day_before, tables.weights, w_before, policies, p_before)
+    loan_at, loan_length = room.used[U_TEXT], 0
+    if moment_ms == start_of_day(tables.days, today):
+        at = _crossing_loan(row, today)
+        if at >= 0:
+            loan_length = row.loans[at, L_ID_LENGTH]
+            loan_at = _copy_text(room, row.arena, row.loans[at, L_ID_AT], loan_length)
+    advance_row(row, moment_ms, today, fold_policy(policies, p))
+    ended = drop_ended_overrides(row, moment_ms)
+    if _is_example_moment(row, phase, moment_ms, p, tables):
+        _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
+    _emit(
+        row, user, True, adopting, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, tables, eyes, room
+    )  # fmt: skip
+    return True
+
+
+@compiled
+def _crossing_loan(row: Scratch, today: int) -> int:
+    for i in range(row.h[H_LOANS]):
+        late = today - row.loans[i, L_DUE]
+        if row.loans[i, L_SETTLED_DAY] == NO_DAY and (late == 1 or late == 31 or late == 91 or late == 181):
+            return i
+    return -1
+
+
+@compiled
+def _is_active(row: Scratch, day: int, p: int, policies: PolicyTable) -> bool:
+    last = row.h[H_LAST_TRANSACTION_DAY]
+    return last != NO_DAY and last >= day - policies.example_activity_days[p]
+
+
+@compiled
+def _is_example_moment(row: Scratch, phase: int, moment_ms: int, p: int, tables: Tables) -> bool:
+    day = day_of(tables.days, moment_ms)
+    h = row.h
+    if moment_ms != start_of_day(tables.days, day) or (h[H_HAS_PENDING] and h[H_PENDING_DAY] >= day):
+        return False
+    if (day - phase) % tables.policies.label_days[p]:
+        return False
+    return h[H_HAS_PENDING] != 0 or _is_active(row, day, p, tables.policies)
+
+
+@compiled
+def _take_example(
+    row: Scratch, user: int, today: int, moment_ms: int, w: int, p: int, tables: Tables, eyes: Eyes, room: Room
+) -> None:
+    h, f = row.h, row.f
+    if h[H_HAS_PENDING]:
+        first = h[H_PENDING_DAY]
+        last = first + tables.policies.label_days[p] - 1
+        moved = 0
+        for i in range(h[H_DAYS]):
+            if first <= row.days[i, D_DAY] <= last:
+                moved += row.days[i, D_DEPOSITS] + row.days[i, D_WITHDRAWALS]
+        example = room.examples[room.used[U_EXAMPLES]]
+        example["user"], example["day"], example["timestamp_ms"] = user, first, moment_ms
+        for j in range(FEATURE_SLOTS):
+            example["features"][j] = row.features[j]
+        example["forecast"] = f[F_PENDING_FORECAST]
+        example["label"] = label_of(moved)
+        room.used[U_EXAMPLES] += 1
+        f[F_CONSISTENCY] = consistency_after(f[F_CONSISTENCY], f[F_PENDING_FORECAST], moved)
+        h[H_LABELS] += 1
+        h[H_HAS_PENDING] = 0
+    if _is_active(row, today, p, tables.policies):
+        features_of(row, today, eyes.features)
+        model = value_model(tables.weights, w, tables.policies, p)
+        f[F_PENDING_FORECAST] = forecast_of(eyes.features, model, eyes.terms)
+        for j in range(FEATURE_SLOTS):
+            row.features[j] = pack_feature(eyes.features[j])
+        h[H_HAS_PENDING] = 1
+        h[H_PENDING_DAY] = today
+
+
+@compiled
+def _held_at(row: Scratch, score: int) -> int:
+    for i in range(row.h[H_OVERRIDES]):
+        if row.overrides[i, O_SCORE] == score:
+            return i
+    return -1
+
+
+@compiled
+def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, tables: Tables, eyes: Eyes) -> bool:
+    for i in range(row.h[H_OVERRIDES]):
+        if row.overrides[i, O_UNTIL] <= moment_ms:
+            return True
+    if _is_example_moment(row, phase, moment_ms, version_at(tables.policies.effective_ms, moment_ms), tables):
+        return True
+    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables.weights, w, tables.policies, p)
+    for score in range(SCORES):
+        if _moves(row, eyes.ahead, score, p, tables.policies) and _held_at(row, score) < 0:
+            return True
+    return False
+
+
+@compiled
+def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: PolicyTable) -> bool:
+    new, old = seen.scores[score], row.f[F_EMITTED + score]
+    if score >= 3:
+        return new != old
+    if math.isnan(new) or math.isnan(old):
+        return math.isnan(new) != math.isnan(old)
+    if score == 0:
+        return np.rint(abs(new - old) * 100.0) >= np.rint(policies.value_step[p] * 100.0)
+    if score == 1:
+        for state in range(5):
+            if seen.counts[state] != row.h[H_EMITTED_COUNTS + state]:
+                return True
+        return abs(new - old) >= policies.status_step[p]
+    return abs(new - old) >= policies.revenue_step[p]
+
+
+@compiled
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+@compiled
+def _emit(
+    row: Scratch, user: int, existed: bool, adopting: bool, cause: int, index: int, event_time_ms: int, loan_at: int,
+    loan_length: int, touched: int, w: int, p: int, tables: Tables, eyes: Eyes, room: Room,
+) -> None:  # fmt: skip
+    """Score the row as it is now and append a change for each score that has moved."""
+    h, f = row.h, row.f
+    now = eyes.now
+    evaluate(now, row, h[H_TODAY], tables.weights, w, tables.policies, p)
+    for digit in range(5):
+        h[H_STATUS_LEVEL + digit] = now.digits[digit]
+    point_at, point_length = -1, 0
+    for score in range(SCORES):
+        old = f[F_EMITTED + score]
+        held = _held_at(row, score)
+        new = row.override_values[held] if held >= 0 else now.scores[score]
+        overridden = (touched >> score & 1) == 1 and not _same(new, old)
+        if not overridden and (held >= 0 or not _moves(row, now, score, p, tables.policies)):
+            continue
+        if point_at < 0:
+            point_at = room.used[U_TEXT]
+            if now.whole[W_POINT] >= 0:
+                point = row.points[now.whole[W_POINT]]
+                point_length = point[P_POINT_LENGTH]
+                point_at = _copy_text(room, row.arena, point[P_POINT_AT], point_length)
+        h[H_SEQUENCE + score] += 1
+        f[F_EMITTED + score] = new
+        if score == 1:
+            for state in range(5):
+                h[H_EMITTED_COUNTS + state] = now.counts[state]
+        change = room.changes[room.used[U_CHANGES]]
+        room.used[U_CHANGES] += 1
+        change["user"], change["event"], change["score"] = user, index, score
+        change["cause"] = BY_OVERRIDE if overridden else cause
+        _write_bands(change, score, old, new, tables.policies.value_band_floors[p])
+        change["segment"] = int(now.scores[5])
+        change["incarnation_rank"], change["incarnation_offset"] = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET]
+        change["sequence"] = h[H_SEQUENCE + score]
+        change["old"], change["new"] = old, new
+        change["confidence"] = now.confidence[score]
+        change["event_time_ms"], change["decided_ms"] = event_time_ms, h[H_CLOCK]
+        change["valid_until_ms"] = 0
+        change["first_event_ms"], change["last_event_ms"] = h[H_FIRST_EVENT], h[H_LAST_EVENT]
+        change["events"] = h[H_EVENTS]
+        change["weights_version"], change["policy_version"] = w, p
+        change["point_at"], change["point_length"] = point_at, point_length
+        change["loan_at"], change["loan_length"] = loan_at, loan_length
+        change["reasons_at"] = room.used[U_REASONS]
+        change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, eyes, room)
+        change["reasons_count"] = room.used[U_REASONS] - change["reasons_at"]
+
+
+@compiled
+def _write_bands(change: np.void, score: int, old: float, new: float, floors: NDArray[np.float64]) -> None:
+    change["old_band"] = band_of(old, floors) if score == 0 else -1
+    change["new_band"] = band_of(new, floors) if score == 0 else -1
+
+
+@compiled
+def _add_reason(room: Room, code: int, level: float, moved: float) -> None:
+    reason = room.reasons[room.used[U_REASONS]]
+    reason["code"], reason["level"], reason["moved"] = code, level, moved
+    room.used[U_REASONS] += 1
+
+
+@compiled
+def _reasons(
+    score: int, existed: bool, adopting: bool, old: float, new: float, held: bool, eyes: Eyes, room: Room
+) -> float:
+    """Append base and signed reasons of one change; answers the base."""
+    if score >= 3 or math.isnan(new):
+        return math.nan
+    if held:
+        _add_reason(room, HELD, new, new if math.isnan(old) else new - old)
+        return 0.0
+    before = eyes.before
+    had = existed and not math.isnan(before.scores[score]) and not math.isnan(old)
+    if had:
+        under_old = eyes.adopted.scores[score] if adopting else before.scores[score]
+        if under_old - old != 0.0:
+            _add_reason(room, EARLIER, 0.0, under_old - old)
+        if before.scores[score] - under_old != 0.0:
+            _add_reason(room, NEW_WEIGHTS, 0.0, before.scores[score] - under_old)
+    for k in range(LEVELS_AT[score], LEVELS_AT[score + 1]):
+        level = eyes.now.levels[k]
+        earlier = before.levels[k] if had else 0.0
+        if level != 0.0 or earlier != 0.0:
+            _add_reason(room, np.int64(LEVEL_CODES[k]), level, level - earlier)
+    return eyes.now.bases[score]
+
+
+@compiled
+def _emit_erasure(
+    row: Scratch, user: int, index: int, event_time_ms: int, emitted: NDArray[np.float64], sequences: NDArray[np.int64],
+    rank: int, offset: int, w: int, p: int, room: Room,
+) -> None:  # fmt: skip
+    """Every score that had been emitted ends."""
+    for score in range(SCORES):
+        none = math.nan if score < 3 else 0.0
+        if sequences[score] == 0 or _same(emitted[score], none):
+            continue
+        change = room.changes[room.used[U_CHANGES]]
+        room.used[U_CHANGES] += 1
+        change["user"], change["event"], change["score"], change["cause"] = user, index, score, BY_ERASURE
+        change["old_band"], change["new_band"], change["segment"] = -1, -1, 0
+        change["incarnation_rank"], change["incarnation_offset"] = rank, offset
+        change["sequence"] = sequences[score] + 1
+        change["old"], change["new"] = emitted[score], none
+        change["base"], change["confidence"] = math.nan, math.nan
+        change["event_time_ms"], change["decided_ms"] = event_time_ms, row.h[H_CLOCK]
+        change["valid_until_ms"] = NEVER_MS
+        change["first_event_ms"], change["last_event_ms"], change["events"] = 0, 0, 0
+        change["weights_version"], change["policy_version"] = w, p
+        change["reasons_at"], change["reasons_count"] = room.used[U_REASONS], 0
+        change["point_at"], change["point_length"] = 0, 0
+        change["loan_at"], change["loan_length"] = 0, 0
+
+
+@compiled
+def _next_due(row: Scratch, phase: int, after_ms: int, tables: Tables, eyes: Eyes) -> int:
+    """When time next has to look at the row: the first candidate that would emit, or the last one looked at."""
+    h = row.h
+    now_ms = max(after_ms, h[H_CLOCK])
+    w, p = _versions_at(tables, now_ms)
+    policies = tables.policies
+    if h[H_INCARNATION_OFFSET] < 0:
+        return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies.duplicate_horizon_ms[p] + 1
+    wanted = min(policies.look_ahead_candidates[p], CANDIDATES_MAX)
+    count = _candidates(row, phase, now_ms, w, p, tables, eyes.moments, wanted)
+    last = NO_TIME_MS
+    for k in range(count):
+        last = eyes.moments[k]
+        if _says_something(row, phase, last, w, p, tables, eyes):
+            break
+    return last
+
+
+@compiled
+def _offer(moments: NDArray[np.int64], count: int, wanted: int, moment: int) -> int:
+    """Insert a moment into the sorted, distinct list of the `wanted` earliest; answers how many there are."""
+    at = count
+    while at > 0 and moments[at - 1] >= moment:
+        if moments[at - 1] == moment:
+            return count
+        at -= 1
+    if at >= wanted:
+        return count
+    for k in range(min(count, wanted - 1), at, -1):
+        moments[k] = moments[k - 1]
+    moments[at] = moment
+    return min(count + 1, wanted)
+
+
+@compiled
+def _candidates(
+    row: Scratch, phase: int, now_ms: int, w: int, p: int, tables: Tables, moments: NDArray[np.int64], wanted: int
+) -> int:
+    """The earliest `wanted` moments after now at which time could move a score. See `oracle.candidate_days`."""
+    h = row.h
+    days = tables.days
+    policies = tables.policies
+    today = day_of(days, now_ms)
+    n = 0
+    latest_active = NO_DAY
+    for i in range(h[H_DAYS]):
+        day = row.days[i, D_DAY]
+        if row.days[i, D_TRANSACTIONS] > 0:
+            latest_active = day
+        for window in (7, 30, 90, 365):
+            if day + window > today:
+                n = _offer(moments, n, wanted, day + window)
+    if latest_active != NO_DAY:
+        for k in range(1, len(RECENCY_EDGES)):
+            if latest_active + RECENCY_EDGES[k] > today:
+                n = _offer(moments, n, wanted, latest_active + RECENCY_EDGES[k])
+    if h[H_CREATED_DAY] != NO_DAY and h[H_LAST_TRANSACTION_DAY] != NO_DAY:
+        for k in range(1, len(AGE_EDGES)):
+            if h[H_CREATED_DAY] + AGE_EDGES[k] > today:
+                n = _offer(moments, n, wanted, h[H_CREATED_DAY] + AGE_EDGES[k])
+    for i in range(h[H_ACCOUNTS]):
+        if row.accounts[i, A_LAST_DAY] != NO_DAY and row.accounts[i, A_LAST_DAY] + 90 > today:
+            n = _offer(moments, n, wanted, row.accounts[i, A_LAST_DAY] + 90)
+    latest_due = h[G_LATEST_DUE] if h[H_HAS_FOLDED] else NO_DAY
+    first_order = h[G_FIRST_ORDER] if h[H_HAS_FOLDED] else -NO_DAY
+    for i in range(h[H_LOANS]):
+        due = row.loans[i, L_DUE]
+        latest_due = max(latest_due, due)
+        first_order = min(first_order, row.loans[i, L_ORDER_DAY])
+        if row.loans[i, L_SETTLED_DAY] == NO_DAY:
+            for late in (1, 31, 91, 181):
+                if due + late > today:
+                    n = _offer(moments, n, wanted, due + late)
+    if latest_due != NO_DAY:
+        quintiles = tables.weights.recency_quintiles[w]
+        for k in range(len(quintiles)):
+            if math.isfinite(quintiles[k]):
+                day = latest_due + int(math.floor(policies.recency_margin_days[p] - quintiles[k])) + 1
+                if day > today:
+                    n = _offer(moments, n, wanted, day)
+    if first_order != -NO_DAY and first_order + policies.new_segment_days[p] > today:
+        n = _offer(moments, n, wanted, first_order + policies.new_segment_days[p])
+    example = today + 1 + (phase - today - 1) % policies.label_days[p]
+    if h[H_HAS_PENDING] != 0 or _is_active(row, example, p, policies):
+        n = _offer(moments, n, wanted, example)
+    for k in range(n):
+        moments[k] = start_of_day(days, moments[k])
+    for i in range(h[H_OVERRIDES]):
+        if row.overrides[i, O_UNTIL] > now_ms:
+            n = _offer(moments, n, wanted, row.overrides[i, O_UNTIL])
+    return n
+
+
+@compiled
+def _card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, room: Room) -> None:
+    """Everything known of a customer now, for the scorecard."""
+    h, f = row.h, row.f
+    w, p = _versions_at(tables, h[H_CLOCK])
+    seen = eyes.now
+    evaluate(seen, row, h[H_TODAY], tables.weights, w, tables.policies, p)
+    card = room.cards[room.used[U_CARDS]]
+    room.used[U_CARDS] += 1
+    card["user"], card["segment"] = user, int(seen.scores[5])
+    card["first_payment_default"] = seen.whole[W_FIRST_DEFAULT]
+    card["has_override"] = h[H_OVERRIDES] > 0
+    card["incarnation_rank"], card["incarnation_offset"] = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET]
+    card["clock_ms"] = h[H_CLOCK]
+    card["valid_until_ms"] = NEVER_MS if due == NO_TIME_MS else due
+    card["first_event_ms"], card["last_event_ms"], card["events"] = h[H_FIRST_EVENT], h[H_LAST_EVENT], h[H_EVENTS]
+    card["open_loans"] = seen.whole[W_OPEN_LOANS]
+    card["forecast"], card["consistency"] = seen.numbers[N_FORECAST], f[F_CONSISTENCY]
+    card["efficiency"], card["discipline"] = seen.numbers[N_EFFICIENCY], seen.numbers[N_DISCIPLINE]
+    card["weights_version"], card["policy_version"] = w, p
+    for score in range(SCORES):
+        card["score"][score] = f[F_EMITTED + score]
+        card["sequence"][score] = h[H_SEQUENCE + score]
+        card["confidence"][score] = seen.confidence[score]
+    for state in range(5):
+        card["counts"][state] = seen.counts[state]
+    balance = 0
+    for i in range(h[H_ACCOUNTS]):
+        balance += row.accounts[i, A_BALANCE]
+    card["balance_minor"] = balance
+    for k in range(5):
+        card["deposits_minor"][k] = 0
+        card["withdrawals_minor"][k] = 0
+        card["transactions"][k] = 0
+    for i in range(h[H_DAYS]):
+        age = h[H_TODAY] - row.days[i, D_DAY]
+        k = 0
+        for window in (1, 7, 30, 90, 365):
+            if age < window:
+                card["deposits_minor"][k] += row.days[i, D_DEPOSITS]
+                card["withdrawals_minor"][k] += row.days[i, D_WITHDRAWALS]
+                card["transactions"][k] += row.days[i, D_TRANSACTIONS]
+            k += 1
+    card["point_at"], card["point_length"] = room.used[U_TEXT], 0
+    if seen.whole[W_POINT] >= 0:
+        point = row.points[seen.whole[W_POINT]]
+        card["point_length"] = point[P_POINT_LENGTH]
+        card["point_at"] = _copy_text(room, row.arena, point[P_POINT_AT], point[P_POINT_LENGTH])
+

@@ -1,0 +1,212 @@
+"""All scores of one row at one moment, in plain Python: the readable twin of `streams.scoring.compiled_evaluate`.
+
+Pure: it looks at a row as it would stand at `moment_ms` if nothing happened until then, so that the same function
+scores an event, a turn of the day, and the days ahead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.batch import FEATURE_SLOTS
+from schemas.kinds import Score
+from state.calendar import day_of
+from state.loans import cost_minor, fill_states, share_minor, state_of_days_past_due
+from state.row import Row
+from state.versions import Policy, Versions, Weights
+from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
+from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
+from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
+from streams.scoring.tables import model_of
+from streams.scoring.value import (
+    AGE_EDGES,
+    AGE_UNKNOWN,
+    RECENCY_EDGES,
+    VALUE_LEVELS,
+    ValueModel,
+    bent_balance,
+    bin_of,
+    forecast_of,
+    log_of_amount,
+    log_of_count,
+    value_of,
+)
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What every score of a row is at one moment, and the parts that explain it. NaN or 0: the customer has none."""
+
+    day: int
+    weights_version: int
+    policy_version: int
+    scores: list[float] = field(default_factory=lambda: [math.nan] * 3 + [0.0] * 3)
+    bases: list[float] = field(default_factory=lambda: [math.nan] * 3)
+    value_levels: list[float] = field(default_factory=lambda: [0.0] * VALUE_LEVELS)
+    status_levels: list[float] = field(default_factory=lambda: [0.0] * STATUS_LEVELS)
+    revenue_levels: list[float] = field(default_factory=lambda: [0.0] * REVENUE_LEVELS)
+    digits: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
+    counts: list[int] = field(default_factory=lambda: [0] * 5)
+    confidence: list[float] = field(default_factory=lambda: [math.nan] * 6)
+    forecast: float = math.nan
+    efficiency: float = math.nan
+    discipline: float = math.nan
+    point: bytes = b""
+    open_loans: int = 0
+    first_payment_default: int = -1
+
+    @property
+    def segment(self) -> int:
+        """The activity segment as a code."""
+        return int(self.scores[Score.SEGMENT])
+
+
+def evaluate(row: Row, moment_ms: int, versions: Versions, in_force_ms: int) -> Evaluation:
+    """Score the row as it stands at `moment_ms`, with the versions in force at `in_force_ms`."""
+    weights_version = versions.weights_index_at(in_force_ms)
+    policy_version = versions.policy_index_at(in_force_ms)
+    weights, policy = versions.weights[weights_version], versions.policies[policy_version]
+    seen = Evaluation(day_of(versions.days, moment_ms), weights_version, policy_version)
+    if row.last_transaction_day is not None:
+        _evaluate_value(seen, row, model_of(versions, weights_version, policy_version))
+    latest_due_day = _evaluate_loans(seen, row, policy)
+    _evaluate_digits(seen, row, latest_due_day, weights, policy)
+    return seen
+
+
+def featured_forecast(row: Row, day: int, model: ValueModel) -> tuple[list[float], float]:
+    """Inputs and forecast of the value model on a day."""
+    features = features_of(row, day)
+    return [float(x) for x in features], float(forecast_of(features, model, np.zeros(FEATURE_SLOTS)))
+
+
+def features_of(row: Row, day: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The inputs of the value model on a day (FEATURE_SLOTS,)."""
+    features = np.zeros(FEATURE_SLOTS)
+    for i, window in enumerate((7, 30, 90, 365)):
+        deposits, withdrawals, transactions, _ = window_sums(row, day, window)
+        features[i] = log_of_amount(deposits)
+        features[4 + i] = log_of_amount(withdrawals)
+        features[8 + i] = log_of_count(transactions)
+    features[12] = log_of_count(window_sums(row, day, 30)[3])
+    features[13] = sum(entry.transactions > 0 for entry in row.days if day - 30 < entry.day <= day)
+    features[14] = bent_balance(sum(account.balance_minor for account in row.accounts))
+    active = [entry.day for entry in row.days if entry.transactions > 0 and entry.day > day - 365]
+    features[15] = bin_of(RECENCY_EDGES, day - active[-1] if active else 365)
+    features[16] = AGE_UNKNOWN if row.created_day is None else bin_of(AGE_EDGES, day - row.created_day)
+    features[17] = row.web
+    recent = [account for account in row.accounts if account.last_day is not None and account.last_day > day - 90]
+    features[18] = len(recent) > 1
+    return features
+
+
+def window_sums(row: Row, day: int, window_days: int) -> tuple[int, int, int, int]:
+    """Deposits, withdrawals, transactions and failed attempts of today and the days before it, `window_days` in all."""
+    held = [entry for entry in row.days if day - window_days < entry.day <= day]
+    return (
+        sum(entry.deposits_minor for entry in held),
+        sum(entry.withdrawals_minor for entry in held),
+        sum(entry.transactions for entry in held),
+        sum(entry.failed for entry in held),
+    )
+
+
+def _evaluate_value(seen: Evaluation, row: Row, model: ValueModel) -> None:
+    levels = np.zeros(VALUE_LEVELS)
+    features = features_of(row, seen.day)
+    score, base, forecast = value_of(features, row.consistency, model, np.zeros(FEATURE_SLOTS), levels)
+    seen.scores[Score.VALUE], seen.bases[Score.VALUE], seen.forecast = float(score), float(base), float(forecast)
+    seen.value_levels = [float(level) for level in levels]
+    seen.confidence[Score.VALUE] = row.labels / (row.labels + 5.0)
+
+
+def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
+    """Status, revenue and segment; answers the latest due day, None without a loan."""
+    loans = [loan for loan in row.loans if loan.order_ms >= policy.observation_from_ms]
+    counts, sums = [0] * 5, [0] * 7  # margin, base, order, cost, unpaid, ongoing, promo
+    dues, orders, points, firsts = [], [], [], []
+    number = len(loans)
+    if row.folded is not None:
+        folded = row.folded
+        counts = list(folded.counts)
+        sums = [folded.gross_margin, folded.base, folded.order_amount, folded.cost, 0, 0, folded.promo]
+        number += folded.loans
+        dues.append(folded.latest_due_day)
+        orders.append(folded.first_order_day)
+        points.append((folded.point_order_ms, folded.point_loan_id, folded.point))
+        firsts.append((folded.first_due_day, folded.first_loan_id, folded.first_defaulted))
+    for loan in loans:
+        filled, settled = fill_states(loan.order_amount, loan.paid)
+        late_days = seen.day - loan.due_day
+        dues.append(loan.due_day)
+        orders.append(loan.order_day)
+        points.append((loan.order_ms, loan.loan_id, loan.point))
+        firsts.append((loan.due_day, loan.loan_id, filled[0] < loan.order_amount))
+        seen.open_loans += settled < 0
+        if settled < 0 and late_days <= 0:
+            continue  # not yet due: it says nothing yet
+        state = settled if settled >= 0 else state_of_days_past_due(late_days)
+        counts[state] += 1
+        unpaid = loan.order_amount - sum(filled)
+        margin = loan.base_gross_margin
+        parts = (
+            margin,
+            max(margin, 0),
+            loan.base_order_amount,
+            cost_minor(margin, loan.order_amount, filled, policy.cost_rates),
+            share_minor(margin, loan.order_amount, unpaid, 1.0),
+            share_minor(margin, loan.order_amount, unpaid, policy.cost_rates[state]),
+            max(loan.base_promo, 0),
+        )
+        sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    seen.counts = counts
+    total = sum(counts)
+    if total > 0:
+        levels = np.zeros(STATUS_LEVELS)
+        seen.scores[Score.STATUS] = float(status_of_counts(*counts))
+        seen.bases[Score.STATUS] = float(status_reasons(*counts, levels))
+        seen.status_levels = [float(level) for level in levels]
+    if sums[1] > 0:
+        levels = np.zeros(REVENUE_LEVELS)
+        promo = float(sums[6]) * (policy.promo_rate / 0.5)
+        revenue, efficiency, discipline, base = revenue_of_sums(*(float(x) for x in sums[:6]), promo, levels)
+        seen.scores[Score.REVENUE], seen.bases[Score.REVENUE] = float(revenue), float(base)
+        seen.efficiency, seen.discipline = float(efficiency), float(discipline)
+        seen.revenue_levels = [float(level) for level in levels]
+    for score in (Score.STATUS, Score.REVENUE, Score.CLASS, Score.RFM):
+        seen.confidence[score] = total / (total + 5.0)
+    seen.confidence[Score.SEGMENT] = 1.0
+    since_first = seen.day - min(orders) if orders else 0
+    seen.scores[Score.SEGMENT] = float(
+        activity_segment(
+            number, since_first, policy.new_segment_days, policy.high_segment_loans, policy.very_high_segment_loans
+        )
+    )
+    if points:
+        seen.point = row.points[max(points)[2]][0]
+    if firsts and min(firsts)[0] < seen.day:
+        seen.first_payment_default = int(min(firsts)[2])
+    return max(dues, default=None)
+
+
+def _evaluate_digits(
+    seen: Evaluation, row: Row, latest_due_day: int | None, weights: Weights, policy: Policy
+) -> None:
+    """Class and RFM: relative to the population, moving only once past a cut by its margin."""
+    status, revenue = seen.scores[Score.STATUS], seen.scores[Score.REVENUE]
+    status_level = revenue_level = recency = frequency = monetary = -1
+    if not math.isnan(status):
+        status_level = digit(status, weights.status_terciles, row.status_level, policy.status_margin)
+        frequency = digit(status, weights.status_quintiles, row.frequency_digit, policy.status_margin)
+    if not math.isnan(revenue):
+        revenue_level = digit(revenue, weights.revenue_terciles, row.revenue_level, policy.revenue_margin)
+        monetary = digit(revenue, weights.revenue_quintiles, row.monetary_digit, policy.revenue_margin)
+    if latest_due_day is not None:
+        age = float(-(seen.day - latest_due_day))
+        recency = digit(age, weights.recency_quintiles, row.recency_digit, policy.recency_margin_days)
+    seen.digits = (int(status_level), int(revenue_level), int(recency), int(frequency), int(monetary))
+    seen.scores[Score.CLASS] = float(class_of(status_level, revenue_level))
+    seen.scores[Score.RFM] = float(rfm_of(recency, frequency, monetary))

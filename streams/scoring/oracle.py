@@ -1,0 +1,490 @@
+"""The meaning of a step, in plain Python: what the compiled `streams.scoring.kernel` must do, to the byte.
+
+For each record of a user: fire the user's timers that are due by its timestamp, each at its own due time; fold the
+event; score; compare with what was last emitted; append changes. At last, fire what the partition's clock has passed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import xxhash
+
+from schemas.batch import WINDOW_DAYS, EventBatch, Reject
+from schemas.kinds import SCORES, Cause, Kind, Reason, RejectCode, Score
+from schemas.rejects import words_of
+from state.calendar import day_of, start_of_day
+from state.fold import Event, advance_row, events_of, fold_one, is_inversion
+from state.layout import decode_row, encode_row
+from state.loans import LATE_DAYS
+from state.row import Pending, Row
+from state.versions import Versions
+from streams.scoring.evaluate import Evaluation, evaluate, featured_forecast
+from streams.scoring.tables import model_of
+from streams.scoring.value import (
+    AGE_EDGES,
+    RECENCY_EDGES,
+    VALUE_REASONS,
+    consistency_after,
+    label_of,
+    pack_feature,
+)
+
+STATUS_REASONS = (Reason.HISTORY, Reason.LATE_BDR_30, Reason.LATE_BDR_30_PLUS, Reason.LATE_NPL, Reason.LATE_WO)
+REVENUE_REASONS = (
+    Reason.EFFICIENCY,
+    Reason.LATE_COSTS,
+    Reason.PROMOTIONS,
+    Reason.UNPAID,
+    Reason.ONGOING_COSTS,
+)
+
+
+@dataclass(slots=True)
+class Change:
+    """One score change, as the columns of `schemas.batch.CHANGE` spell it."""
+
+    user: int
+    event: int
+    score: int
+    cause: Cause
+    sequence: int
+    old: float
+    new: float
+    base: float
+    reasons: list[tuple[int, float, float]]
+    confidence: float
+    event_time_ms: int
+    decided_ms: int
+    segment: int
+    point: bytes
+    loan_id: bytes
+    incarnation: tuple[int, int]
+    coverage: tuple[int, int, int]
+    weights_version: int
+    policy_version: int
+    valid_until_ms: int = 0
+
+
+@dataclass(slots=True)
+class Example:
+    """One training example: inputs and forecast of its day, and the label that is known now."""
+
+    user: int
+    day: int
+    timestamp_ms: int
+    features: list[int]
+    forecast: float
+    label: float
+
+
+@dataclass(slots=True)
+class Inversion:
+    """A record taken behind its place in the merge."""
+
+    event: int
+    user: int
+    incarnation: tuple[int, int]
+    ordinal: int
+    clock_ms: int
+
+
+@dataclass(slots=True)
+class OracleStep:
+    """All that a step says, row by row."""
+
+    rows: list[bytes | None]
+    dues: list[int | None]
+    changed: list[bool]
+    changes: list[Change] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+    inversions: list[Inversion] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Walk:
+    """One user on the way through a batch."""
+
+    user: int
+    user_hash: int
+    row: Row
+    versions: Versions
+    out: OracleStep
+    due_ms: int | None
+    changed: bool = False
+
+
+def step(users: list[bytes], rows: list[bytes | None], batch: EventBatch, versions: Versions, clock_ms: int) -> OracleStep:
+    """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event."""
+    events = events_of(batch, versions)
+    out = OracleStep([], [], [])
+    for user, user_id in enumerate(users):
+        packed = rows[user]
+        row = Row() if packed is None else decode_row(packed)
+        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
+        for i, event in enumerate(events):
+            if event.number("user") == user and event.kind != Kind.ADVANCE:
+                fire_timers(walk, event.number("timestamp_ms"))
+                take(walk, i, event)
+        fire_timers(walk, clock_ms)
+        gone = not walk.row.exists and walk.row.erased_ms is None
+        walk.row.due_ms = walk.due_ms
+        out.rows.append(packed if not walk.changed else None if gone else encode_row(walk.row, today_of(walk)))
+        out.dues.append(walk.due_ms)
+        out.changed.append(walk.changed)
+    return out
+
+
+def today_of(walk: Walk) -> int:
+    """The user's today."""
+    return day_of(walk.versions.days, walk.row.clock_ms)
+
+
+def take(walk: Walk, index: int, event: Event) -> None:
+    """Fold one event and say what it changed."""
+    row, versions, out = walk.row, walk.versions, walk.out
+    inverted = is_inversion(row, event)
+    before_row = copy.deepcopy(row)
+    code = fold_one(row, event, versions)
+    if code != RejectCode.NONE:
+        out.rejects.append(Reject(int(event.fields["record"]), "fold", int(code), words_of(code)))
+        return
+    walk.changed = True
+    if inverted:
+        said = row if row.exists else before_row
+        incarnation = (said.incarnation_rank, said.incarnation_offset)
+        ordinal = row.taken - 1 if row.exists else before_row.taken
+        out.inversions.append(Inversion(index, walk.user, incarnation, ordinal, row.clock_ms))
+    if not row.exists:
+        if before_row.exists:
+            emit_erasure(walk, index, event, before_row)
+        walk.due_ms = next_due(walk)
+        return
+    cause = Cause.CORRECTION if event.number("revision") > 0 else Cause.EVENT
+    touched = [event.number("score")] if event.kind in (Kind.OVERRIDE, Kind.LIFT) else []
+    # What the scores were just before this event: the earlier row, read at the moment of the event.
+    before = evaluate(before_row, row.clock_ms, versions, row.clock_ms) if before_row.exists else None
+    adopted = adopted_from(before_row, row.clock_ms, versions) if before_row.exists else None
+    first = len(out.changes)
+    emit(walk, before, adopted, cause, index, event.number("event_time_ms"), event.loan_id, touched)
+    walk.due_ms = next_due(walk)
+    for change in out.changes[first:]:
+        change.valid_until_ms = valid_until(walk)
+
+
+def adopted_from(row: Row, moment_ms: int, versions: Versions) -> Evaluation | None:
+    """The earlier row under the versions of its own clock, where other ones are in force by now."""
+    same_weights = versions.weights_index_at(row.clock_ms) == versions.weights_index_at(moment_ms)
+    same_policy = versions.policy_index_at(row.clock_ms) == versions.policy_index_at(moment_ms)
+    return None if same_weights and same_policy else evaluate(row, moment_ms, versions, row.clock_ms)
+
+
+def valid_until(walk: Walk) -> int:
+    """No change by time alone before this."""
+    return 2**62 if walk.due_ms is None else walk.due_ms
+
+
+def fire_timers(walk: Walk, until_ms: int) -> None:
+    """Fire the user's timers that are due by `until_ms`, each at its own due time."""
+    while walk.due_ms is not None and walk.due_ms <= until_ms:
+        moment_ms = walk.due_ms
+        fire(walk, moment_ms)
+        walk.due_ms = next_due(walk, moment_ms)
+        for change in walk.out.changes[::-1]:
+            if change.user != walk.user or change.valid_until_ms:
+                break
+            change.valid_until_ms = valid_until(walk)
+
+
+def fire(walk: Walk, moment_ms: int) -> None:
+    """One due time is a check: one that says nothing changes no row, no clock and no log."""
+    row, versions = walk.row, walk.versions
+    policy = versions.policy_at(moment_ms)
+    if not row.exists:
+        if row.erased_ms is not None and moment_ms > row.erased_ms + policy.duplicate_horizon_ms:
+            row.erased_ms, walk.changed = None, True
+        return
+    if not says_something(walk, moment_ms, moment_ms):
+        return
+    today = day_of(versions.days, moment_ms)
+    earlier_ms = moment_ms - 1
+    before = evaluate(row, earlier_ms, versions, moment_ms)
+    adopted = None
+    if adopted_from(row, moment_ms, versions) is not None:
+        adopted = evaluate(row, earlier_ms, versions, row.clock_ms)
+    loan_id = crossing_loan(row, today) if moment_ms == start_of_day(versions.days, today) else b""
+    walk.changed = True
+    advance_row(row, moment_ms, today, policy)
+    ended = [held.score for held in row.overrides if held.until_ms <= moment_ms]
+    row.overrides = [held for held in row.overrides if held.until_ms > moment_ms]
+    if is_example_moment(walk, moment_ms):
+        take_example(walk, today, moment_ms)
+    emit(walk, before, adopted, Cause.TIME, -1, moment_ms, loan_id, ended)
+
+
+def crossing_loan(row: Row, today: int) -> bytes:
+    """The loan whose state time changes on this day: the first of them in the row."""
+    for loan in row.loans:
+        if loan.settled_day is None and today - loan.due_day in LATE_DAYS:
+            return loan.loan_id
+    return b""
+
+
+def is_example_day(user_hash: int, row: Row, day: int, activity_days: int, label_days: int) -> bool:
+    """True on the user's day of each 30 on which there is a label to take or an example to begin."""
+    if (day - user_hash % label_days) % label_days:
+        return False
+    active = row.last_transaction_day is not None and row.last_transaction_day >= day - activity_days
+    return row.pending is not None or active
+
+
+def is_example_moment(walk: Walk, moment_ms: int) -> bool:
+    """True where the moment is the turn of an example day that the row has not had yet."""
+    versions = walk.versions
+    policy = versions.policy_at(moment_ms)
+    day = day_of(versions.days, moment_ms)
+    if moment_ms != start_of_day(versions.days, day) or (walk.row.pending and walk.row.pending.day >= day):
+        return False
+    return is_example_day(walk.user_hash, walk.row, day, policy.example_activity_days, policy.label_days)
+
+
+def take_example(walk: Walk, today: int, moment_ms: int) -> None:
+    """Close the pending example with its label, and begin the next one."""
+    row, versions = walk.row, walk.versions
+    policy = versions.policy_at(moment_ms)
+    if row.pending is not None:
+        first, last = row.pending.day, row.pending.day + policy.label_days - 1
+        moved = sum(day.deposits_minor + day.withdrawals_minor for day in row.days if first <= day.day <= last)
+        walk.out.examples.append(
+            Example(walk.user, first, moment_ms, row.pending.features, row.pending.forecast, label_of(moved))
+        )
+        row.consistency = consistency_after(row.consistency, row.pending.forecast, moved)
+        row.labels += 1
+        row.pending = None
+    active = row.last_transaction_day is not None and row.last_transaction_day >= today - policy.example_activity_days
+    if active:
+        model = model_of(versions, versions.weights_index_at(moment_ms), versions.policy_index_at(moment_ms))
+        features, forecast = featured_forecast(row, today, model)
+        row.pending = Pending(today, [pack_feature(x) for x in features], forecast)
+
+
+def says_something(walk: Walk, moment_ms: int, in_force_ms: int) -> bool:
+    """Would the row, looked at in this moment, emit a change or an example?"""
+    row, versions = walk.row, walk.versions
+    if any(held.until_ms <= moment_ms for held in row.overrides) or is_example_moment(walk, moment_ms):
+        return True
+    seen = evaluate(row, moment_ms, versions, in_force_ms)
+    return any(moves(row, seen, versions, score) for score in range(SCORES) if not is_held(row, score))
+
+
+def is_held(row: Row, score: int) -> bool:
+    """True while a person holds the score at a value."""
+    return any(held.score == score for held in row.overrides)
+
+
+def moves(row: Row, seen: Evaluation, versions: Versions, score: int) -> bool:
+    """Is the score far enough from what was last emitted?"""
+    policy = versions.policies[seen.policy_version]
+    new, old = seen.scores[score], row.emitted[score]
+    if score >= Score.CLASS:
+        return new != old
+    if math.isnan(new) or math.isnan(old):
+        return math.isnan(new) != math.isnan(old)
+    if score == Score.VALUE:
+        return round(abs(new - old) * 100.0) >= round(policy.value_step * 100.0)
+    if score == Score.STATUS:
+        return seen.counts != row.emitted_counts or abs(new - old) >= policy.status_step
+    return abs(new - old) >= policy.revenue_step
+
+
+def emit(
+    walk: Walk,
+    before: Evaluation | None,
+    adopted: Evaluation | None,
+    cause: Cause,
+    index: int,
+    event_time_ms: int,
+    loan_id: bytes,
+    touched: list[int],
+) -> None:
+    """Score the row as it is now and append a change for each score that has moved.
+
+    `before`: the row just before, under the versions in force now; `adopted`: likewise under the earlier versions, where
+    these differ. `touched`: scores whose override has just begun or ended, to be emitted whatever their distance.
+    """
+    row, versions = walk.row, walk.versions
+    now = evaluate(row, row.clock_ms, versions, row.clock_ms)
+    (row.status_level, row.revenue_level, row.recency_digit, row.frequency_digit, row.monetary_digit) = now.digits
+    held = {override.score: override.value for override in row.overrides}
+    for score in range(SCORES):
+        old = row.emitted[score]
+        new = held.get(score, now.scores[score])
+        overridden = score in touched and not same(new, old)
+        if not overridden and (score in held or not moves(row, now, versions, score)):
+            continue
+        said = Cause.OVERRIDE if overridden else cause
+        base, reasons = reasons_of(score, now, before, adopted, old, new, score in held)
+        row.sequences[score] += 1
+        row.emitted[score] = new
+        if score == Score.STATUS:
+            row.emitted_counts = list(now.counts)
+        walk.out.changes.append(
+            Change(
+                walk.user, index, score, said, row.sequences[score], old, new, base, reasons, now.confidence[score],
+                event_time_ms, row.clock_ms, now.segment, now.point, loan_id,
+                (row.incarnation_rank, row.incarnation_offset), (row.first_event_ms, row.last_event_ms, row.events),
+                now.weights_version, now.policy_version,
+            )
+        )  # fmt: skip
+
+
+def same(a: float, b: float) -> bool:
+    """Equal, or both missing."""
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def reasons_of(
+    score: int,
+    now: Evaluation,
+    before: Evaluation | None,
+    adopted: Evaluation | None,
+    old: float,
+    new: float,
+    held: bool,
+) -> tuple[float, list[tuple[int, float, float]]]:
+    """Base and signed reasons: the levels sum to new - base, the moves to new - old (to new - base where there was none).
+
+    A score without a number, or one that is a code, has none: it carries its cause.
+    """
+    if score >= Score.CLASS or math.isnan(new):
+        return math.nan, []
+    if held:
+        return 0.0, [(Reason.OVERRIDE, new, new if math.isnan(old) else new - old)]
+    codes, levels = levels_of(score, now)
+    base = now.bases[score]
+    had = before is not None and not math.isnan(before.scores[score]) and not math.isnan(old)
+    earlier = levels_of(score, before)[1] if before is not None and had else [0.0] * len(levels)
+    reasons = []
+    if before is not None and had:
+        under_old = adopted if adopted is not None else before
+        small = under_old.scores[score] - old
+        if small != 0.0:
+            reasons.append((int(Reason.EARLIER_SMALL_MOVES), 0.0, small))
+        new_weights = before.scores[score] - under_old.scores[score]
+        if new_weights != 0.0:
+            reasons.append((int(Reason.NEW_WEIGHTS), 0.0, new_weights))
+    for code, level, level_before in zip(codes, levels, earlier, strict=True):
+        if level != 0.0 or level_before != 0.0:
+            reasons.append((int(code), level, level - level_before))
+    return base, reasons
+
+
+def levels_of(score: int, seen: Evaluation) -> tuple[tuple[int, ...], list[float]]:
+    """Codes and levels of a numeric score."""
+    if score == Score.VALUE:
+        return tuple(int(code) for code in VALUE_REASONS), seen.value_levels
+    if score == Score.STATUS:
+        return STATUS_REASONS, seen.status_levels
+    return REVENUE_REASONS, seen.revenue_levels
+
+
+def emit_erasure(walk: Walk, index: int, event: Event, before: Row) -> None:
+    """Every score that had been emitted ends: subscribers learn that there is none any more."""
+    versions, clock_ms = walk.versions, walk.row.clock_ms
+    for score in range(SCORES):
+        none = math.nan if score < Score.CLASS else 0.0
+        if before.sequences[score] == 0 or same(before.emitted[score], none):
+            continue
+        walk.out.changes.append(
+            Change(
+                walk.user, index, score, Cause.ERASURE, before.sequences[score] + 1, before.emitted[score], none,
+                math.nan, [], math.nan, event.number("event_time_ms"), clock_ms, 0, b"", b"",
+                (before.incarnation_rank, before.incarnation_offset), (0, 0, 0),
+                versions.weights_index_at(clock_ms), versions.policy_index_at(clock_ms), 2**62,
+            )
+        )  # fmt: skip
+
+
+def next_due(walk: Walk, after_ms: int | None = None) -> int | None:
+    """When time next has to look at the row: the first candidate that would emit, or the last one looked at.
+
+    Judged with the versions in force now: a version yet to come takes effect where it takes effect, at the check.
+    """
+    row, versions = walk.row, walk.versions
+    now_ms = row.clock_ms if after_ms is None else max(after_ms, row.clock_ms)
+    policy = versions.policy_at(now_ms)
+    if not row.exists:
+        return None if row.erased_ms is None else row.erased_ms + policy.duplicate_horizon_ms + 1
+    last = None
+    for moment_ms, _ in zip(candidates(walk, now_ms), range(policy.look_ahead_candidates), strict=False):
+        last = moment_ms
+        if says_something(walk, moment_ms, now_ms):
+            break
+    return last
+
+
+def candidates(walk: Walk, now_ms: int) -> Iterator[int]:
+    """The moments after now at which time could move a score, earliest first."""
+    row, versions = walk.row, walk.versions
+    today = day_of(versions.days, now_ms)
+    days = {day for day in candidate_days(walk, today, now_ms) if day > today}
+    moments = {start_of_day(versions.days, day) for day in days}
+    moments |= {held.until_ms for held in row.overrides if held.until_ms > now_ms}
+    return iter(sorted(moment for moment in moments if moment > now_ms))
+
+
+def candidate_days(walk: Walk, today: int, now_ms: int) -> Iterator[int]:
+    """The days on which a window, a bin, a loan's state, a digit, the segment or the example day turns."""
+    row, versions = walk.row, walk.versions
+    policy = versions.policy_at(now_ms)
+    for day in row.days:
+        for window in WINDOW_DAYS[1:]:
+            yield day.day + window
+    active = [day.day for day in row.days if day.transactions > 0]
+    if active:
+        for edge in RECENCY_EDGES[1:]:
+            yield active[-1] + int(edge)
+    if row.created_day is not None and row.last_transaction_day is not None:
+        for edge in AGE_EDGES[1:]:
+            yield row.created_day + int(edge)
+    for account in row.accounts:
+        if account.last_day is not None:
+            yield account.last_day + 90
+    for loan in row.loans:
+        if loan.settled_day is None:
+            for late in LATE_DAYS:
+                yield loan.due_day + late
+    yield from recency_days(walk, now_ms)
+    first_order_day = first_order(row)
+    if first_order_day is not None:
+        yield first_order_day + policy.new_segment_days
+    day = today + 1 + (walk.user_hash % policy.label_days - today - 1) % policy.label_days
+    if is_example_day(walk.user_hash, row, day, policy.example_activity_days, policy.label_days):
+        yield day
+
+
+def first_order(row: Row) -> int | None:
+    """Day of the customer's first loan order."""
+    days = [loan.order_day for loan in row.loans]
+    if row.folded is not None:
+        days.append(row.folded.first_order_day)
+    return min(days, default=None)
+
+
+def recency_days(walk: Walk, now_ms: int) -> Iterator[int]:
+    """The days on which R, sinking a day at a time, falls below a cut by more than its margin."""
+    row, versions = walk.row, walk.versions
+    dues = [loan.due_day for loan in row.loans]
+    if row.folded is not None:
+        dues.append(row.folded.latest_due_day)
+    if not dues:
+        return
+    margin = versions.policy_at(now_ms).recency_margin_days
+    for cut in versions.weights[versions.weights_index_at(now_ms)].recency_quintiles:
+        if math.isfinite(cut):
+            yield max(dues) + math.floor(margin - cut) + 1
+

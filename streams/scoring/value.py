@@ -1,0 +1,239 @@
+"""Customer value: what a customer will move in the next 30 days, and how predictably, as 1.00 to 5.00.
+
+The forecast is a Bayesian linear regression on bent inputs: each continuous input is a piecewise-linear function on six
+packaged knots (so that it bends like a tree and stays additive), recency and age are bins. The score weighs the
+percentile of the forecast and of the customer's consistency among the population. Definition: docs/scores.md, customer
+value; source: the customer scoring text. Scalar compiled functions, called by the oracle and by the kernel alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import FEATURE_SLOTS
+from schemas.compiled import compiled
+from schemas.kinds import Reason
+from streams.scoring.population import percentile_of
+
+UNIT_MINOR = 10_000.0
+"""s of the formulas: 100 base units."""
+
+CONTINUOUS = 15
+KNOTS = 6
+RECENCY_SLOT, AGE_SLOT, WEB_SLOT, CURRENCIES_SLOT = 15, 16, 17, 18
+RECENCY_EDGES = np.array([0, 1, 3, 7, 14, 30, 60, 90, 180, 365])
+AGE_EDGES = np.array([0, 30, 90, 180, 365, 730, 1825])
+AGE_UNKNOWN = len(AGE_EDGES)
+RECENCY_AT = CONTINUOUS * KNOTS
+AGE_AT = RECENCY_AT + len(RECENCY_EDGES)
+WEB_AT = AGE_AT + len(AGE_EDGES) + 1
+CURRENCIES_AT = WEB_AT + 1
+BASIS = CURRENCIES_AT + 1
+"""Length of phi and of beta: 15 x 6 hats, 10 recency bins, 8 age bins (the last: unknown), channel, currencies."""
+
+FEATURE_NAMES: tuple[str, ...] = (
+    *(f"deposits_{days}d" for days in (7, 30, 90, 365)),
+    *(f"withdrawals_{days}d" for days in (7, 30, 90, 365)),
+    *(f"transactions_{days}d" for days in (7, 30, 90, 365)),
+    "failed_30d",
+    "active_days_30d",
+    "balance",
+    "recency",
+    "account_age",
+    "web",
+    "several_currencies_90d",
+)
+
+FAMILIES = 10
+FAMILY_OF_SLOT = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9])
+CONSISTENCY_LEVEL, ROUNDING_LEVEL = FAMILIES, FAMILIES + 1
+VALUE_LEVELS = FAMILIES + 2
+VALUE_REASONS = np.array(
+    [
+        Reason.DEPOSITS,
+        Reason.WITHDRAWALS,
+        Reason.TRANSACTION_COUNT,
+        Reason.FAILED_ATTEMPTS,
+        Reason.ACTIVE_DAYS,
+        Reason.BALANCE,
+        Reason.RECENCY,
+        Reason.ACCOUNT_AGE,
+        Reason.CHANNEL,
+        Reason.CURRENCIES,
+        Reason.CONSISTENCY,
+        Reason.ROUNDING,
+    ],
+    np.uint16,
+)
+
+FEATURE_SCALE = 2048.0
+"""Stored inputs are multiples of 1/2048, offset so that they fit 16 bits: plenty for a piecewise-linear model."""
+FEATURE_OFFSET = 12.0
+
+
+class ValueModel(NamedTuple):
+    """One version of the weights as the scoring functions read it."""
+
+    beta: NDArray[np.float64]  # (BASIS,)
+    knots: NDArray[np.float64]  # (CONTINUOUS, KNOTS)
+    slot_means: NDArray[np.float64]  # (FEATURE_SLOTS,): beta . mean phi of the sample, by slot
+    forecast_mean: float
+    consistency_median: float
+    forecasts: NDArray[np.float64]  # sorted
+    consistencies: NDArray[np.float64]  # sorted
+    weight: float  # of the forecast's percentile against consistency's
+
+
+@compiled
+def log_of_amount(amount_minor: int) -> float:
+    """ln(1 + amount / s); a sum that corrections have made negative counts as nothing."""
+    return math.log1p(max(amount_minor, 0) / 10_000.0)
+
+
+@compiled
+def log_of_count(count: int) -> float:
+    """ln(1 + count)."""
+    return math.log1p(float(max(count, 0)))
+
+
+@compiled
+def bent_balance(balance_minor: int) -> float:
+    """asinh(balance / s): logarithmic for large balances of either sign, linear around nothing."""
+    return math.asinh(balance_minor / 10_000.0)
+
+
+@compiled
+def bin_of(edges: NDArray[np.int64], days: int) -> int:
+    """Index of the last edge that `days` has reached; the first where it has reached none."""
+    at = 0
+    for k in range(1, len(edges)):
+        if days >= edges[k]:
+            at = k
+    return at
+
+
+@compiled
+def hat_position(knots: NDArray[np.float64], x: float) -> tuple[int, float]:
+    """Between which two knots x lies, and how far: phi is 1 - share at the left one and share at the right one."""
+    if x <= knots[0]:
+        return 0, 0.0
+    for k in range(1, len(knots)):
+        if x < knots[k]:
+            return k - 1, (x - knots[k - 1]) / (knots[k] - knots[k - 1])
+    return len(knots) - 2, 1.0
+
+
+@compiled
+def basis_of(features: NDArray[np.float64], knots: NDArray[np.float64], phi: NDArray[np.float64]) -> None:
+    """phi(x) in full, for learners and tests; scoring itself never builds it."""
+    phi[:] = 0.0
+    for j in range(15):
+        at, share = hat_position(knots[j], features[j])
+        phi[j * 6 + at] += 1.0 - share
+        phi[j * 6 + at + 1] += share
+    phi[90 + int(features[15])] = 1.0
+    phi[100 + int(features[16])] = 1.0
+    phi[108] = features[17]
+    phi[109] = features[18]
+
+
+@compiled
+def forecast_of(features: NDArray[np.float64], model: ValueModel, terms: NDArray[np.float64]) -> float:
+    """yhat = beta . phi(x), with the contribution of each input in `terms` (FEATURE_SLOTS,)."""
+    beta = model.beta
+    total = 0.0
+    for j in range(15):
+        at, share = hat_position(model.knots[j], features[j])
+        terms[j] = (1.0 - share) * beta[j * 6 + at] + share * beta[j * 6 + at + 1]
+        total += terms[j]
+    terms[15] = beta[90 + int(features[15])]
+    terms[16] = beta[100 + int(features[16])]
+    terms[17] = beta[108] * features[17]
+    terms[18] = beta[109] * features[18]
+    for j in range(15, 19):
+        total += terms[j]
+    return total
+
+
+@compiled
+def value_of(
+    features: NDArray[np.float64],
+    consistency: float,
+    model: ValueModel,
+    terms: NDArray[np.float64],
+    levels: NDArray[np.float64],
+) -> tuple[float, float, float]:
+    """Score, base and forecast; `levels` (VALUE_LEVELS,) sum with the base to the score (to rounding of doubles).
+
+    `terms` is scratch of FEATURE_SLOTS. The base is the score of the sample's mean customer; each family of inputs is
+    credited with its share of the distance of forecasts, in percentile points.
+    """
+    forecast = forecast_of(features, model, terms)
+    share = percentile_of(model.forecasts, forecast)
+    share_mean = percentile_of(model.forecasts, model.forecast_mean)
+    steady = percentile_of(model.consistencies, consistency)
+    steady_mean = percentile_of(model.consistencies, model.consistency_median)
+    weight = model.weight
+    exact = 1.0 + 4.0 * (weight * share + (1.0 - weight) * steady)
+    score = np.rint(exact * 100.0) / 100.0
+    base = 1.0 + 4.0 * (weight * share_mean + (1.0 - weight) * steady_mean)
+    distance = forecast - model.forecast_mean
+    slope = 0.0 if distance == 0.0 else 4.0 * weight * (share - share_mean) / distance
+    levels[:] = 0.0
+    for j in range(19):
+        levels[FAMILY_OF_SLOT[j]] += slope * (terms[j] - model.slot_means[j])
+    levels[10] = 4.0 * (1.0 - weight) * (steady - steady_mean)
+    explained = base
+    for j in range(11):
+        explained += levels[j]
+    levels[11] = score - explained
+    return score, base, forecast
+
+
+@compiled
+def band_of(score: float, floors: NDArray[np.float64]) -> int:
+    """Category of a rounded score: 0 low, 1 medium, 2 high, 3 top; -1 where there is no score."""
+    if math.isnan(score):
+        return -1
+    band = 0
+    for k in range(len(floors)):
+        if score >= floors[k]:
+            band = k + 1
+    return band
+
+
+@compiled
+def label_of(moved_minor: int) -> float:
+    """y = ln(1 + Y / s), clipped to [0, 25]."""
+    return min(math.log1p(max(moved_minor, 0) / 10_000.0), 25.0)
+
+
+@compiled
+def consistency_after(consistency: float, forecast: float, moved_minor: int) -> float:
+    """c <- c + (r - c) / 4 with r = 1 - |Y - Yhat| / (Y + Yhat), and r = 0 for a customer who moved nothing."""
+    moved = max(moved_minor, 0) / 10_000.0
+    expected = max(0.0, math.expm1(min(forecast, 25.0)))
+    hit = 0.0 if moved == 0.0 else 1.0 - abs(moved - expected) / (moved + expected)
+    return consistency + (hit - consistency) / 4.0
+
+
+@compiled
+def pack_feature(x: float) -> int:
+    """An input in 16 bits, to a 2048th; bins and flags are kept exactly."""
+    return int(min(max(np.rint((x + 12.0) * 2048.0), 0.0), 65535.0))
+
+
+def unpack_features(packed: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """The inputs of a stored example.
+
+    >>> float(unpack_features(np.array([pack_feature(3.5)], np.uint16))[0])
+    3.5
+    """
+    return packed / FEATURE_SCALE - FEATURE_OFFSET
+
+
+assert len(FEATURE_NAMES) == FEATURE_SLOTS == len(FAMILY_OF_SLOT)

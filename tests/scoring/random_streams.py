@@ -1,0 +1,158 @@
+"""Random streams of events that reach every branch of the fold: small amounts of everything, little time between."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.batch import EVENT, MISSING_TIME_MS, EventBatch, Record
+from schemas.kinds import INPUT_TOPICS, Kind, Rank, TransactionState
+from state.versions import Policy, Rate, Versions, Weights, pack_currency
+from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
+
+DAY_MS = 86_400_000
+START_MS = 19_000 * DAY_MS + 7 * 3_600_000
+EUR, USD, CZK = pack_currency("EUR"), pack_currency("USD"), pack_currency("CZK")
+RANKS = {
+    Kind.ERASE: Rank.COMMANDS,
+    Kind.OVERRIDE: Rank.COMMANDS,
+    Kind.LIFT: Rank.COMMANDS,
+    Kind.ADVANCE: Rank.COMMANDS,
+    Kind.APPLICANT: Rank.APPLICANTS,
+    Kind.LOAN_ISSUED: Rank.LOANS,
+    Kind.LOAN_REPAID: Rank.LOANS,
+    Kind.LOAN_CANCELLED: Rank.LOANS,
+    Kind.TRANSACTION: Rank.TRANSACTIONS,
+    Kind.OUTCOME: Rank.OUTCOMES,
+}
+KINDS = list(RANKS)
+LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.02, 0.14, 0.25, 0.03, 0.51, 0.016])
+
+
+def weights(seed: int, effective_ms: int | None = None) -> Weights:
+    """Some weights: any numbers do, as long as scores move."""
+    rng = np.random.default_rng(seed)
+    knots = np.sort(rng.uniform(0, 9, (CONTINUOUS, KNOTS)), axis=1)
+    beta = rng.normal(0, 0.7, BASIS)
+    phi_mean = rng.uniform(0, 0.3, BASIS)
+    return Weights(
+        version=f"weights-{seed}",
+        effective_ms=Policy().effective_ms if effective_ms is None else effective_ms,
+        beta=beta,
+        knots=knots,
+        phi_mean=phi_mean,
+        consistency_median=0.45,
+        forecasts=np.sort(rng.normal(beta.mean() * 15, 4, 200)),
+        consistencies=np.sort(rng.uniform(0, 1, 150)),
+        status_terciles=np.array([1.9, 2.3]),
+        revenue_terciles=np.array([0.7, 1.0]),
+        recency_quintiles=np.array([-120.0, -60.0, -20.0, 3.0]),
+        status_quintiles=np.array([1.7, 2.0, 2.2, 2.5]),
+        revenue_quintiles=np.array([0.4, 0.7, 0.95, 1.05]),
+    )
+
+
+def versions(adoptions: bool = True, **policy: object) -> Versions:
+    """Two sets of weights and two policies, the second of each adopted in mid-stream; three currencies."""
+    first = Policy(**policy)  # type: ignore[arg-type]
+    policies, models = [first], [weights(1)]
+    if adoptions:
+        changed = {"version": "policy-2", "effective_ms": START_MS + 150 * DAY_MS, "revenue_step": 0.02, **policy}
+        policies.append(Policy(**changed))  # type: ignore[arg-type]
+        models.append(weights(2, START_MS + 100 * DAY_MS))
+    rates = [
+        Rate(USD, Policy().effective_ms, 0.9),
+        Rate(USD, START_MS + 60 * DAY_MS, 0.85),
+        Rate(CZK, START_MS + 5 * DAY_MS, 0.04),
+    ]
+    return Versions(policies, models, rates)
+
+
+def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions: float = 0.05) -> EventBatch:
+    """`events` events of `users` users in the order they are taken, some behind their time, some again, some late."""
+    rng = np.random.default_rng(seed)
+    columns = np.zeros(events, EVENT)
+    text, records = bytearray(b""), []
+    at_ms = START_MS
+    names = [f"user-{n}".encode() for n in range(users)]
+    first_seen: dict[int, int] = {}
+    sent: list[np.void] = []
+
+    def keep(fields: np.void, name: str, value: bytes) -> None:
+        fields[f"{name}_at"], fields[f"{name}_length"] = len(text), len(value)
+        text.extend(value)
+
+    for i in range(events):
+        fields = columns[i]
+        at_ms += int(rng.exponential(gap_days * DAY_MS)) if rng.random() < 0.7 else 0
+        kind = KINDS[rng.choice(len(KINDS), p=LIKELY)]
+        user = int(rng.integers(users))
+        if sent and rng.random() < 0.04:
+            again = sent[int(rng.integers(len(sent)))]
+            columns[i] = again
+            if rng.random() < 0.2:
+                fields["content_hash"] += 1
+            user = int(again["user"])
+        else:
+            fill(fields, kind, rng, at_ms, keep)
+        fields["user"] = first_seen.setdefault(user, len(first_seen))
+        behind = int(rng.integers(0, 3 * DAY_MS)) if rng.random() < inversions else 0
+        fields["record"], fields["offset"] = i, 10 * i
+        fields["timestamp_ms"] = at_ms - behind
+        fields["event_time_ms"] = min(fields["event_time_ms"], fields["timestamp_ms"])
+        sent.append(fields.copy())
+        sent[-1]["user"] = user
+        topic = INPUT_TOPICS[fields["rank"]]
+        records.append(Record(topic, 0, 10 * i, int(fields["timestamp_ms"]), names[user], b""))
+    ordered = [names[user] for user in first_seen]
+    return EventBatch(0, records, columns, np.frombuffer(bytes(text) or b" ", np.uint8), ordered)
+
+
+def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
+    """One event of a kind, with every optional part now and then."""
+    fields["kind"], fields["rank"] = kind, RANKS[kind]
+    fields["event_hash"] = 0 if rng.random() < 0.05 else rng.integers(1, 2**63)
+    fields["content_hash"] = rng.integers(0, 2**32)
+    late = rng.random()
+    fields["event_time_ms"] = at_ms - (0 if late < 0.8 else int(rng.integers(0, (30 if late < 0.95 else 500) * DAY_MS)))
+    fields["balance"], fields["created_ms"] = np.nan, MISSING_TIME_MS
+    fields["declared"] = np.nan
+    fields["currency"] = rng.choice([EUR, EUR, EUR, USD, CZK, pack_currency("XXX")], p=[0.3, 0.3, 0.28, 0.06, 0.05, 0.01])
+    fields["revision"] = 1 if rng.random() < 0.1 else 0
+    keep(fields, "event_id", b"e%d" % rng.integers(10**6))
+    if kind == Kind.TRANSACTION:
+        fields["state"] = rng.choice(list(TransactionState), p=[0.2, 0.6, 0.12, 0.08])
+        fields["amount"] = 0.0 if rng.random() < 0.03 else round(float(rng.normal(0, 10 ** rng.uniform(0, 4))), 2)
+        fields["balance"] = np.nan if rng.random() < 0.3 else round(float(rng.normal(2000, 3000)), 2)
+        fields["web"] = rng.random() < 0.5
+        if rng.random() < 0.5:
+            fields["created_ms"] = at_ms - int(rng.integers(0, 2000 * DAY_MS))
+        if fields["revision"]:
+            fields["has_previous"] = True
+            fields["previous_state"] = rng.choice(list(TransactionState))
+            fields["previous_amount"] = round(float(rng.normal(0, 100)), 2)
+            fields["previous_currency"] = rng.choice([EUR, USD])
+            fields["previous_time_ms"] = at_ms - int(rng.integers(0, 400 * DAY_MS))
+    if kind in (Kind.LOAN_ISSUED, Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
+        keep(fields, "loan_id", b"L-%d" % rng.integers(5))
+    if kind == Kind.LOAN_ISSUED:
+        fields["order_amount"] = round(float(rng.uniform(1, 2000)), 2)
+        fields["gross_margin"] = round(float(rng.normal(60, 80)), 2)
+        fields["promo"] = round(float(rng.uniform(0, 20)), 2) if rng.random() < 0.3 else 0.0
+        fields["due_ms"] = at_ms + int(rng.integers(-20, 60)) * DAY_MS
+        keep(fields, "point", b"point-%d" % rng.integers(4))
+        keep(fields, "province", b"north")
+    if kind == Kind.LOAN_REPAID:
+        fields["currency"] = 0 if rng.random() < 0.8 else EUR
+        fields["amount"] = round(float(rng.uniform(1, 2500)), 2)
+        if fields["revision"]:
+            fields["has_previous"] = True
+            fields["previous_amount"] = round(float(rng.uniform(1, 900)), 2)
+            fields["previous_time_ms"] = at_ms - int(rng.integers(0, 200 * DAY_MS))
+            fields["amount"] = 0.0 if rng.random() < 0.5 else fields["amount"]
+    if kind in (Kind.OVERRIDE, Kind.LIFT):
+        fields["score"] = rng.integers(6)
+        fields["value"] = rng.choice([0.0, 1.0, 2.0, 3.5, 5.0, 9.0])
+        fields["until_ms"] = at_ms + int(rng.integers(-5, 60) * 0.37 * DAY_MS)
+        keep(fields, "author", b"ann")
+    if kind == Kind.APPLICANT:
+        fields["declared"][int(rng.integers(8))] = float(rng.integers(5000))

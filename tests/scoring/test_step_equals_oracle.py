@@ -1,0 +1,146 @@
+"""The compiled step does what the readable one says, to the byte, on random streams with random batch cuts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import random_streams as streams
+from numpy.testing import assert_array_equal
+
+from schemas.batch import EventBatch
+from state.layout import decode_row
+from state.table import NEVER_MS, Table
+from streams.scoring import oracle
+from streams.scoring.step import Clocks, Step, step
+
+
+def cut_batches(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
+    """The same events in several batches, each with its own users in order of first appearance."""
+    parts = []
+    edges = [0, *cuts, len(batch.events)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        events = batch.events[start:end].copy()
+        seen: dict[int, int] = {}
+        for fields in events:
+            fields["user"] = seen.setdefault(int(fields["user"]), len(seen))
+        users = [batch.users[user] for user in seen]
+        parts.append(EventBatch(batch.partition, batch.records, events, batch.text, users))
+    return parts
+
+
+def assert_same(fast: Step, slow: oracle.OracleStep) -> None:
+    """Everything a step says is equal."""
+    for user, row in enumerate(slow.rows):
+        packed = fast.table.row(user)
+        if packed != row and packed and row:
+            assert decode_row(packed) == decode_row(row)
+        assert packed == row
+    dues = [NEVER_MS if due is None else due for due in slow.dues]
+    assert fast.table.due_ms.tolist() == dues
+    assert fast.table.changed.tolist() == slow.changed
+    assert [reject.code for reject in fast.journal.rejects] == [reject.code for reject in by_user(fast, slow)]
+    assert len(fast.changes.rows) == len(slow.changes)
+    for said, meant in zip(fast.changes.rows, slow.changes, strict=True):
+        assert_same_change(fast, said, meant)
+    assert len(fast.examples) == len(slow.examples)
+    for example, due in zip(fast.examples, slow.examples, strict=True):
+        assert (example["user"], example["day"], example["timestamp_ms"]) == (due.user, due.day, due.timestamp_ms)
+        assert example["features"].tolist() == due.features
+        assert (example["forecast"], example["label"]) == (due.forecast, due.label)
+    journal = [
+        (int(x["event"]), int(x["user"]), (int(x["incarnation_rank"]), int(x["incarnation_offset"])), int(x["ordinal"]),
+         int(x["clock_ms"]))
+        for x in fast.journal.inversions
+    ]  # fmt: skip
+    assert journal == [(x.event, x.user, x.incarnation, x.ordinal, x.clock_ms) for x in slow.inversions]
+
+
+def by_user(fast: Step, slow: oracle.OracleStep) -> list:
+    return slow.rejects
+
+
+def assert_same_change(fast: Step, said: np.void, meant: oracle.Change) -> None:
+    for name in (
+        "user", "event", "score", "cause", "sequence", "old", "new", "base", "confidence", "event_time_ms", "decided_ms",
+        "segment", "weights_version", "policy_version", "valid_until_ms",
+    ):  # fmt: skip
+        a, b = said[name], getattr(meant, name)
+        assert a == b or (math.isnan(a) and math.isnan(b)), (name, a, b)
+    assert (said["incarnation_rank"], said["incarnation_offset"]) == meant.incarnation
+    assert (said["first_event_ms"], said["last_event_ms"], said["events"]) == meant.coverage
+    assert fast.changes.slice_of_text(said["point_at"], said["point_length"]) == meant.point
+    assert fast.changes.slice_of_text(said["loan_at"], said["loan_length"]) == meant.loan_id
+    reasons = fast.changes.reasons[said["reasons_at"] : said["reasons_at"] + said["reasons_count"]]
+    assert [(int(r["code"]), float(r["level"]), float(r["moved"])) for r in reasons] == meant.reasons
+
+
+def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # type: ignore[no-untyped-def]
+    """Both through the same batches, each over its own rows."""
+    store: dict[bytes, bytes | None] = {}
+    dues: dict[bytes, int] = {}
+    clock_ms, steps = 0, []
+    for part in cut_batches(batch, cuts):
+        clock_ms = max(clock_ms, int(part.events["timestamp_ms"].max(initial=clock_ms)))
+        others = sorted(user for user, due in dues.items() if due <= clock_ms and user not in part.users)
+        users = [*part.users, *others]
+        rows = [store.get(user) for user in users]
+        slow = oracle.step(users, rows, part, versions, clock_ms)
+        fast = step(Table.of(users, rows), part, versions, Clocks(clock_ms))
+        assert_same(fast, slow)
+        for i, user in enumerate(users):
+            store[user] = fast.table.row(i)
+            dues[user] = int(fast.table.due_ms[i])
+        steps.append(fast)
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_compiled_step_says_what_the_oracle_says(seed: int) -> None:
+    rng = np.random.default_rng(1000 + seed)
+    batch = streams.stream(seed, events=250, users=int(rng.integers(1, 6)), gap_days=float(rng.choice([0.05, 0.7, 3.0])))
+    cuts = sorted(int(cut) for cut in rng.integers(1, 250, int(rng.integers(0, 12))))
+    run_both(batch, sorted(set(cuts)), streams.versions(duplicates_max=int(rng.choice([3, 256]))))
+
+
+def test_the_streams_reach_what_they_are_to_reach() -> None:
+    """The comparison proves nothing about what never happens: the streams make everything happen."""
+    reasons, causes, codes, scores, examples, inversions = set(), set(), set(), set(), 0, 0
+    for seed in range(4):
+        batch = streams.stream(seed, events=400, users=3, gap_days=0.7)
+        (one,) = run_both(batch, [], streams.versions())
+        reasons |= set(one.changes.reasons["code"].tolist())
+        causes |= set(one.changes.rows["cause"].tolist())
+        scores |= set(one.changes.rows["score"].tolist())
+        codes |= {reject.code for reject in one.journal.rejects}
+        examples += len(one.examples)
+        inversions += len(one.journal.inversions)
+    assert scores == set(range(6))
+    assert causes == {0, 1, 3, 4, 5}
+    assert len(codes) >= 6
+    assert len(reasons) >= 20
+    assert examples > 10
+    assert inversions > 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_batch_cuts_and_other_users_change_nothing(seed: int) -> None:
+    batch = streams.stream(seed, events=300, users=4, inversions=0.0)
+    versions = streams.versions()
+    rng = np.random.default_rng(seed)
+    whole = run_both(batch, [], versions)
+    cut = run_both(batch, sorted({int(cut) for cut in rng.integers(1, 300, 20)}), versions)
+    assert_array_equal(said_of(whole, batch.users), said_of(cut, batch.users))
+
+
+def said_of(steps: list[Step], users: list[bytes]) -> np.ndarray:
+    """All changes of all users in order, without what depends on the batch (indices of user and event)."""
+    rows = []
+    for one in steps:
+        for change in one.changes.rows:
+            reasons = one.changes.reasons[change["reasons_at"] : change["reasons_at"] + change["reasons_count"]]
+            user = one.table.users[change["user"]]
+            rows.append((user, change["sequence"], change["score"], repr(change["new"]), change["decided_ms"],
+                         change["valid_until_ms"], reasons.tobytes()))  # fmt: skip
+    return np.array(sorted(rows), object)
