@@ -1,0 +1,145 @@
+"""A real Kafka and a real Valkey for every test that asks, and topics of its own.
+
+By default both are started here from wheels. `RESCORE_TEST_BOOTSTRAP_SERVERS` and `RESCORE_TEST_REDIS_URL` name servers to
+use instead; `RESCORE_TEST_CONTAINERS=1` starts them with testcontainers. A server that can not be had is a failure, not a skip.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import Verbosity, settings
+
+from local.kafka import Kafka
+from local.valkey import Valkey
+
+# The same examples on every run: a failure seen once is seen again, and its seed is printed.
+settings.register_profile("rescore", derandomize=True, print_blob=True, deadline=None, database=None)
+settings.register_profile("explore", parent=settings.get_profile("rescore"), derandomize=False, max_examples=1_000)
+settings.register_profile("loud", parent=settings.get_profile("rescore"), verbosity=Verbosity.verbose)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "rescore"))
+
+WITH_CONTAINERS = os.environ.get("RESCORE_TEST_CONTAINERS") == "1"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAt:
+    """A Kafka that was there, or that a container runs."""
+
+    bootstrap_servers: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValkeyAt:
+    """A Redis or Valkey that was there, or that a container runs."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka | KafkaAt]:
+    """A Kafka shared by the session: `.bootstrap_servers`. A test that kills brokers starts its own `local.kafka.Kafka`."""
+    if named := os.environ.get("RESCORE_TEST_BOOTSTRAP_SERVERS"):
+        yield KafkaAt(named)
+    elif WITH_CONTAINERS:
+        from testcontainers.kafka import KafkaContainer
+
+        with KafkaContainer("confluentinc/cp-kafka:8.1.0").with_kraft() as container:
+            yield KafkaAt(container.get_bootstrap_server())
+    else:
+        with Kafka.start() as started:
+            yield started
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey | ValkeyAt]:
+    """The server behind `valkey`."""
+    if named := os.environ.get("RESCORE_TEST_REDIS_URL"):
+        yield ValkeyAt(named)
+    elif WITH_CONTAINERS:
+        from testcontainers.core.container import DockerContainer
+        from testcontainers.core.waiting_utils import wait_for_logs
+
+        server = DockerContainer("valkey/valkey:9").with_command("valkey-server --appendonly yes --save ''")
+        with server.with_exposed_ports(6379) as container:
+            wait_for_logs(container, "Ready to accept connections")
+            yield ValkeyAt(f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0")
+    else:
+        with Valkey.start() as started:
+            yield started
+
+
+@pytest.fixture
+def valkey(shared_valkey: Valkey | ValkeyAt) -> Valkey | ValkeyAt:
+    """A Valkey shared by the session, with an append-only file: `.url`. Use keys of your own (`app` of the test)."""
+    return shared_valkey
+
+
+@dataclass(slots=True)
+class Topics:
+    """Topics of one test: names that no other test has, made when asked for."""
+
+    bootstrap_servers: str
+    prefix: str
+    made: list[str] = field(default_factory=list)
+
+    def name(self, name: str) -> str:
+        """The full name of a topic of this test, which may not exist."""
+        return self.prefix + name
+
+    def make(
+        self, *names: str, partitions: int = 1, config: Mapping[str, str] | None = None, timeout_seconds: float = 20.0
+    ) -> list[str]:
+        """Make topics, wait until the broker serves them, and return their full names."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        full = [self.name(name) for name in names]
+        new = [NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {})) for name in full]
+        for future in admin.create_topics(new, operation_timeout=timeout_seconds).values():
+            future.result(timeout_seconds)
+        self.made.extend(full)
+        return full
+
+    def delete(self) -> None:
+        """Delete what was made."""
+        if self.made:
+            admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+            for future in admin.delete_topics(self.made, operation_timeout=20.0).values():
+                future.result(20.0)
+
+
+_numbers = itertools.count(1)
+_run = uuid.uuid4().hex[:6]
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Letters no other test's topics, groups, transactional ids or keys begin with."""
+    return f"t{_run}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{next(_numbers)}-"
+
+
+@pytest.fixture
+def topics(kafka: Kafka | KafkaAt, prefix: str) -> Iterator[Topics]:
+    """Fresh topics for one test: `topics.make("transactions", "loans", partitions=4)`; deleted after it."""
+    fresh = Topics(kafka.bootstrap_servers, prefix)
+    yield fresh
+    fresh.delete()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """`eventually(condition, "what", seconds=10)`: polls until the condition holds; fails with the words when it does not."""
+
+    def wait(condition: Callable[[], object], what: str = "the condition", seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+            time.sleep(0.01)
+
+    return wait
