@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import config, events
+from streams.commands import config, customers, dead_letters, events, subscribe
 from streams.commands.common import EXIT_CODES
 
 app = typer.Typer(
@@ -31,8 +31,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.add_typer(config.app, name="config")
 app.command()(events.publish)
+app.command()(subscribe.subscribe)
+app.command()(customers.inspect)
+app.command()(customers.explain)
+app.command()(customers.override)
+app.command()(customers.erase)
+app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(config.app, name="config")
 
 
 @app.callback()

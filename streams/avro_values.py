@@ -1,58 +1,93 @@
-"""Fields <-> bytes of single records, for people's commands: the packaged schema of each topic and nothing clever.
+"""Fields <-> bytes of single records, for people's commands: tens of thousands of records, not millions.
 
-The worker's own way through columns is `schemas.codec`; this one is for tens of thousands of records, not for millions.
+The worker's own way, through columns, is `schemas.codec`.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import json
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fastavro
 
-SCHEMA_OF_TOPIC: dict[str, str] = {
-    "transactions": "Transaction",
-    "loans": "LoanEvent",
-    "applicants": "Applicant",
-    "outcomes": "Outcome",
-    "commands": "Command",
-    "fx-rates": "FxRate",
-}
+from schemas.definitions import SCHEMA_OF_TOPIC, Schema, parse, parsed, schema
+from schemas.known_schemas import CONFLUENT, SINGLE_OBJECT, Registry, StaticRegistry
 
-SINGLE_OBJECT = b"\xc3\x01"
+Encode = Callable[[dict[str, Any]], bytes]
 
 
-@functools.cache
-def schema(topic: str) -> dict[str, Any]:
-    """The packaged Avro schema of a topic's records, as parsed JSON. Raises KeyError for a topic without one."""
-    text = files("schemas").joinpath("avro", f"{SCHEMA_OF_TOPIC[topic]}.avsc").read_text(encoding="utf-8")
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
+class Values:
+    """Reads and writes values of any topic, in the encoding the registry at hand asks for.
+
+    >>> values = Values()
+    >>> data = values.encoder("commands")({"command": "advance", "to": 5})
+    >>> values.decode("commands", data)["to"]
+    5
+    """
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = registry or StaticRegistry()
+        self._parsed: dict[bytes, Schema] = {}
+
+    def schema(self, topic: str) -> Schema:
+        """The current schema of a topic's values."""
+        return schema(SCHEMA_OF_TOPIC[topic])
+
+    def encoder(self, topic: str) -> Encode:
+        """What makes bytes of a topic's fields; it raises ValueError where a field does not fit the schema."""
+        name = SCHEMA_OF_TOPIC[topic]
+        prefix, written = self._registry.prefix_of(name), parsed(name)
+
+        def encode(value: dict[str, Any]) -> bytes:
+            buffer = io.BytesIO()
+            buffer.write(prefix)
+            try:
+                fastavro.schemaless_writer(buffer, written, value)
+            except (TypeError, KeyError, OverflowError, AttributeError) as error:
+                raise ValueError(f"does not fit the schema of {topic}: {error}") from None
+            return buffer.getvalue()
+
+        return encode
+
+    def decode(self, topic: str, data: bytes) -> dict[str, Any]:
+        """The fields of a value in any of the three encodings, as the current schema of the topic has them.
+
+        Raises ValueError where it is none of them, damaged, or of a schema nobody knows.
+        """
+        if data[:1] == b"{":
+            return _json_object(data)
+        if data[:2] == SINGLE_OBJECT and len(data) >= 10:
+            head, written = data[:10], self._registry.schema_of_fingerprint(data[2:10])
+        elif data[:1] == CONFLUENT and len(data) >= 5:
+            head, written = data[:5], self._registry.schema_of_id(int.from_bytes(data[1:5], "big"))
+        else:
+            raise ValueError("neither Avro nor JSON")
+        if written is None:
+            raise ValueError(f"written with a schema nobody knows ({head.hex()})")
+        try:
+            fields: Any = fastavro.schemaless_reader(
+                io.BytesIO(data[len(head) :]), self._writer(head, written), parsed(SCHEMA_OF_TOPIC[topic])
+            )
+        except Exception as error:  # noqa: BLE001 - a damaged value makes the reader fail in any way there is
+            raise ValueError(f"not a value of {topic}: {error!r}") from None
+        return dict(fields)
+
+    def _writer(self, head: bytes, written: Schema) -> Schema:
+        if head not in self._parsed:
+            self._parsed[head] = parse(written)
+        return self._parsed[head]
 
 
-@functools.cache
-def _prepared(topic: str) -> tuple[Any, bytes]:
-    """The schema as fastavro wants it, and the first ten bytes of each record: marker and fingerprint."""
-    parsed = fastavro.parse_schema(schema(topic))
-    canonical = fastavro.schema.to_parsing_canonical_form(schema(topic))
-    return parsed, SINGLE_OBJECT + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-
-
-def encode(topic: str, value: dict[str, Any]) -> bytes:
-    """Avro single-object encoding: readable without a registry. Raises ValueError where a field does not fit."""
-    parsed, prefix = _prepared(topic)
-    buffer = io.BytesIO()
-    buffer.write(prefix)
+def _json_object(data: bytes) -> dict[str, Any]:
     try:
-        fastavro.schemaless_writer(buffer, parsed, value)
-    except (TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise ValueError(f"does not fit the schema of {topic}: {error}") from None
-    return buffer.getvalue()
+        fields: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    return fields
 
 
-def encode_json(value: dict[str, Any]) -> bytes:
+def encode_json(value: Mapping[str, Any]) -> bytes:
     """The same fields as plain JSON, as a person with a console producer would write them."""
     return json.dumps({name: one for name, one in value.items() if one is not None}, ensure_ascii=False).encode()

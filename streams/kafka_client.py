@@ -6,7 +6,8 @@ The worker's own log is `streams.kafka_log`; this is for publishing, reading and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -19,10 +20,11 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.batch import Record
-from streams.publish import producer_settings
+from streams.dead_letters import Message as DeadLetterMessage
+from streams.publish import NotDelivered, producer_settings
 from streams.settings import KafkaSettings
 
 ANSWER_SECONDS = 5.0
@@ -83,7 +85,8 @@ def producer(kafka: KafkaSettings, transactional_id: str | None = None) -> Produ
 
 def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dict[str, int]:
     """The latest record timestamp of each topic that holds a record."""
-    asked = {TopicPartition(name, p): OffsetSpec.max_timestamp() for name, count in counts.items() for p in range(count)}
+    newest = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(name, p): newest for name, count in counts.items() for p in range(count)}
     latest: dict[str, int] = {}
     if not asked:
         return latest
@@ -100,7 +103,8 @@ def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dic
 def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
     """Where the committed records of each partition end as the broker says now, control records counted."""
     ends = {}
-    asked = {place: OffsetSpec.latest() for place in places}
+    end = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = dict.fromkeys(places, end)
     answers = AdminClient(common(kafka)).list_offsets(
         asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
     )
@@ -152,22 +156,61 @@ def _records(
     unfinished = None if ends is None else {place for place, end in ends.items() if end > 0}
     while not stop() and (unfinished is None or unfinished):
         for message in consumer.consume(1_000, 0.2):
-            place = (message.topic(), message.partition())
+            place = (str(message.topic()), int(message.partition() or 0))
+            offset = int(message.offset() or 0)
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise unreachable(kafka, KafkaException(error))
             # The end is known by a record at or behind it or by the end of the partition being told, because the last
             # offsets of a partition may be control records, which are never delivered.
-            if ends is not None and unfinished is not None and message.offset() >= ends[place] - (error is None):
+            if ends is not None and unfinished is not None and offset >= ends[place] - (error is None):
                 unfinished.discard(place)
-            if error is None and (ends is None or message.offset() < ends[place]):
+            if error is None and (ends is None or offset < ends[place]):
                 yield as_record(message)
 
 
-def as_record(message: Message) -> Record:
+def as_record(message: Message[Any, Any]) -> Record:
     """A message of Kafka as a plain value."""
     _, timestamp_ms = message.timestamp()
-    headers = [(name, value or b"") for name, value in message.headers() or []]
+    given = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    headers = [(name, value or b"") for name, value in given]
     return Record(
-        message.topic(), message.partition(), message.offset(), timestamp_ms, message.key(), message.value(), headers or None
+        topic=str(message.topic()),
+        partition=int(message.partition() or 0),
+        offset=int(message.offset() or 0),
+        timestamp_ms=timestamp_ms,
+        key=message.key(),
+        value=message.value(),
+        headers=headers or None,
     )
+
+
+def transact(producer: Producer, messages: Iterable[DeadLetterMessage]) -> int:
+    """Write messages in one transaction; returns how many. Raises NotDelivered, after which none of them is there."""
+    count = 0
+    try:
+        producer.begin_transaction()
+        for message in messages:
+            _produce(producer, message)
+            count += 1
+        producer.commit_transaction(60)
+    except KafkaException as error:
+        with suppress(KafkaException):  # fenced or unreachable: the broker aborts it by itself, when its time is over
+            producer.abort_transaction(60)
+        raise NotDelivered(f"the transaction was not committed, nothing has changed: {error.args[0]}") from None
+    return count
+
+
+def _produce(producer: Producer, message: DeadLetterMessage) -> None:
+    options: dict[str, Any] = {"headers": message.headers}
+    if message.partition is not None:
+        options["partition"] = message.partition
+    if message.timestamp_ms is not None:
+        options["timestamp"] = message.timestamp_ms
+    while True:
+        try:
+            producer.produce(message.topic, value=message.value, key=message.key, **options)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return

@@ -21,11 +21,17 @@ POLL_EVERY = 1_000
 class Producer(Protocol):
     """The part of confluent_kafka.Producer that is used."""
 
-    def produce(self, topic: str, value: bytes | None = ..., key: bytes | None = ..., **options: Any) -> None: ...
+    @property
+    def produce(self) -> Callable[..., None]:
+        """Give a record to the queue; raises BufferError while it is full."""
 
-    def poll(self, timeout: float = ...) -> int: ...
+    @property
+    def poll(self) -> Callable[[float], int]:
+        """Serve delivery reports, waiting at most so many seconds for one."""
 
-    def flush(self, timeout: float = ...) -> int: ...
+    @property
+    def flush(self) -> Callable[[float], int]:
+        """Wait at most so many seconds for all reports; returns how many are missing."""
 
 
 class TimeGoesBack(Exception):
@@ -53,7 +59,9 @@ class Published:
             self.refusals[str(error)] = self.refusals.get(str(error), 0) + 1
 
 
-def producer_settings(bootstrap_servers: str, partitioner: str, librdkafka: dict[str, str]) -> dict[str, str | int | bool]:
+def producer_settings(
+    bootstrap_servers: str, partitioner: str, librdkafka: dict[str, str]
+) -> dict[str, str | int | bool]:
     """Settings of an idempotent producer whose keys go where the Java client would send them.
 
     librdkafka's own default partitioner sends three quarters of the users elsewhere.
@@ -86,9 +94,11 @@ def publish(
     for event in events:
         if stamp:
             _not_back(event, done)
-            _send(producer, done, topic=topic_name(event.topic), key=event.key, value=event.value, timestamp=event.time_ms)
+            send(
+                producer, done, topic=topic_name(event.topic), key=event.key, value=event.value, timestamp=event.time_ms
+            )
         else:
-            _send(producer, done, topic=topic_name(event.topic), key=event.key, value=event.value)
+            send(producer, done, topic=topic_name(event.topic), key=event.key, value=event.value)
         done.last_time_ms = event.time_ms
         if done.sent % POLL_EVERY == 0:
             producer.poll(0)
@@ -105,7 +115,8 @@ def _not_back(event: Event, done: Published) -> None:
         )
 
 
-def _send(producer: Producer, done: Published, **record: Any) -> None:
+def send(producer: Producer, done: Published, **record: Any) -> None:
+    """Give one record to the producer, waiting while its queue is full."""
     while True:
         try:
             producer.produce(on_delivery=done.delivered, **record)
@@ -140,7 +151,9 @@ def refuse_to_go_back(first_ms: int, latest_ms: dict[str, int]) -> None:
         )
 
 
-def advances(to_ms: int, partitions: Sequence[int], encode: Callable[[dict[str, Any]], bytes]) -> list[tuple[int, bytes]]:
+def advances(
+    to_ms: int, partitions: Sequence[int], encode: Callable[[dict[str, Any]], bytes]
+) -> list[tuple[int, bytes]]:
     """(partition, value) of the commands that bring the clock of each partition to `to_ms`."""
     value = encode({"command": "advance", "to": to_ms})
     return [(partition, value) for partition in partitions]
@@ -152,7 +165,7 @@ def publish_advances(
     """Send the `advance` commands, each to its own partition, and wait for them. Raises NotDelivered."""
     for partition, value in values:
         timestamp = {"timestamp": to_ms} if stamp else {}
-        _send(producer, published, topic=topic, key=b"advance", value=value, partition=partition, **timestamp)
+        send(producer, published, topic=topic, key=b"advance", value=value, partition=partition, **timestamp)
     finish(producer, published)
 
 

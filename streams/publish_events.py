@@ -23,11 +23,14 @@ Schema = Mapping[str, Any]
 TIME_FIELDS: dict[str, tuple[str, ...]] = {
     "transactions": ("transaction_date",),
     "loans": ("paid_at", "order_date", "cancelled_at"),
-    "applicants": ("declared_at", "requested_at"),
-    "outcomes": ("decided_at", "known_at"),
+    "applicants": ("declared_at",),
+    "outcomes": ("known_at",),
     "fx-rates": ("effective_at",),
 }
-"""Which field says when an event happened; of several the first that it has."""
+"""Topics events can be published to, and which field says when one happened; of several the first that it has."""
+
+RATE_AHEAD_MS = 60_000
+"""A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier."""
 
 TRUE, FALSE = frozenset({"true", "yes", "1", "t", "y"}), frozenset({"false", "no", "0", "f", "n"})
 
@@ -130,10 +133,13 @@ def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, 
         value["event_id"] = f"{source.name}:{line}" + (f"/{repeat + 1}" if source.mapping.repeat else "")
     if missing := sorted(shape.required - value.keys()):
         raise ValueError(f"has no {', '.join(missing)}: map a column to it (--map {missing[0]}=COLUMN)")
-    key = value.get("user_id") or value.get("request_id") or value.get("currency")
-    if not key:
+    if source.topic == "fx-rates":
+        key = f"{value['currency']}/{value['effective_at']}"
+        return Event(time_ms(written) - RATE_AHEAD_MS, order, source.topic, key.encode(), encode(value))
+    user = value.get("user_id") or value.get("request_id")
+    if not user:
         raise ValueError("has no user_id: map the column that says whose it is")
-    return Event(time_ms(written), order, source.topic, str(key).encode(), encode(value))
+    return Event(time_ms(written), order, source.topic, str(user).encode(), encode(value))
 
 
 def _value(row: Row, convert: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
@@ -165,9 +171,12 @@ def converter(avro_type: Any) -> Callable[[Any], Any]:
     (12.5, '7', None)
     """
     if isinstance(avro_type, list):
-        others = [converter(one) for one in avro_type if one != "null"]
-        convert = others[0] if len(others) == 1 else lambda raw: raw
+        others = [one for one in avro_type if one != "null"]
+        convert = converter(others[0]) if len(others) == 1 else _any_of
         return (lambda raw: None if raw in (None, "") else convert(raw)) if "null" in avro_type else convert
+    if isinstance(avro_type, dict) and avro_type["type"] == "map":
+        values = converter(avro_type["values"])
+        return lambda raw: {str(name): values(one) for name, one in _group(raw).items()}
     if isinstance(avro_type, dict) and avro_type["type"] == "record":
         fields = {field["name"]: converter(field["type"]) for field in avro_type["fields"]}
         return lambda raw: _record(raw, fields)
@@ -178,10 +187,26 @@ def converter(avro_type: Any) -> Callable[[Any], Any]:
     return CONVERTERS.get(plain, lambda raw: raw)
 
 
-def _record(raw: Any, fields: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+def _group(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ValueError(f"{raw!r} is not a group of fields")  # noqa: TRY004 - a bad line, told as all others are
-    if unknown := sorted(set(raw) - set(fields)):
+    return raw
+
+
+def _any_of(raw: Any) -> Any:
+    """A value of a field of several types: as it is, and from a file of text a truth, a number or a text."""
+    if not isinstance(raw, str):
+        return raw
+    if raw.lower() in ("true", "false"):
+        return raw.lower() == "true"
+    try:
+        return read_number(raw)
+    except ValueError:
+        return raw
+
+
+def _record(raw: Any, fields: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    if unknown := sorted(set(_group(raw)) - set(fields)):
         raise ValueError(f"there is no field {unknown[0]!r} in it; it has {', '.join(fields)}")
     return {name: _convert(name, raw.get(name), convert) for name, convert in fields.items()}
 

@@ -25,7 +25,9 @@ def read_number(value: Any, decimal: str = "") -> float:
         return float(value)
     text = re.sub(r"[\s\u00a0\u202f']", "", str(value if value is not None else ""))
     if not decimal and re.fullmatch(r"[+-]?\d{1,3},\d{3}", text):
-        raise ValueError(f"{value!r} may be thousands or decimals: map it with `number ,` (decimal comma) or `number .`")
+        raise ValueError(
+            f"{value!r} may be thousands or decimals: map it with `number ,` (decimal comma) or `number .`"
+        )
     decimal = decimal or max(",.", key=text.rfind)
     thousands = "." if decimal == "," else ","
     try:
@@ -42,7 +44,9 @@ def _day(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} is not a date (YYYY-MM-DD); read it with `date FORMAT`, for example date %d.%m.%Y") from None
+        raise ValueError(
+            f"{value!r} is not a date (YYYY-MM-DD); read it with `date FORMAT`, for example date %d.%m.%Y"
+        ) from None
 
 
 def _iso(moment: datetime) -> str:

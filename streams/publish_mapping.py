@@ -41,7 +41,11 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class FileMapping:
-    """Everything said about how one file becomes events. The empty one takes columns with our own names as they are."""
+    """Everything said about how one file becomes events. The empty one takes columns with our own names as they are.
+
+    `same_names`: columns that have the name of a field and are not mapped go to that field. A mapping file means what it
+    lists and no more, unless it says `same_names = true`.
+    """
 
     topic: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
@@ -50,6 +54,7 @@ class FileMapping:
     where: tuple[str, ...] = ()
     lookups: dict[str, Lookup] = field(default_factory=dict)
     repeat: str | None = None
+    same_names: bool = True
 
     def with_options(self, options: Iterable[str]) -> FileMapping:
         """This mapping with `our=EXPRESSION` and `our:=TEXT` of a command line put over it.
@@ -75,7 +80,7 @@ def read_mapping(path: Path) -> FileMapping:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MappingMistake(f"mapping file {path}: {error}") from None
-    known = {"topic", "columns", "texts", "derive", "where", "lookup", "repeat"}
+    known = {"topic", "columns", "texts", "derive", "where", "lookup", "repeat", "same_names"}
     if unknown := sorted(set(tables) - known):
         raise MappingMistake(f"mapping file {path}: unknown entry {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
@@ -84,13 +89,18 @@ def read_mapping(path: Path) -> FileMapping:
         raise MappingMistake(f"mapping file {path}: a lookup has exactly file, column and match") from None
     texts = {table: _texts(tables.get(table, {}), table, path) for table in ("columns", "texts", "derive")}
     return FileMapping(
-        topic=tables.get("topic"), where=tuple(tables.get("where", ())), lookups=lookups, repeat=tables.get("repeat"), **texts
+        topic=tables.get("topic"),
+        where=tuple(tables.get("where", ())),
+        lookups=lookups,
+        repeat=tables.get("repeat"),
+        same_names=bool(tables.get("same_names", False)),
+        **texts,
     )
 
 
 def _texts(table: Any, name: str, path: Path) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise MappingMistake(f"mapping file {path}: [{name}] holds name = \"expression\" lines alone")
+        raise MappingMistake(f'mapping file {path}: [{name}] holds name = "expression" lines alone')
     return table
 
 
@@ -108,7 +118,9 @@ class Mapper:
     repeat: Evaluate | None
 
     @classmethod
-    def of(cls, mapping: FileMapping, our_fields: Iterable[str], lookup_rows: Mapping[str, Mapping[str, Row]]) -> Mapper:
+    def of(
+        cls, mapping: FileMapping, our_fields: Iterable[str], lookup_rows: Mapping[str, Mapping[str, Row]]
+    ) -> Mapper:
         """`our_fields` are the topic's field names; `lookup_rows[name][key]` the joined rows. Raises MappingMistake."""
         known = set(our_fields)
         for name in (*mapping.columns, *mapping.texts):
@@ -116,7 +128,7 @@ class Mapper:
                 raise MappingMistake(f"there is no field {name!r}; this topic has {', '.join(sorted(known))}")
         mapped: dict[str, Evaluate] = {name: expression(text) for name, text in mapping.columns.items()}
         mapped |= {name: template(text) for name, text in mapping.texts.items()}
-        same_name = {name: column(name) for name in known - set(mapped)}
+        same_name = {name: column(name) for name in known - set(mapped)} if mapping.same_names else {}
         return cls(
             fields=same_name | mapped,
             derive={name: expression(text) for name, text in mapping.derive.items()},
@@ -141,7 +153,9 @@ class Mapper:
             for name, evaluate in self.derive.items():
                 one[name] = evaluate(one)
             if all(keeps(one) for keeps in self.where):
-                yield {name: value for name, evaluate in self.fields.items() if (value := evaluate(one)) not in (None, "")}
+                yield {
+                    name: value for name, evaluate in self.fields.items() if (value := evaluate(one)) not in (None, "")
+                }
 
 
 def column(name: str) -> Evaluate:

@@ -40,7 +40,9 @@ class UnreadableFile(Exception):
     """The file as a whole can not be read; the message says why and what to do."""
 
 
-def read_lines(path: Path | None, standard_input: IO[bytes], progress: Progress = lambda done: None) -> Iterator[Line | BadLine]:
+def read_lines(
+    path: Path | None, standard_input: IO[bytes], progress: Progress = lambda done: None
+) -> Iterator[Line | BadLine]:
     """Rows of a file (None: of standard input) in its own order.
 
     Raises UnreadableFile where it is not there or is none of the formats. Memory: a chunk at a time.
@@ -52,17 +54,19 @@ def read_lines(path: Path | None, standard_input: IO[bytes], progress: Progress 
         raise UnreadableFile(f"{name}: {error.strerror or error}") from None
     with raw:
         watched = _Watched(raw, progress)
-        buffered = io.BufferedReader(watched, 1 << 16)
+        buffered: io.BufferedReader[Any] = io.BufferedReader(watched, 1 << 16)
         first = buffered.peek(4)[:4]
         if first[:2] == b"\x1f\x8b":
-            buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered), 1 << 16)  # type: ignore[arg-type]
+            buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered), 1 << 16)
             first = _peek(buffered, name)
         if first == b"PAR1":
             yield from _parquet(path or io.BytesIO(buffered.read()), name)
             return
         text = buffered.peek(64).lstrip(b"\xef\xbb\xbf \r\n\t")
         if text.startswith(b"["):
-            raise UnreadableFile(f"{name} is one JSON array; put one object on each line (for example with jq -c '.[]')")
+            raise UnreadableFile(
+                f"{name} is one JSON array; put one object on each line (for example with jq -c '.[]')"
+            )
         rows = _json_lines(buffered, name) if text.startswith(b"{") else _csv(buffered, name)
         try:
             yield from rows
@@ -70,7 +74,7 @@ def read_lines(path: Path | None, standard_input: IO[bytes], progress: Progress 
             raise UnreadableFile(f"{name} is damaged: {error}") from None
 
 
-def _peek(buffered: io.BufferedReader, name: str) -> bytes:
+def _peek(buffered: io.BufferedReader[Any], name: str) -> bytes:
     try:
         return buffered.peek(4)[:4]
     except (OSError, EOFError) as error:
@@ -112,7 +116,7 @@ def _json_lines(file: IO[bytes], name: str) -> Iterator[Line | BadLine]:
 
 
 def _csv(file: IO[bytes], name: str) -> Iterator[Line | BadLine]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[type-var]
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     header_line = text.readline()
     if not header_line.strip():
         raise UnreadableFile(f"{name} is empty: a header line with the names of the columns is missing")
@@ -151,7 +155,7 @@ def sniff_delimiter(header: str) -> str:
 
 def _parquet(source: Path | IO[bytes], name: str) -> Iterator[Line | BadLine]:
     """A Parquet file is read from its end, so that one from a pipe has to be taken whole first."""
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
 
     try:
         with parquet.ParquetFile(source) as table:

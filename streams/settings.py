@@ -19,7 +19,7 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from streams.errors import RefusedSettings
+from state.errors import RefusedSettings
 
 PREFIX = "RESCORE_"
 PATH_OF_TOML = "rescore.toml"
@@ -42,12 +42,16 @@ class Part(BaseModel):
 class KafkaSettings(Part):
     """How to reach Kafka, and how records find their partition."""
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="host:port, comma separated")
+    bootstrap_servers: str = Field(default="127.0.0.1:9092", min_length=1, description="host:port, comma separated")
     partitioner: Literal["murmur2", "crc32"] = Field(
-        "murmur2", description="how a key finds its partition; murmur2 is the Java client's"
+        default="murmur2", description="how a key finds its partition; murmur2 is the Java client's"
     )
-    transaction_timeout_seconds: float = Field(15.0, gt=0, le=900, description="a dead worker blocks readers this long")
-    session_timeout_seconds: float = Field(6.0, ge=6, le=300, description="a worker that left for good is replaced after")
+    transaction_timeout_seconds: float = Field(
+        default=15.0, gt=0, le=900, description="a dead worker blocks readers this long"
+    )
+    session_timeout_seconds: float = Field(
+        default=6.0, ge=6, le=300, description="a worker that left for good is replaced after"
+    )
     librdkafka: dict[str, str] = Field(
         default_factory=dict,
         description="any key of librdkafka, passed through to every client (security.protocol, sasl.*, ssl.* ...)",
@@ -87,11 +91,12 @@ OWNED_KEYS: dict[str, str] = {
 class RedisSettings(Part):
     """How to reach Redis or Valkey."""
 
-    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
-    connect_timeout_seconds: float = Field(2.0, gt=0)
-    timeout_seconds: float = Field(5.0, gt=0, description="of one call; then the outcome counts as unknown")
+    url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix://")
+    connect_timeout_seconds: float = Field(default=2.0, gt=0, description="until a connection stands")
+    timeout_seconds: float = Field(default=5.0, gt=0, description="of one call; then the outcome counts as unknown")
     require_append_only: bool = Field(
-        True, description="refuse a server without append-only file; false where a rebuild after each restart is fine"
+        default=True,
+        description="refuse a server without append-only file; false where a rebuild after each restart is fine",
     )
 
     @field_validator("url")
@@ -105,31 +110,37 @@ class RedisSettings(Part):
 class RegistrySettings(Part):
     """A schema registry, if there is one. Without it records carry their schema's fingerprint and need none."""
 
-    url: str | None = Field(None, description="http(s)://...; absent: Avro single-object encoding")
-    username: str | None = None
-    password: SecretStr | None = None
+    url: str | None = Field(default=None, description="http(s)://...; absent: Avro single-object encoding")
+    username: str | None = Field(default=None, description="of the registry, where it asks for one")
+    password: SecretStr | None = Field(
+        default=None, description="of the registry; better RESCORE_REGISTRY__PASSWORD_FILE"
+    )
 
 
 class MetricsSettings(Part):
     """Where a worker answers /metrics, /livez and /readyz."""
 
-    host: str = Field("127.0.0.1", description="loopback only, unless you open it")
-    port: int = Field(9464, ge=0, le=65535, description="0: a free port, told at start")
+    host: str = Field(default="127.0.0.1", description="loopback only, unless you open it")
+    port: int = Field(default=9464, ge=0, le=65535, description="0: a free port, told at start")
 
 
 class BatchSettings(Part):
     """Limits of one batch, which is one Kafka transaction."""
 
-    records_max: int = Field(10_000, ge=1, le=100_000)
-    users_max: int = Field(1_000, ge=1, le=1_000, description="of a partition; one Redis call holds all of them")
-    wait_seconds: float = Field(0.01, gt=0, le=10, description="a poll waits at most this long for the first record")
+    records_max: int = Field(default=10_000, ge=1, le=100_000, description="of all partitions together")
+    users_max: int = Field(
+        default=1_000, ge=1, le=1_000, description="of a partition; one Redis call holds all of them"
+    )
+    wait_seconds: float = Field(
+        default=0.01, gt=0, le=10, description="a poll waits at most this long for the first record"
+    )
 
 
 class PolicySettings(Part):
     """What the first worker writes into the packaged policy; afterwards the policy on the topic is what counts."""
 
-    base_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217; amounts are summed in it")
-    time_zone: str = Field("UTC", description="IANA name; days begin in it; fixed for the life of the state")
+    base_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217; amounts are summed in it")
+    time_zone: str = Field(default="UTC", description="IANA name; days begin in it; fixed for the life of the state")
 
     @field_validator("time_zone")
     @classmethod
@@ -142,8 +153,10 @@ class PolicySettings(Part):
 class LogSettings(Part):
     """What a worker writes to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, json elsewhere")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is worth a line")
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, json elsewhere"
+    )
 
 
 def _none_if_blank(value: Any) -> Any:
@@ -154,26 +167,44 @@ class Settings(Part):
     """All settings of a Rescore process. `load` is the way to get one."""
 
     app: str = Field(
-        "rescore",
+        default="rescore",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
         description="name of this deployment: consumer group, transactional ids and Redis keys begin with it",
     )
     clock: Literal["wall", "records"] = Field(
-        "wall", description="wall: live topics, the broker stamps records; records: history, the event time is the stamp"
+        default="wall",
+        description="wall: live topics, the broker stamps records; records: history, the event time is the stamp",
     )
     slot: Annotated[int | None, BeforeValidator(_none_if_blank)] = Field(
-        None, ge=0, le=9999, description="stable number of this worker; absent: the lowest free one on this machine"
+        default=None,
+        ge=0,
+        le=9999,
+        description="stable number of this worker; absent: the lowest free one on this machine",
     )
-    partitions: int = Field(6, ge=1, le=10_000, description="of each topic `topics apply` creates; can not change later")
-    replication_factor: int = Field(-1, ge=-1, description="of each topic `topics apply` creates; -1: the broker's default")
-    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before the name of every topic")
+    partitions: int = Field(
+        default=6, ge=1, le=10_000, description="of each topic `topics apply` creates; can not change later"
+    )
+    replication_factor: int = Field(
+        default=-1, ge=-1, description="of each topic `topics apply` creates; -1: the broker's default"
+    )
+    topic_prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before the name of every topic"
+    )
     retention_days: int = Field(
-        -1, ge=-1, description="of inputs, journal and broadcast topics, shared by all; -1: for ever (replay needs them)"
+        default=-1,
+        ge=-1,
+        description="of inputs, journal and broadcast topics, shared by all; -1: for ever (replay needs them)",
     )
-    record_bytes_max: int = Field(1_000_000, ge=1_000, le=100_000_000, description="a larger input record is a dead letter")
-    examples_key: SecretStr | None = Field(None, description="key of the hash that stands for a user in training examples")
-    failpoint: str | None = Field(None, description="for crash tests: die at this step of the protocol")
-    data_folder: Path | None = Field(None, description="where the embedded Kafka and Valkey keep data; absent: temporary")
+    record_bytes_max: int = Field(
+        default=1_000_000, ge=1_000, le=100_000_000, description="a larger input record is a dead letter"
+    )
+    examples_key: SecretStr | None = Field(
+        default=None, description="key of the hash that stands for a user in training examples"
+    )
+    failpoint: str | None = Field(default=None, description="for crash tests: die at this step of the protocol")
+    data_folder: Path | None = Field(
+        default=None, description="where the embedded Kafka and Valkey keep data; absent: temporary"
+    )
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     registry: RegistrySettings = RegistrySettings()

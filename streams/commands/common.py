@@ -38,6 +38,8 @@ EXIT_CODES = (
     "4 Kafka, Redis or the registry does not answer; 5 a worker halted; 130 interrupted."
 )
 
+PLAIN_WIDTH = 160
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, times in UTC.")]
 
 
@@ -96,7 +98,7 @@ def as_failure(error: Exception) -> CommandFailure | None:
         if name in names:
             return CommandFailure(what, remedy, Exit.UNREACHABLE)
     if names & HALTED:
-        return CommandFailure(what, "see docs/operations.md, \"A worker halted\"", Exit.HALTED)
+        return CommandFailure(what, 'see docs/operations.md, "A worker halted"', Exit.HALTED)
     if names & MISTAKES:
         return CommandFailure(what)
     return None
@@ -109,7 +111,7 @@ UNREACHABLE: dict[str, str] = {
     "RegistryUnavailable": "check RESCORE_REGISTRY__URL; without one, leave it out",
 }
 HALTED = {"HaltPartition", "StoreAhead"}
-MISTAKES = {"MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownTime"}
+MISTAKES = {"MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
 
 
 def _escaped(text: str) -> str:
@@ -123,7 +125,8 @@ def console() -> Console:
     """Standard output for people: coloured only on a terminal, and not where NO_COLOR is set."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # Not a terminal has no width; a table in a file should keep its lines whole.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import typer
 
 from streams.commands.common import AsJson, console, guarded, loaded, print_json
 
-app = typer.Typer(help="Settings: environment RESCORE_... over rescore.toml over defaults.", no_args_is_help=True)
+app = typer.Typer(help="Settings: from the environment, from rescore.toml, or the default.", no_args_is_help=True)
 
 
 @app.command()

@@ -16,6 +16,7 @@ import typer
 from streams.commands.common import Exit, error_console, fail, guarded, print_json, settings
 
 if TYPE_CHECKING:
+    from streams.avro_values import Values
     from streams.publish import Published
     from streams.publish_events import Event, Source
     from streams.publish_reading import BadLine
@@ -30,22 +31,32 @@ Tell = Callable[[int], None]
 
 @guarded
 def publish(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe.")
+    ],
     topic: Annotated[str, typer.Option(help="Where the events go; a mapping file may name it too.")] = "transactions",
     mapped: Annotated[
-        list[str] | None, typer.Option("--map", metavar="OUR=THEIRS", help="A field from a column; our:=text for words.")
+        list[str] | None,
+        typer.Option("--map", metavar="OUR=THEIRS", help="A field from a column; our:=text for words."),
     ] = None,
     map_files: Annotated[
-        list[Path] | None, typer.Option("--map-file", metavar="TOML", help="A mapping file; one for all FILEs or one for each.")
+        list[Path] | None,
+        typer.Option("--map-file", metavar="TOML", help="A mapping file; one for all FILEs or one for each."),
     ] = None,
     from_time: Annotated[str, typer.Option("--from", metavar="TIME", help="Leave out what happened before.")] = "",
-    until_time: Annotated[str, typer.Option("--until", metavar="TIME", help="Leave out what happened at or after.")] = "",
+    until_time: Annotated[
+        str, typer.Option("--until", metavar="TIME", help="Leave out what happened at or after.")
+    ] = "",
     advance_to: Annotated[
         str, typer.Option(metavar="TIME", help="At last bring the clock of every partition to this time.")
     ] = "",
-    as_is: Annotated[bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")] = False,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")
+    ] = False,
     json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first events as they would be sent; send none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first events as they would be sent; send none.")
+    ] = False,
 ) -> None:
     """Publish events from files, sorted by time, each under its user_id.
 
@@ -58,6 +69,7 @@ def publish(
 
       rescore publish trans.csv.gz --map-file berka-transactions.toml --advance-to 1999-01-01
     """
+    from streams.commands.wire import values
     from streams.publish_events import Source, time_ms
 
     chosen = settings()
@@ -66,7 +78,7 @@ def publish(
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
     bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
-    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values)
+    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
     if dry_run:
         _show(job)
     else:
@@ -108,18 +120,18 @@ class _Job:
     until_ms: int | None
     as_is: bool
     json_values: bool
+    values: Values
     bad_lines: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
 
     def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
         """What makes bytes of the fields of an event."""
-        from streams.avro_values import encode, encode_json
+        from streams.avro_values import encode_json
 
-        return encode_json if self.json_values else lambda value: encode(topic, value)
+        return encode_json if self.json_values else self.values.encoder(topic)
 
     def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
         """Events of a file within the bounds, its bad lines told and counted."""
-        from streams.avro_values import schema
         from streams.publish_events import read_events
         from streams.publish_reading import BadLine
 
@@ -129,7 +141,7 @@ class _Job:
             self.bytes_read[number] = done
             tell(sum(self.bytes_read.values()))
 
-        for one in read_events(source, schema(source.topic), encode, number, sys.stdin.buffer, progress):
+        for one in read_events(source, self.values.schema(source.topic), encode, number, sys.stdin.buffer, progress):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):
@@ -149,11 +161,11 @@ class _Job:
 
 
 def _known_topics(job: _Job) -> None:
-    from streams.avro_values import SCHEMA_OF_TOPIC
+    from streams.publish_events import TIME_FIELDS
 
     for source in job.sources:
-        if source.topic not in SCHEMA_OF_TOPIC:
-            fail(f"events can not be published to {source.topic!r}", f"one of {', '.join(SCHEMA_OF_TOPIC)}", Exit.USAGE)
+        if source.topic not in TIME_FIELDS:
+            fail(f"events can not be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
 
 def _show(job: _Job) -> None:
@@ -193,12 +205,14 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
         with _progress("publishing", total) as tell:
             publish(events, sender, chosen.topic, stamp, done, lambda so_far: tell(so_far.sent))
             if advance_to_ms is not None:
-                _advance(chosen, counts[chosen.topic("commands")], advance_to_ms, sender, stamp, done)
+                _advance(job, counts[chosen.topic("commands")], advance_to_ms, sender, stamp, done)
     except KeyboardInterrupt:
         _say_how_to_go_on(done, sender)
         raise
     seconds = max(time.monotonic() - began, 1e-3)
-    typer.echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
+    typer.echo(
+        f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True
+    )
 
 
 def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
@@ -215,14 +229,13 @@ def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
     return events, len(events)
 
 
-def _advance(chosen: Settings, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
-    from streams.avro_values import encode
+def _advance(job: _Job, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
     from streams.publish import advances, publish_advances, refuse_to_go_back
 
     if stamp and done.last_time_ms is not None:
         refuse_to_go_back(to_ms, {"just published": done.last_time_ms})
-    values = advances(to_ms, range(partitions), lambda value: encode("commands", value))
-    publish_advances(chosen.topic("commands"), values, to_ms, sender, stamp, done)
+    values = advances(to_ms, range(partitions), job.values.encoder("commands"))
+    publish_advances(job.settings.topic("commands"), values, to_ms, sender, stamp, done)
 
 
 def _say_how_to_go_on(done: Published, sender: Any) -> None:
@@ -243,7 +256,13 @@ def _progress(what: str, total: int | None, as_bytes: bool = False) -> Iterator[
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if as_bytes else MofNCompleteColumn()
-    columns = [TextColumn("{task.description}"), BarColumn(), count, TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        count,
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    ]
     began = time.monotonic()
     with Progress(*columns, console=error_console(), transient=True) as bar:
         task = bar.add_task(what, total=total, rate="")

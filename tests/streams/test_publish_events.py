@@ -25,7 +25,10 @@ SCHEMA: dict[str, Any] = {
         {"name": "revision", "type": ["null", "int"], "default": None},
         {
             "name": "previous",
-            "type": ["null", {"type": "record", "name": "P", "fields": [{"name": "transaction_amount", "type": "double"}]}],
+            "type": [
+                "null",
+                {"type": "record", "name": "P", "fields": [{"name": "transaction_amount", "type": "double"}]},
+            ],
             "default": None,
         },
     ],
@@ -65,7 +68,9 @@ def test_the_events_of_a_repeated_row_have_identities_of_their_own() -> None:
 
 
 def test_a_correction_carries_what_it_replaces() -> None:
-    text = '{"user_id":"a","transaction_amount":1,"transaction_date":"2024-01-01","event_id":"e","revision":1,"old":"2.5"}'
+    text = (
+        '{"user_id":"a","transaction_amount":1,"transaction_date":"2024-01-01","event_id":"e","revision":1,"old":"2.5"}'
+    )
     (event,) = _events(text, columns={"previous.transaction_amount": "old"})
     assert _value(event)["previous"] == {"transaction_amount": 2.5}
 
@@ -76,7 +81,10 @@ def test_a_correction_carries_what_it_replaces() -> None:
         ('{"transaction_amount":1,"transaction_date":"2024-01-01"}', "has no user_id"),
         ('{"user_id":"a","transaction_date":"2024-01-01"}', "has no transaction_amount: map a column"),
         ('{"user_id":"a","transaction_amount":1}', "has no transaction_date"),
-        ('{"user_id":"a","transaction_amount":"x","transaction_date":"2024-01-01"}', "transaction_amount: 'x' is not a number"),
+        (
+            '{"user_id":"a","transaction_amount":"x","transaction_date":"2024-01-01"}',
+            "transaction_amount: 'x' is not a number",
+        ),
         ('{"user_id":"a","transaction_amount":1,"transaction_date":"30.6.2024"}', "'30.6.2024' is not a time"),
         ('{"user_id":"a","transaction_amount":1,"transaction_date":"2024-01-01","revision":1.5}', "not a whole number"),
         ('{"user_id":"a","transaction_amount":1,"transaction_date":"2024-01-01","previous":{"x":1}}', "no field 'x'"),

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from streams.publish_filters import FILTERS, USAGE, read_number
-from streams.publish_mapping import FileMapping, Lookup, Mapper, MappingMistake, condition, expression, read_mapping, template
+from streams.publish_mapping import (
+    FileMapping,
+    Lookup,
+    Mapper,
+    MappingMistake,
+    condition,
+    expression,
+    read_mapping,
+    template,
+)
 
 ROW = {"amount": "1 234,50", "type": "VYDAJ", "date": "930131", "n": 2, "empty": "", "when": "1993-01-31"}
 
@@ -61,14 +70,21 @@ def test_a_lone_comma_before_three_digits_is_refused_because_it_may_mean_either(
     assert read_number("1'234'567.5") == 1234567.5
 
 
-@pytest.mark.parametrize(("text", "keeps"), [("type is VYDAJ A", True), ("type is_not VYDAJ", False), ("empty present", False), ("absent absent", True)])
+@pytest.mark.parametrize(
+    ("text", "keeps"),
+    [("type is VYDAJ A", True), ("type is_not VYDAJ", False), ("empty present", False), ("absent absent", True)],
+)
 def test_a_condition_keeps_or_leaves_out_a_row(text: str, keeps: bool) -> None:
     assert condition(text)(ROW) is keeps
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("amount | nubmer", "unknown filter 'nubmer'"), ("amount | times", "times FACTOR"), ("| number", "does not begin with a column")],
+    [
+        ("amount | nubmer", "unknown filter 'nubmer'"),
+        ("amount | times", "times FACTOR"),
+        ("| number", "does not begin with a column"),
+    ],
 )
 def test_a_mistake_in_an_expression_is_refused_with_the_way_it_is_written(text: str, says: str) -> None:
     with pytest.raises(MappingMistake, match=says.replace("|", r"\|")):
@@ -80,7 +96,9 @@ def test_every_filter_says_how_it_is_written() -> None:
 
 
 def test_an_option_of_the_command_line_goes_over_the_file() -> None:
-    mapping = FileMapping(columns={"user_id": "a"}, texts={"currency": "CZK"}).with_options(["user_id:=x", "currency=c"])
+    mapping = FileMapping(columns={"user_id": "a"}, texts={"currency": "CZK"}).with_options(
+        ["user_id:=x", "currency=c"]
+    )
     assert (mapping.columns, mapping.texts) == ({"currency": "c"}, {"user_id": "x"})
 
 
@@ -103,7 +121,9 @@ def test_a_row_is_joined_repeated_and_filtered() -> None:
         lookups={"loan": Lookup("loans.csv", "account", "account")},
         repeat="loan.times",
     )
-    mapper = Mapper.of(mapping, ["user_id", "loan_id", "due"], {"loan": {"7": {"id": "L", "start": "1993-01-31", "times": "3"}}})
+    mapper = Mapper.of(
+        mapping, ["user_id", "loan_id", "due"], {"loan": {"7": {"id": "L", "start": "1993-01-31", "times": "3"}}}
+    )
     assert list(mapper.rows({"account": "7"})) == [
         {"user_id": "7", "loan_id": "L/1", "due": "1993-02-28"},
         {"user_id": "7", "loan_id": "L/3", "due": "1993-04-30"},

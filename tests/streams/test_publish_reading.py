@@ -89,6 +89,8 @@ def test_progress_reaches_the_size_of_the_file(tmp_path: Path) -> None:
     assert told[-1] == path.stat().st_size
 
 
-@pytest.mark.parametrize(("header", "delimiter"), [("a,b", ","), ('"a,b,c";d', ";"), ("a\tb", "\t"), ("a", ","), ("a|b|c", "|")])
+@pytest.mark.parametrize(
+    ("header", "delimiter"), [("a,b", ","), ('"a,b,c";d', ";"), ("a\tb", "\t"), ("a", ","), ("a|b|c", "|")]
+)
 def test_the_delimiter_is_the_one_most_frequent_outside_quotes(header: str, delimiter: str) -> None:
     assert sniff_delimiter(header) == delimiter

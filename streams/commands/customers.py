@@ -1,0 +1,163 @@
+"""`rescore inspect`, `explain`, `erase`, `override`: one customer at a time."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+User = Annotated[str, typer.Argument(help="The customer's user_id.")]
+Author = Annotated[str, typer.Option(help="Who orders it; default: you, at this machine.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+
+
+@guarded
+def inspect(user: User, as_json: AsJson = False) -> None:
+    """Show everything Redis holds of a customer: the committed row, in words.
+
+    Example: rescore inspect c-000417
+    """
+    from streams.commands.store import read_row
+    from streams.inspection import as_json as plain
+    from streams.inspection import tables
+
+    found = read_row(settings(), user)
+    if found is None:
+        fail(f"no customer {user!r} is known", "rescore publish, or check the user_id (it is case-sensitive)")
+    row, place = found
+    if as_json:
+        print_json({"user_id": user, "partition": place.partition, "seq": place.seq, "row": plain(row)})
+        return
+    typer.echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
+    for table in tables(row):
+        console().print(table)
+    typer.echo(f"\nnext: rescore explain {user}", err=True)
+
+
+@guarded
+def explain(
+    user: User,
+    scores: Annotated[list[str] | None, typer.Option("--score", help="Only this score (repeatable).")] = None,
+    adverse: Annotated[
+        bool, typer.Option("--adverse", help="Only what a decision against the customer must say.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="How many of the latest steps to show of each score.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of each score: value, reasons that add up, when and why it moved, until when it holds.
+
+    Examples:
+
+      rescore explain c-000417
+
+      rescore explain c-000417 --score status --adverse
+    """
+    from streams.commands.subscribe import changes, local_time
+    from streams.explain import CONTEST, adverse_lines, as_lines, stories
+    from streams.explain import as_json as plain
+
+    told = stories(user, changes(settings(), from_beginning=True, exit_at_end=True, users=[user]))
+    told = [story for story in told if not scores or story.score in scores]
+    if not told:
+        fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
+    if as_json:
+        print_json(
+            {"user_id": user, "scores": [plain(story) for story in told], "contest": CONTEST if adverse else None}
+        )
+        return
+    for story in told:
+        typer.echo(
+            "\n".join(adverse_lines(story, local_time) if adverse else as_lines(story, local_time, steps)) + "\n"
+        )
+    if adverse:
+        typer.echo(CONTEST)
+
+
+@guarded
+def erase(
+    user: User,
+    reason: Why = "",
+    author: Author = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a customer: state, scores and training examples. What is still in the input topics expires with them.
+
+    Example: rescore erase c-000417 --reason "request of 2 May"
+    """
+    if not yes and not typer.confirm(f"forget everything known of {user!r}? This can not be undone"):
+        fail("nothing was erased")
+    _command(settings(), user, as_json, command="erase", author=author, reason=reason)
+
+
+@guarded
+def override(
+    user: User,
+    score: Annotated[str, typer.Option(help="value, status, revenue, class, rfm or segment.")],
+    value: Annotated[float | None, typer.Option(help="The value to hold it at.")] = None,
+    until: Annotated[str, typer.Option(metavar="TIME", help="When the override ends by itself.")] = "",
+    lift: Annotated[bool, typer.Option("--lift", help="End an override now.")] = False,
+    reason: Why = "",
+    author: Author = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hold a score at a value until a time, or lift that; both with an author, for the record.
+
+    Examples:
+
+      rescore override c-000417 --score status --value 3.5 --until 2027-01-31 --reason "documents seen"
+
+      rescore override c-000417 --score status --lift
+    """
+    from schemas.kinds import SCORE_NAMES
+    from streams.publish_events import time_ms
+
+    if score not in SCORE_NAMES:
+        fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
+    if lift:
+        _command(settings(), user, as_json, command="lift", score=score, author=author, reason=reason)
+        return
+    if value is None or not until:
+        fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
+    try:
+        time_ms(until)
+    except ValueError as error:
+        fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
+    _command(
+        settings(),
+        user,
+        as_json,
+        command="override",
+        score=score,
+        value=value,
+        expires_at=until,
+        author=author,
+        reason=reason,
+    )
+
+
+def _command(chosen: Settings, user: str, as_json: bool, **fields: Any) -> None:
+    """Publish a command to the customer's partition and wait until Kafka has it."""
+    from streams.commands.wire import stamp_ms, values, who
+    from streams.kafka_client import producer, require_topics
+    from streams.publish import Published, finish, send
+
+    topic = chosen.topic("commands")
+    require_topics(chosen.kafka, [topic])
+    value = {name: one for name, one in fields.items() if one not in ("", None)}
+    value |= {"event_id": str(uuid.uuid4()), "user_id": user, "author": fields["author"] or who()}
+    stamped = stamp_ms(chosen)
+    timestamp = {} if stamped is None else {"timestamp": stamped}
+    done, sender = Published(), producer(chosen.kafka)
+    send(sender, done, topic=topic, key=user.encode(), value=values(chosen).encoder("commands")(value), **timestamp)
+    finish(sender, done)
+    if as_json:
+        print_json({"published": "commands", **value})
+    else:
+        typer.echo(f"{fields['command']} of {user} is published; next: rescore subscribe --user {user}")

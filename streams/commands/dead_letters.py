@@ -1,0 +1,233 @@
+"""`rescore dlq`: look at what was refused, bring it back, or settle it for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from streams.dead_letters import DeadLetter, Message
+    from streams.settings import Settings
+
+app = typer.Typer(help="Dead letters: events that were refused, with reason and original bytes.", no_args_is_help=True)
+
+LETTERS_A_TRANSACTION = 500
+VALUE_BYTES_SHOWN = 4_096
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[LETTER]...", help="topic/partition/offset, as `list` shows.")
+]
+Topic = Annotated[str, typer.Option(help="Only letters of this input topic.")]
+Reason = Annotated[str, typer.Option(help="Only letters refused for this, for example UNKNOWN_LOAN.")]
+User = Annotated[str, typer.Option(help="Only letters with this key.")]
+All = Annotated[bool, typer.Option("--all", help="Every open letter.")]
+
+
+@app.command("list")
+@guarded
+def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: AsJson = False) -> None:
+    """List the open dead letters: refused, neither replayed nor dropped.
+
+    Next: rescore dlq show LETTER
+    """
+    from streams.commands.subscribe import local_time
+    from streams.dead_letters import chosen as choose
+
+    chosen = settings()
+    letters = choose(_open(chosen), (), _prefixed(chosen, topic), reason, user)
+    if as_json:
+        for letter in letters:
+            print_json(_summary(letter))
+        return
+    if not letters:
+        typer.echo("there is no open dead letter")
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("letter", "time", "key", "reason", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for letter in letters:
+        table.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
+    console().print(table)
+    typer.echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
+
+
+@app.command()
+@guarded
+def show(names: Names = None, as_json: AsJson = False) -> None:
+    """Show dead letters whole: reason, origin, headers, key and value.
+
+    Example: rescore dlq show transactions/0/17
+    """
+    if not names:
+        fail("no letter is named", "rescore dlq list shows their names", Exit.USAGE)
+    from streams.commands.wire import values
+
+    chosen = settings()
+    decode = values(chosen).decode
+    for letter in _named(_open(chosen), names=names):
+        shown = _summary(letter) | _content(letter, chosen, decode)
+        if as_json:
+            print_json(shown)
+        else:
+            for name, value in shown.items():
+                typer.echo(f"{name:>10}  {value}")
+            typer.echo(f"\nnext: mend the cause, then rescore dlq replay {letter.name}", err=True)
+
+
+@app.command()
+@guarded
+def replay(
+    names: Names = None,
+    topic: Topic = "",
+    reason: Reason = "",
+    user: User = "",
+    all_letters: All = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish dead letters again, each at most once, byte for byte; a wrong key becomes the event's user_id.
+
+    An event that is refused again comes back as a new letter.
+
+    Example: rescore dlq replay --reason UNKNOWN_CURRENCY
+    """
+    from streams.commands.wire import stamp_ms, values, who
+    from streams.dead_letters import replayed
+
+    _require_choice(names, topic, reason, user, all_letters)
+    chosen = settings()
+    decode, by, now_ms = values(chosen).decode, who(), stamp_ms(chosen)
+
+    def settle(letter: DeadLetter) -> Sequence[Message]:
+        return replayed(letter, by, lambda one: _user_of(chosen, one, decode), now_ms)
+
+    count = _settle(chosen, settle, names, topic, reason, user)
+    _told(count, "replayed", as_json)
+
+
+@app.command()
+@guarded
+def drop(
+    names: Names = None,
+    topic: Topic = "",
+    reason: Reason = "",
+    user: User = "",
+    all_letters: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Settle dead letters without publishing them; they stay in the topic, but are no longer open.
+
+    Example: rescore dlq drop transactions/0/17
+    """
+    from streams.commands.wire import who
+    from streams.dead_letters import chosen as choose
+    from streams.dead_letters import note
+
+    _require_choice(names, topic, reason, user, all_letters)
+    chosen = settings()
+    if not yes:
+        count = len(choose(_open(chosen), names or (), _prefixed(chosen, topic), reason, user))
+        if not typer.confirm(f"drop {count:,} dead letters? These events will never change a score"):
+            fail("nothing was dropped")
+    by = who()
+    _told(_settle(chosen, lambda letter: [note(letter, "dropped", by)], names, topic, reason, user), "dropped", as_json)
+
+
+def _require_choice(names: Any, topic: str, reason: str, user: str, all_letters: bool) -> None:
+    if not (names or topic or reason or user or all_letters):
+        fail("no letter is chosen", "name letters, choose with --topic, --reason, --user, or take --all", Exit.USAGE)
+
+
+def _settle(
+    chosen: Settings,
+    messages: Callable[[DeadLetter], Sequence[Message]],
+    names: Any,
+    topic: str,
+    reason: str,
+    user: str,
+) -> int:
+    """Write what settles the chosen letters, in transactions; returns how many were settled.
+
+    The producer comes first: it fences any other that settles letters, so what is read after it can not be settled twice.
+    """
+    from streams.dead_letters import chosen as choose
+    from streams.kafka_client import producer, transact
+
+    sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.dlq")
+    letters = choose(_open(chosen), names or (), _prefixed(chosen, topic), reason, user)
+    for start in range(0, len(letters), LETTERS_A_TRANSACTION):
+        part = letters[start : start + LETTERS_A_TRANSACTION]
+        transact(sender, (message for letter in part for message in messages(letter)))
+    return len(letters)
+
+
+def _open(chosen: Settings) -> list[DeadLetter]:
+    from schemas.kinds import INPUT_TOPICS
+    from streams.dead_letters import SUFFIX, open_letters
+    from streams.kafka_client import read, require_topics
+
+    topics = [chosen.topic(name) + SUFFIX for name in INPUT_TOPICS]
+    return open_letters(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+
+
+def _prefixed(chosen: Settings, topic: str) -> str:
+    return chosen.topic(topic) if topic else ""
+
+
+def _named(letters: Iterable[DeadLetter], names: Sequence[str]) -> list[DeadLetter]:
+    from streams.dead_letters import chosen as choose
+
+    return choose(letters, names)
+
+
+def _user_of(chosen: Settings, letter: DeadLetter, decode: Callable[[str, bytes], dict[str, Any]]) -> bytes | None:
+    """The key a letter's value asks for; None where the value can not be read."""
+    try:
+        value = decode(letter.origin_topic.removeprefix(chosen.topic_prefix), letter.value or b"")
+    except (ValueError, KeyError):
+        return None
+    key = value.get("user_id") or value.get("request_id")
+    return str(key).encode() if key else None
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    from streams.publish import text_of_ms
+
+    return {
+        "letter": letter.name,
+        "time": text_of_ms(letter.timestamp_ms),
+        "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
+        "reason": letter.exception,
+        "message": letter.message,
+        "stage": letter.stage,
+        "origin": f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}",
+    }
+
+
+def _content(letter: DeadLetter, chosen: Settings, decode: Callable[[str, bytes], dict[str, Any]]) -> dict[str, Any]:
+    """Headers and value, the value readable where it can be, and always as its bytes."""
+    data = letter.value or b""
+    headers = {name: value.decode("utf-8", "backslashreplace") for name, value in letter.headers}
+    try:
+        fields: Any = decode(letter.origin_topic.removeprefix(chosen.topic_prefix), data)
+    except (ValueError, KeyError) as error:
+        fields = f"can not be read: {error}"
+    return {"headers": headers, "value": fields, "bytes": len(data), "hex": data[:VALUE_BYTES_SHOWN].hex()}
+
+
+def _text(key: bytes | None) -> str:
+    return "-" if key is None else key.decode("utf-8", "backslashreplace")
+
+
+def _told(count: int, done: str, as_json: bool) -> None:
+    if as_json:
+        print_json({done: count})
+    else:
+        typer.echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")

@@ -1,0 +1,52 @@
+"""What the commands need to read and write records: values by the registry in force, partitions by the key."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.avro_values import Values
+    from streams.settings import Settings
+
+
+def values(chosen: Settings) -> Values:
+    """Reader and writer of values, with the registry where one is configured."""
+    from streams.avro_values import Values
+
+    if chosen.registry.url is None:
+        return Values()
+    from schemas.registry import ConfluentRegistry
+
+    login = {}
+    if chosen.registry.username and chosen.registry.password:
+        login["basic.auth.user.info"] = f"{chosen.registry.username}:{chosen.registry.password.get_secret_value()}"
+    return Values(ConfluentRegistry(chosen.registry.url, login, chosen.topic_prefix))
+
+
+def partition_of(chosen: Settings, user: str, partitions: int) -> int:
+    """The partition that holds a user, by the partitioner in force."""
+    from schemas.partitioner import Partitioner
+    from schemas.partitioner import partition_of as place
+
+    return place(user.encode(), partitions, Partitioner[chosen.kafka.partitioner.upper()])
+
+
+def stamp_ms(chosen: Settings) -> int | None:
+    """The timestamp of a record written by hand: the broker's own, or for history the latest there is.
+
+    Time comes from the records there; the present would take every customer decades forward.
+    """
+    if chosen.clock == "wall":
+        return None
+    from schemas.kinds import INPUT_TOPICS
+    from streams.kafka_client import latest_timestamps_ms, require_topics
+
+    latest = latest_timestamps_ms(chosen.kafka, require_topics(chosen.kafka, map(chosen.topic, INPUT_TOPICS)))
+    return max(latest.values(), default=0)
+
+
+def who() -> str:
+    """Who gives a command, for the records that keep an author."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

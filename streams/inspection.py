@@ -1,0 +1,180 @@
+"""`rescore inspect`: a customer's row in words, for people, and as plain values, for programs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
+from state.row import Loan, Row
+from state.versions import unpack_currency
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EPOCH = date(1970, 1, 1)
+DAYS_SHOWN = 7
+
+
+def as_json(value: Any) -> Any:
+    """A row, or any part of one, as plain JSON values: text for bytes, null where there is no number."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    return value
+
+
+def day_text(day: int | None) -> str:
+    """A day as YYYY-MM-DD.
+
+    >>> day_text(0), day_text(None)
+    ('1970-01-01', '-')
+    """
+    return "-" if day is None else (EPOCH + timedelta(days=day)).isoformat()
+
+
+def money(minor: int) -> str:
+    """Minor units (hundredths) as an amount.
+
+    >>> money(-123456)
+    '-1,234.56'
+    """
+    return f"{minor / 100:,.2f}"
+
+
+def time_text(time_ms: int | None) -> str:
+    """A time in UTC; a dash where there is none."""
+    if time_ms is None:
+        return "-"
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def emitted_text(row: Row, score: Score) -> str:
+    """What was last published of a score."""
+    value = row.emitted[score]
+    if math.isnan(value):
+        return "-"
+    if score == Score.SEGMENT:
+        return SEGMENT_NAMES[int(value)]
+    if score in (Score.CLASS, Score.RFM):
+        return "-" if value == 0 else f"{value:.0f}"
+    return f"{value:.3f}"
+
+
+def loan_state(loan: Loan) -> str:
+    """How a loan stands: settled, in part, or open."""
+    if loan.settled_day is not None:
+        return f"settled {day_text(loan.settled_day)}"
+    paid = sum(loan.paid)
+    return "open" if paid == 0 else f"open, {paid / loan.order_amount:.0%} paid"
+
+
+def paid_text(loan: Loan) -> str:
+    """Payments by the state each was made in."""
+    parts = [f"{name} {money(amount)}" for name, amount in zip(LOAN_STATES, loan.paid, strict=True) if amount]
+    return ", ".join(parts) or "-"
+
+
+def tables(row: Row) -> list[Table]:
+    """What is known, in tables: the customer, the scores, loans, accounts, the latest days."""
+    made = [_about(row), _scores(row)]
+    if row.loans or row.folded:
+        made.append(_loans(row))
+    if row.accounts:
+        made.append(_accounts(row))
+    if row.days:
+        made.append(_days(row))
+    return made
+
+
+def _table(title: str, *headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _about(row: Row) -> Table:
+    table = _table("\nCustomer", "what", "value")
+    facts: list[tuple[str, str]] = [
+        ("clock", time_text(row.clock_ms)),
+        ("next looked at by time", time_text(row.due_ms)),
+        ("events", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
+        ("customer since", day_text(row.created_day)),
+        ("comes by", "WEB" if row.web else "API or unknown"),
+        ("in and out, lifetime", f"{money(row.deposits_minor)} / {money(row.withdrawals_minor)}"),
+        ("transactions, lifetime", f"{row.transactions:,} ({row.failed:,} failed attempts)"),
+        ("consistency", f"{row.consistency:.3f} after {row.labels:,} labels"),
+        ("duplicates, conflicts, overruns", f"{row.duplicates:,}, {row.conflicts:,}, {row.overruns:,}"),
+        ("inversions", f"{row.inversions:,} of {row.taken:,} records"),
+    ]
+    if not row.exists:
+        facts = [("erased", time_text(row.erased_ms))]
+    for fact in facts:
+        table.add_row(*fact)
+    return table
+
+
+def _scores(row: Row) -> Table:
+    table = _table("\nScores as last published", "score", "value", "changes so far", "held by a person")
+    held = {override.score: override for override in row.overrides}
+    for score in Score:
+        hold = held.get(score)
+        by = (
+            ""
+            if hold is None
+            else f"{hold.value:g} until {time_text(hold.until_ms)} by {hold.author.decode('utf-8', 'replace')}"
+        )
+        table.add_row(SCORE_NAMES[score], emitted_text(row, score), f"{row.sequences[score]:,}", by)
+    return table
+
+
+def _loans(row: Row) -> Table:
+    table = _table("\nLoans", "loan", "amount", "due", "state", "paid, by state of the payment")
+    for loan in row.loans:
+        amount = f"{money(loan.order_amount)} {unpack_currency(loan.currency)}"
+        name = loan.loan_id.decode("utf-8", "backslashreplace")
+        table.add_row(name, amount, day_text(loan.due_day), loan_state(loan), paid_text(loan))
+    if row.folded:
+        counts = ", ".join(
+            f"{name} {count}" for name, count in zip(LOAN_STATES, row.folded.counts, strict=True) if count
+        )
+        table.add_row(f"{row.folded.loans} more", money(row.folded.order_amount), "", "settled long ago", counts)
+    return table
+
+
+def _accounts(row: Row) -> Table:
+    table = _table("\nCurrencies", "currency", "balance, base currency", "as of", "last transaction")
+    for account in row.accounts:
+        known = account.balance_time_ms is not None
+        table.add_row(
+            unpack_currency(account.currency),
+            money(account.balance_minor) if known else "-",
+            time_text(account.balance_time_ms),
+            day_text(account.last_day),
+        )
+    return table
+
+
+def _days(row: Row) -> Table:
+    table = _table(
+        f"\nLatest days (of {len(row.days)} that hold something)", "day", "in", "out", "transactions", "failed"
+    )
+    for day in row.days[-DAYS_SHOWN:]:
+        table.add_row(
+            day_text(day.day),
+            money(day.deposits_minor),
+            money(day.withdrawals_minor),
+            str(day.transactions),
+            str(day.failed),
+        )
+    return table
