@@ -18,6 +18,26 @@ Failpoint = Callable[[str], None]
 """Called with the name of each step of the protocol, so that a test can crash exactly there."""
 
 
+STEPS = (
+    "K1.polled",
+    "K2.processed",
+    "K3.begun",
+    "K4.first_written",
+    "K5.half_written",
+    "K6.all_written",
+    "K7.positions_sent",
+    "K8.committing",
+    "K9.committed",
+    "K10.remembered",
+    "K11.saving",
+    "K12.saved",
+    "K13.given_up",
+    "K14.resolving",
+    "K15.restoring",
+)
+"""The steps of the protocol at which a failpoint is called, in the order of a batch; the last three are on ways back."""
+
+
 def no_failpoint(step: str) -> None:
     """Crash nowhere."""
 

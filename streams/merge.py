@@ -147,6 +147,11 @@ class Merge:
         """Where each input goes on after what has been taken."""
         return {topic: source.next_offset for topic, source in self._inputs.items()}
 
+    @property
+    def oldest_ms(self) -> int | None:
+        """The earliest timestamp among the records that wait at the heads; None if none waits."""
+        return min((s.waiting[0].record.timestamp_ms for s in self._inputs.values() if s.waiting), default=None)
+
     def buffered(self, topic: str) -> int:
         """Records of one input that wait here."""
         return len(self._inputs[topic].waiting)

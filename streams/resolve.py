@@ -1,0 +1,263 @@
+"""RESOLVE: the one way back to a known state, after an assignment, a restart, an unknown outcome or a store that is
+behind, empty or rolled back. What happened is read from the log, never guessed.
+
+1. Hold a producer that owns our transactional id: this ends what an earlier life of ours left open.
+2. Take a new nonce: from here on no other session can write to the store.
+3. Barrier: the committed offset of every input, stable, that is, with no transaction open that could still move it.
+4. Only now ask for the end of the changelog (behind open transactions too) and read it read_committed up to there. Its
+   last progress record says where the partition stands. (Commit markers of the changelog may arrive after those of the
+   offsets; that is why the end is the high watermark and why reading waits for it.)
+5. Bring the store there: by one write if it is a little behind, by a rebuild if it is empty, too far behind or too old.
+6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
+   rest), the inputs must still hold the records from there on. Anything else halts the partition and says why.
+
+`resolve` is a generator: it yields wherever it has to wait, so that the worker goes on polling and serving others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from schemas.batch import Record
+from state.store import Position, RowWrite, SaveOutcome, Store
+from streams.log import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
+
+PROGRESS_KEY = b"\x00progress"
+"""Key of progress records in the changelog: no user id begins with a zero byte."""
+
+Answer = TypeVar("Answer")
+
+NO_OFFSET = -1
+ROWS_PER_WRITE = 1_000
+
+
+class Progress(NamedTuple):
+    """What the last record of each transaction in a changelog partition says."""
+
+    seq: int  # counts the partition's transactions from 1
+    next_offsets: Mapping[str, int]  # by input topic
+    clock_ms: int  # the partition's clock
+    nonce: str  # the session that wrote it
+    code_version: str
+
+
+class ProgressCodec(Protocol):
+    """Progress records to bytes and back."""
+
+    def encode(self, progress: Progress) -> bytes:
+        """The value of a progress record."""
+        ...
+
+    def decode(self, value: bytes) -> Progress:
+        """The progress in the value of a progress record."""
+        ...
+
+
+class Standing(NamedTuple):
+    """Where a partition stands: the log and the store agree on it, and `nonce` may write."""
+
+    seq: int
+    next_offsets: dict[str, int]
+    clock_ms: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What RESOLVE works with. `due_ms` reads the due time out of a row; `breathe` is called during a long rebuild and
+    says whether the partition is still ours; `store_age_max_ms` is half of the changelog's `delete.retention.ms`.
+    """
+
+    log: Log
+    store: Store
+    inputs: tuple[str, ...]
+    state_topic: str
+    codec: ProgressCodec
+    due_ms: Callable[[bytes], int | None]
+    new_nonce: Callable[[], str]
+    wall_ms: Callable[[], int]
+    breathe: Callable[[int], bool]
+    store_age_max_ms: int = 12 * 3_600_000
+    first_clock_ms: int = 0
+    failpoint: Failpoint = no_failpoint
+
+
+class _Mark(NamedTuple):
+    progress: Progress
+    offset: int
+
+
+class _Abandoned(Exception):
+    """The partition was given up while it was being rebuilt."""
+
+
+class _Again(Exception):
+    """The store was changed under our hands: start from the beginning."""
+
+
+Steps = Generator[None, None, Standing | None]
+"""Yields while waiting; returns where the partition stands, None if it is no longer ours."""
+
+
+def resolve(partition: int, given: Resolution) -> Steps:
+    """Bring log, store and worker to one state; see the module. Raises `HaltPartition` where a person must look."""
+    while True:
+        try:
+            return (yield from _attempt(partition, given))
+        except _Abandoned:
+            return None
+        except _Again:
+            yield
+
+
+def _attempt(partition: int, given: Resolution) -> Steps:
+    log, where = given.log, TopicPartition(given.state_topic, partition)
+    while not log.open():
+        yield
+    nonce = given.new_nonce()
+    held = given.store.claim(partition, nonce)
+    while (committed := log.committed(partition)) is None:
+        yield
+    first = (yield from _ask(lambda: log.first_offsets([where])))[where]
+    end = (yield from _ask(lambda: log.end_offsets([where])))[where]
+    given.failpoint("K14.resolving")
+    if held is not None and not held.ready:
+        held = None
+    mark = yield from _last_progress(given, where, max(first, held.state_offset) if held else first, end)
+    _refuse_a_store_that_is_ahead(where, held, mark)
+    yield from _bring_the_store_there(where, given, nonce, held, mark, first)
+    next_offsets = yield from _next_offsets(partition, given, committed, mark)
+    if mark is None:
+        return Standing(0, next_offsets, given.first_clock_ms, nonce)
+    return Standing(mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce)
+
+
+def _last_progress(
+    given: Resolution, where: TopicPartition, start: int, end: int
+) -> Generator[None, None, _Mark | None]:
+    """The last committed progress record in `[start, end)`, looked for from the end in growing pieces."""
+    width = 2_048
+    while end > start:
+        piece_start = max(start, end - width)
+        found: Record | None = None
+        for records in given.log.read(where, piece_start, end):
+            if not records:
+                yield
+            for record in records:
+                if record.key == PROGRESS_KEY:
+                    found = record
+        if found is not None:
+            return _Mark(given.codec.decode(found.value or b""), found.offset)
+        end, width = piece_start, width * 8
+    return None
+
+
+def _refuse_a_store_that_is_ahead(where: TopicPartition, held: Position | None, mark: _Mark | None) -> None:
+    if held is None or held.seq == 0:
+        return
+    known = (0, NO_OFFSET) if mark is None else (mark.progress.seq, mark.offset)
+    if (held.seq, held.state_offset) == known or held.seq < known[0]:
+        return
+    raise HaltPartition(
+        f"partition {where.partition}: the store holds transaction {held.seq} (offset {held.state_offset} of "
+        f"{where.topic}), the log ends with transaction {known[0]} (offset {known[1]}). The store belongs to another "
+        f"log, or the log has lost data. Point RESCORE_KAFKA__BOOTSTRAP_SERVERS at the right cluster; if the log is "
+        f"the truth, delete this partition's keys from the store and restart: it is rebuilt from {where.topic}."
+    )
+
+
+def _bring_the_store_there(
+    where: TopicPartition, given: Resolution, nonce: str, held: Position | None, mark: _Mark | None, first: int
+) -> Generator[None, None, None]:
+    seq, offset = (0, NO_OFFSET) if mark is None else (mark.progress.seq, mark.offset)
+    if held is not None and held.seq == seq:
+        return
+    target = Position(seq, nonce, offset)
+    if held is not None:
+        writes = yield from _missing_rows(where, given, held, offset)
+        if writes is not None:
+            outcome = given.store.save(where.partition, held.seq, target, writes)
+            if outcome not in (SaveOutcome.OK, SaveOutcome.ALREADY):
+                raise _Again
+            return
+    given.store.restore(where.partition, target, _all_rows(where, given, first, offset))
+
+
+def _missing_rows(
+    where: TopicPartition, given: Resolution, held: Position, until: int
+) -> Generator[None, None, list[RowWrite] | None]:
+    """Rows that changed since the store's position; None if only a rebuild will do.
+
+    One write holds all of them, as the store must never be seen between two states. Where it is too old, the
+    tombstones of deleted rows may have been compacted away: only a rebuild is sure to delete them.
+    """
+    oldest_ms = given.wall_ms() - given.store_age_max_ms
+    if held.state_offset < (yield from _ask(lambda: given.log.offset_at(where, oldest_ms))):
+        return None
+    writes: dict[bytes, RowWrite] = {}
+    for records in given.log.read(where, held.state_offset + 1, until):
+        if not records:
+            yield
+        for record in records:
+            if record.key is not None and record.key != PROGRESS_KEY:
+                writes[record.key] = _row_write(record.key, record, given)
+        if len(writes) > ROWS_PER_WRITE:
+            return None
+    return list(writes.values())
+
+
+def _all_rows(where: TopicPartition, given: Resolution, first: int, until: int) -> Iterator[Sequence[RowWrite]]:
+    """Every row of the changelog in pieces; of one user the last counts."""
+    writes: dict[bytes, RowWrite] = {}
+    for records in given.log.read(where, first, until):
+        if not given.breathe(where.partition):
+            raise _Abandoned
+        for record in records:
+            if record.key is not None and record.key != PROGRESS_KEY:
+                writes[record.key] = _row_write(record.key, record, given)
+                if len(writes) == ROWS_PER_WRITE:
+                    yield list(writes.values())
+                    given.failpoint("K15.restoring")
+                    writes.clear()
+    if writes:
+        yield list(writes.values())
+
+
+def _row_write(user: bytes, record: Record, given: Resolution) -> RowWrite:
+    return RowWrite(user, record.value, None if record.value is None else given.due_ms(record.value))
+
+
+def _next_offsets(
+    partition: int, given: Resolution, committed: Mapping[str, int | None], mark: _Mark | None
+) -> Generator[None, None, dict[str, int]]:
+    """Where each input goes on, once the log agrees with itself about it."""
+    inputs = [TopicPartition(topic, partition) for topic in given.inputs]
+    firsts = yield from _ask(lambda: given.log.first_offsets(inputs))
+    ends = yield from _ask(lambda: given.log.end_offsets(inputs))
+    next_offsets: dict[str, int] = {}
+    for where in inputs:
+        wanted = None if mark is None else mark.progress.next_offsets.get(where.topic)
+        group = committed[where.topic]
+        if group is not None and group != wanted:
+            raise HaltPartition(
+                f"{where.topic}/{partition}: the group's committed offset is {group}, the last progress record in "
+                f"{given.state_topic} says {wanted}. Somebody has reset the group's offsets or deleted "
+                f"{given.state_topic}. Delete the group's offsets (kafka-consumer-groups --delete-offsets) to go on "
+                f"from the progress record, or start a new RESCORE_APP to begin anew."
+            )
+        if wanted is not None and not firsts[where] <= wanted <= ends[where]:
+            raise HaltPartition(
+                f"{where.topic}/{partition}: the next record to take is {wanted}, the topic holds "
+                f"[{firsts[where]}, {ends[where]}). Records were deleted before they were taken, or the topic was "
+                f"created anew. Restore the topic, or start a new RESCORE_APP and replay; and raise retention.ms."
+            )
+        next_offsets[where.topic] = firsts[where] if wanted is None else wanted
+    return next_offsets
+
+
+def _ask(question: Callable[[], Answer | None]) -> Generator[None, None, Answer]:
+    while (answer := question()) is None:
+        yield
+    return answer

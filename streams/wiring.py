@@ -1,0 +1,175 @@
+"""What a worker is given by the composition root, and what it tells: options, clock, wire formats, observer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from schemas.batch import Record
+from streams.merge import FOREVER_MS
+from streams.output import Message
+from streams.resolve import ProgressCodec, Standing
+
+
+class Clock(Protocol):
+    """Time from outside. The wall decides when to ask and when to measure, never what a score is."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        ...
+
+    def monotonic_seconds(self) -> float:
+        """Seconds that never go back, for durations."""
+        ...
+
+
+class Gate(Protocol):
+    """How far clocks may go: no further than the versions in force are known (`streams.broadcast`)."""
+
+    def until_ms(self, newest_ms: int) -> int:
+        """Clocks may pass times up to this one. `newest_ms` is the largest timestamp received from any input."""
+        ...
+
+
+class OpenGate:
+    """A gate for inputs that no broadcast version has a say in."""
+
+    def until_ms(self, newest_ms: int) -> int:
+        """No limit."""
+        return FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The few words the motion itself must read and write; the composition root takes them from `schemas` and `state`.
+
+    `advance_to` reads the clock out of an `advance` command (None: another command), `advance` writes one, `due_ms`
+    reads the next due time out of a row.
+    """
+
+    progress: ProgressCodec
+    advance_to: Callable[[Record], int | None]
+    advance: Callable[[int], Message]
+    due_ms: Callable[[bytes], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Names and limits. `silence_ms` None: time arrives as records alone (`RESCORE_CLOCK=records`)."""
+
+    inputs: tuple[str, ...] = ("commands", "applicants", "loans", "transactions", "outcomes")
+    commands: str = "commands"
+    changes: str = "score-changes"
+    scorecards: str = "scorecards"
+    state: str = "rescore-state"
+    journal: str = "rescore-journal"
+    examples: str = "rescore-examples"
+    code_version: str = "unversioned"
+    records_max: int = 20_000
+    users_max: int = 1_000
+    timers_max: int = 250  # users whose timers fire beside a batch of records
+    buffered_max: int = 20_000  # records of one input waiting for the others before it is paused
+    idle_seconds: float = 0.1
+    silence_ms: int | None = 1_000
+    look_round_seconds: float = 5.0
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """One batch: one transaction over all partitions that had something to do."""
+
+    partitions: list[int] = field(default_factory=list)
+    records: int = 0
+    due_users: int = 0
+    changes: int = 0
+    images: int = 0
+    dead_letters: int = 0
+    inversions: int = 0
+    committed: bool = False
+    clock_ms: dict[int, int] = field(default_factory=dict)
+    seq: dict[int, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # by step: merge, process, transact, save
+
+
+class Observer:
+    """Is told what happens; the base says nothing. Metrics and the log line of a batch are observers."""
+
+    def turned(self, at_seconds: float) -> None:
+        """The loop went round once more (monotonic seconds)."""
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch was processed, committed and saved."""
+
+    def resolving(self, partition: int) -> None:
+        """A partition is being brought to a known state; readers may see it restoring."""
+
+    def running(self, partition: int, standing: Standing) -> None:
+        """A partition stands where the log says and takes records."""
+
+    def given_up(self, partitions: tuple[int, ...], *, lost: bool) -> None:
+        """Partitions went to other workers; lost: before we knew."""
+
+    def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
+        """A batch came to nothing, its partitions go back to what is committed."""
+
+    def held(self, reason: str) -> None:
+        """Nothing could be taken as something does not answer."""
+
+    def halted(self, partition: int, reason: str) -> None:
+        """A partition stands still until a person has looked."""
+
+    def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
+        """Records behind by input topic and partition, seconds behind by partition."""
+
+
+class Observers(Observer):
+    """Tells several observers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def turned(self, at_seconds: float) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.turned(at_seconds)
+
+    def batch(self, report: BatchReport) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.batch(report)
+
+    def resolving(self, partition: int) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.resolving(partition)
+
+    def running(self, partition: int, standing: Standing) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.running(partition, standing)
+
+    def given_up(self, partitions: tuple[int, ...], *, lost: bool) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.given_up(partitions, lost=lost)
+
+    def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.rewound(partitions, reason)
+
+    def held(self, reason: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.held(reason)
+
+    def halted(self, partition: int, reason: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.halted(partition, reason)
+
+    def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.lag(records, seconds)

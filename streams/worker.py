@@ -1,0 +1,512 @@
+"""The worker: the loop that keeps scores true.
+
+One turn: poll -> merge by time -> process (pure thought) -> one transaction -> save -> tell. Ownership changes arrive
+as values between two batches, every way back is RESOLVE (`streams.resolve`), time in silence is a record like others.
+
+Exactly once, a sentence per danger. A crash before the commit leaves nothing: the transaction is aborted when its id
+comes back. A crash after it loses only the write to the store: RESOLVE makes up for it from the changelog. An unknown
+commit is read from the log. A worker that has lost its partitions is refused by its generation, as every transaction
+carries the positions of every partition it touches. A late write of a former session to the store is refused by nonce.
+A store that was emptied or rolled back while we run is noticed before anything is decided on its rows: the position is
+read after the rows, and nobody but us could have brought it back to ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from schemas.batch import Record
+from state.errors import StoreAhead, StoreUnavailable
+from state.store import Position, SaveOutcome, Store
+from streams.log import (
+    AbortAndRewind,
+    Assigned,
+    AssignmentChange,
+    Failpoint,
+    HaltPartition,
+    Log,
+    Lost,
+    Polled,
+    RecreateProducer,
+    TopicPartition,
+    Transaction,
+    no_failpoint,
+)
+from streams.merge import FOREVER_MS, Merge, Taken
+from streams.output import Message, Output, PauseAndRetry, Processor
+from streams.resolve import NO_OFFSET, PROGRESS_KEY, Progress, Resolution, Standing, Steps, resolve
+from streams.wiring import BatchReport, Clock, Gate, Observer, OpenGate, Wire, WorkerOptions
+
+
+@dataclass(slots=True)
+class _Resolving:
+    """A partition of ours on its way back to a known state. Next: running, halted."""
+
+    number: int
+    steps: Steps
+
+
+@dataclass(slots=True)
+class _Running:
+    """A partition of ours that takes records. Next: resolving."""
+
+    number: int
+    merge: Merge
+    standing: Standing
+    earliest_due_ms: int  # no timer of the partition is due before this
+    held_back: tuple[TopicPartition, ...] = ()
+    advance_written_ms: int = -FOREVER_MS
+
+
+@dataclass(slots=True)
+class _Halted:
+    """A partition of ours that a person must look at. Next: whatever a restart or a new assignment brings."""
+
+    number: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one partition does in one turn."""
+
+    partition: _Running
+    taken: Taken
+    due_users: list[bytes]
+    no_more_due: bool
+    output: Output
+    standing: Standing  # once it is committed
+    state_offset: int = NO_OFFSET  # of its progress record
+
+    @property
+    def written(self) -> bool:
+        """Checks of timers that found nothing to say are the only batches that are not."""
+        return self.taken.count > 0 or not self.output.silent
+
+
+class _StoreMoved(PauseAndRetry):
+    """The store is not where we left it: what was just read from it is worth nothing."""
+
+
+class Worker:
+    """Owns partitions and takes them forward. One thread; everything that touches the world is handed in."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        processor: Processor,
+        wire: Wire,
+        clock: Clock,
+        new_nonce: Callable[[], str],
+        options: WorkerOptions | None = None,
+        gate: Gate | None = None,
+        observer: Observer | None = None,
+        failpoint: Failpoint = no_failpoint,
+    ) -> None:
+        self._log, self._store, self._processor, self._wire, self._clock = log, store, processor, wire, clock
+        self._options = options or WorkerOptions()
+        self._gate = gate or OpenGate()
+        self._observer = observer or Observer()
+        self._failpoint = failpoint
+        self._owned: dict[int, _Resolving | _Running | _Halted] = {}
+        self._unfollowed: list[AssignmentChange] = []
+        self._busy = False
+        self._looked_round_seconds = clock.monotonic_seconds()
+        self._resolution = Resolution(
+            log=log,
+            store=store,
+            inputs=self._options.inputs,
+            state_topic=self._options.state,
+            codec=wire.progress,
+            due_ms=wire.due_ms,
+            new_nonce=new_nonce,
+            wall_ms=clock.wall_ms,
+            breathe=self._breathe,
+            failpoint=failpoint,
+        )
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Take turns until told to stop, then leave in good order. `StopWorker` means that another took our place."""
+        try:
+            while not stopped():
+                self.turn()
+        finally:
+            self._log.close()
+
+    def turn(self) -> None:
+        """One turn of the loop: at most one batch, that is, one transaction over all partitions with something to do."""
+        polled = self._log.poll(self._options.records_max, 0.0 if self._busy else self._options.idle_seconds)
+        self._failpoint("K1.polled")
+        self._follow(polled.changes)
+        self._buffer(polled)
+        try:
+            self._resolve()
+            self._go_forward()
+        except StoreUnavailable as error:
+            self._rewind([number for number, p in self._owned.items() if not isinstance(p, _Halted)], str(error))
+            self._busy = False
+        self._break_silence()
+        self._look_round()
+        self._observer.turned(self._clock.monotonic_seconds())
+
+    def _go_forward(self) -> None:
+        """The journey of a batch."""
+        watch = _Watch(self._clock)
+        batches = self._process(self._take(watch), watch)
+        self._busy = bool(batches)
+        if batches and self._commit(batches, watch):
+            self._save(batches, watch)
+            self._observer.batch(_report(batches, watch))
+
+    # Ownership, and the way back.
+
+    def _follow(self, changes: Sequence[AssignmentChange]) -> None:
+        """Take over what is ours now, drop what is not. What was committed stays; what was buffered is forgotten."""
+        changes, self._unfollowed = [*self._unfollowed, *changes], []
+        for change in changes:
+            if isinstance(change, Assigned):
+                self._rewind(change.partitions)
+                continue
+            for number in change.partitions:
+                self._owned.pop(number, None)
+            self._failpoint("K13.given_up")
+            self._observer.given_up(change.partitions, lost=isinstance(change, Lost))
+
+    def _rewind(self, partitions: Sequence[int], reason: str = "") -> None:
+        """Forget what is not committed and find out what is."""
+        for number in partitions:
+            self._log.pause(self._inputs_of(number))
+            self._owned[number] = _Resolving(number, resolve(number, self._resolution))
+            self._observer.resolving(number)
+        if reason:
+            self._observer.rewound(tuple(partitions), reason)
+
+    def _resolve(self) -> None:
+        """Take every RESOLVE under way one step further."""
+        for partition in [p for p in self._owned.values() if isinstance(p, _Resolving)]:
+            try:
+                next(partition.steps)
+            except StopIteration as done:
+                if done.value is not None:
+                    self._start(partition.number, done.value)
+            except HaltPartition as halt:
+                self._halt(partition.number, str(halt))
+            if self._unfollowed:
+                self._follow(())
+                return
+
+    def _breathe(self, number: int) -> bool:
+        """Stay a member of the group during a long rebuild; says whether the partition is still ours."""
+        polled = self._log.poll(self._options.records_max, 0.0)
+        self._buffer(polled)
+        self._unfollowed += polled.changes
+        return not polled.changes
+
+    def _start(self, number: int, standing: Standing) -> None:
+        merge = Merge(
+            self._options.inputs,
+            standing.next_offsets,
+            standing.clock_ms,
+            self._wire.advance_to,
+            self._options.commands,
+        )
+        self._owned[number] = _Running(number, merge, standing, self._earliest_due_ms(number))
+        self._log.seek({TopicPartition(topic, number): offset for topic, offset in standing.next_offsets.items()})
+        self._log.resume(self._inputs_of(number))
+        self._observer.running(number, standing)
+
+    def _halt(self, number: int, reason: str) -> None:
+        self._log.pause(self._inputs_of(number))
+        self._owned[number] = _Halted(number, reason)
+        self._observer.halted(number, reason)
+
+    # Forward: poll, take, process, commit, save.
+
+    def _buffer(self, polled: Polled) -> None:
+        """Sort what was fetched into the merges; an input too far ahead of its fellows is fetched no further."""
+        by_partition: dict[int, list[Record]] = {}
+        for record in polled.records:
+            by_partition.setdefault(record.partition, []).append(record)
+        running = {partition.number: partition for partition in self._running()}
+        for number, records in by_partition.items():
+            if number in running:
+                running[number].merge.add(records)
+        for end in polled.ends:
+            if end.partition in running:
+                running[end.partition].merge.reached_end(end.topic, end.offset)
+        for partition in running.values():
+            self._hold_back(partition)
+
+    def _hold_back(self, partition: _Running) -> None:
+        most, before = self._options.buffered_max, partition.held_back
+        now = tuple(
+            where
+            for where in self._inputs_of(partition.number)
+            if partition.merge.buffered(where.topic) > (most // 2 if where in before else most)
+        )
+        if now != before:
+            self._log.pause([where for where in now if where not in before])
+            self._log.resume([where for where in before if where not in now])
+            partition.held_back = now
+
+    def _take(self, watch: _Watch) -> list[_Batch]:
+        """Records that may be taken and users whose timers are due, of each running partition."""
+        running = self._running()
+        if not running or not self._log.open():
+            return []
+        newest_ms = max(partition.merge.newest_ms for partition in running)
+        until_ms = self._gate.until_ms(newest_ms)
+        if until_ms < newest_ms:
+            self._observer.held("a broadcast topic does not answer; time stands still until it does")
+        batches = []
+        for partition in running:
+            if partition.merge.wants_ends:
+                self._ask_ends(partition)
+            taken = partition.merge.take(self._options.records_max, self._options.users_max, until_ms)
+            try:
+                due_users, no_more_due = self._due_users(partition, taken)
+            except _StoreMoved as moved:
+                self._rewind([partition.number], str(moved))
+                continue
+            if taken.count or due_users:
+                standing = partition.standing._replace(
+                    seq=partition.standing.seq + 1,
+                    next_offsets=partition.merge.next_offsets,
+                    clock_ms=taken.clock_ms,
+                )
+                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing))
+        watch.lap("merge")
+        return batches
+
+    def _ask_ends(self, partition: _Running) -> None:
+        """An advance has arrived: ask how far the other inputs go *now*. No answer: time stands still here."""
+        ends = self._log.end_offsets(self._inputs_of(partition.number))
+        if ends is None:
+            self._observer.held(f"the ends of the inputs of partition {partition.number} are not known")
+        else:
+            partition.merge.asked_ends({where.topic: end for where, end in ends.items()})
+
+    def _due_users(self, partition: _Running, taken: Taken) -> tuple[list[bytes], bool]:
+        """The next slice of users whose timers are due, a small one beside records: events must not wait for it."""
+        if partition.earliest_due_ms > taken.clock_ms:
+            return [], False
+        room = self._options.users_max - len({record.key for record in taken.records})
+        limit = min(room, self._options.timers_max) if taken.records else room
+        if limit <= 0:
+            return [], False
+        users = self._store.due(partition.number, taken.clock_ms, limit)
+        if not users:
+            partition.earliest_due_ms = self._earliest_due_ms(partition.number)
+            self._check_position(partition)
+        return users, len(users) < limit
+
+    def _process(self, batches: list[_Batch], watch: _Watch) -> list[_Batch]:
+        """Let the processor think about each partition's batch; one that can not be decided now goes back."""
+        processed = []
+        for batch in batches:
+            number = batch.partition.number
+            try:
+                batch.output = self._processor.process(
+                    number,
+                    batch.taken.records,
+                    partial(self._load, batch.partition),
+                    batch.due_users,
+                    batch.taken.clock_ms,
+                )
+            except PauseAndRetry as wait:
+                self._rewind([number], str(wait))
+            else:
+                processed.append(batch)
+        self._failpoint("K2.processed")
+        watch.lap("process")
+        return processed
+
+    def _load(self, partition: _Running, users: Sequence[bytes]) -> list[bytes | None]:
+        rows = self._store.load(partition.number, users)
+        self._check_position(partition)
+        return rows
+
+    def _check_position(self, partition: _Running) -> None:
+        """Refuse what was read from the store before this, unless the store is where this session left it."""
+        held, standing = self._store.position(partition.number), partition.standing
+        if held is None or not held.ready or (held.seq, held.nonce) != (standing.seq, standing.nonce):
+            raise _StoreMoved(f"the store is at {held}, this worker left it at {standing.seq}, {standing.nonce}")
+
+    def _commit(self, batches: list[_Batch], watch: _Watch) -> bool:
+        """One transaction for all of it. False: it came to nothing, or nobody knows, and RESOLVE is under way."""
+        written = [batch for batch in batches if batch.written]
+        if written:
+            try:
+                offsets = self._log.transact(self._transaction(written))
+            except (AbortAndRewind, RecreateProducer) as error:
+                self._rewind([batch.partition.number for batch in batches], str(error))
+                return False
+            for batch in written:
+                batch.partition.standing = batch.standing
+                batch.state_offset = offsets[self._state_of(batch)]
+        self._failpoint("K10.remembered")
+        watch.lap("transact")
+        return True
+
+    def _transaction(self, batches: Sequence[_Batch]) -> Transaction:
+        """Everything the batches say, the new rows, and for each partition how far it is: all of it or nothing."""
+        options, transaction = self._options, Transaction({})
+        for batch in batches:
+            number, output, standing = batch.partition.number, batch.output, batch.standing
+            for topic, messages in (
+                (options.changes, output.changes),
+                (options.scorecards, output.scorecards),
+                (options.examples, output.examples),
+                (options.journal, output.journal),
+                *output.dead_letters.items(),
+            ):
+                if messages:
+                    transaction.messages.setdefault(topic, []).extend(messages)
+            where = self._state_of(batch)
+            transaction.placed[where] = [Message(image.user, image.row) for image in output.images]
+            progress = Progress(
+                standing.seq, standing.next_offsets, standing.clock_ms, standing.nonce, options.code_version
+            )
+            transaction.progress[where] = Message(PROGRESS_KEY, self._wire.progress.encode(progress))
+            for topic, offset in standing.next_offsets.items():
+                transaction.positions[TopicPartition(topic, number)] = offset
+        return transaction
+
+    def _save(self, batches: Sequence[_Batch], watch: _Watch) -> None:
+        """Bring the store to the state that was just committed; whatever it answers but yes is a case for RESOLVE."""
+        self._failpoint("K11.saving")
+        for batch in batches:
+            partition, output, standing = batch.partition, batch.output, batch.standing
+            number = partition.number
+            if batch.written:
+                position = Position(standing.seq, standing.nonce, batch.state_offset)
+                try:
+                    outcome = self._store.save(number, standing.seq - 1, position, output.images)
+                except StoreAhead as ahead:
+                    self._halt(number, str(ahead))
+                    continue
+                if outcome not in (SaveOutcome.OK, SaveOutcome.ALREADY):
+                    self._rewind([number], f"the store answered {outcome.value} to transaction {standing.seq}")
+                    continue
+            if output.checked:
+                self._store.index(number, output.checked)
+            self._look_ahead(batch)
+        self._failpoint("K12.saved")
+        watch.lap("save")
+
+    def _look_ahead(self, batch: _Batch) -> None:
+        """Keep the earliest due time: exact where every due timer has fired, else never too late."""
+        partition, output = batch.partition, batch.output
+        if batch.no_more_due:
+            partition.earliest_due_ms = self._earliest_due_ms(partition.number)
+            if partition.earliest_due_ms <= batch.taken.clock_ms:
+                self._halt(
+                    partition.number,
+                    f"partition {partition.number}: timers due at {partition.earliest_due_ms} are still due after they "
+                    f"were looked at at {batch.taken.clock_ms}. This is a fault of the program: report it.",
+                )
+            return
+        dues = [image.due_ms for image in output.images] + [due_ms for _, due_ms in output.checked]
+        partition.earliest_due_ms = min(
+            partition.earliest_due_ms, min((due for due in dues if due is not None), default=FOREVER_MS)
+        )
+
+    # Time and measure.
+
+    def _break_silence(self) -> None:
+        """Where timers are due and no record says so, write down what time it is. Repeats do no harm."""
+        silence_ms, wall_ms = self._options.silence_ms, self._clock.wall_ms()
+        if silence_ms is None:
+            return
+        silent = [
+            partition
+            for partition in self._running()
+            if partition.merge.clock_ms < partition.earliest_due_ms <= wall_ms - silence_ms
+            and partition.advance_written_ms <= wall_ms - silence_ms
+        ]
+        if not silent or not self._log.open():
+            return
+        transaction = Transaction({})
+        for partition in silent:
+            # The positions are the committed ones: they change nothing and let the group refuse a stale owner.
+            for topic, offset in partition.standing.next_offsets.items():
+                transaction.positions[TopicPartition(topic, partition.number)] = offset
+            where = TopicPartition(self._options.commands, partition.number)
+            transaction.placed[where] = [self._wire.advance(wall_ms - silence_ms)]
+            partition.advance_written_ms = wall_ms
+        try:
+            self._log.transact(transaction)
+        except (AbortAndRewind, RecreateProducer) as error:
+            self._rewind([partition.number for partition in silent], str(error))
+
+    def _look_round(self) -> None:
+        """Every few seconds: how far behind are we, and is the store where we left it, though nothing happens?"""
+        now_seconds = self._clock.monotonic_seconds()
+        if now_seconds - self._looked_round_seconds < self._options.look_round_seconds:
+            return
+        self._looked_round_seconds = now_seconds
+        for partition in self._running():
+            try:
+                self._check_position(partition)
+            except (_StoreMoved, StoreUnavailable) as moved:
+                self._rewind([partition.number], str(moved))
+        self._measure_lag(self._running())
+
+    def _measure_lag(self, running: Sequence[_Running]) -> None:
+        ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
+        if ends is None:
+            self._observer.held("the ends of the inputs are not known: the brokers do not answer")
+            return
+        next_offsets = {p.number: p.merge.next_offsets for p in running}
+        records = {where: max(0, end - next_offsets[where.partition][where.topic]) for where, end in ends.items()}
+        wall_ms = self._clock.wall_ms()
+        oldest = {p.number: p.merge.oldest_ms for p in running}
+        seconds = {n: 0.0 if ms is None else max(0.0, (wall_ms - ms) / 1000) for n, ms in oldest.items()}
+        self._observer.lag({(where.topic, where.partition): n for where, n in records.items()}, seconds)
+
+    def _running(self) -> list[_Running]:
+        return [partition for partition in self._owned.values() if isinstance(partition, _Running)]
+
+    def _inputs_of(self, number: int) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for topic in self._options.inputs]
+
+    def _state_of(self, batch: _Batch) -> TopicPartition:
+        return TopicPartition(self._options.state, batch.partition.number)
+
+    def _earliest_due_ms(self, number: int) -> int:
+        due_ms = self._store.earliest_due_ms(number)
+        return FOREVER_MS if due_ms is None else due_ms
+
+
+class _Watch:
+    """Durations of the steps of one batch."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last_seconds = clock.monotonic_seconds()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        self.seconds[step] = now_seconds - self._last_seconds
+        self._last_seconds = now_seconds
+
+
+def _report(batches: Sequence[_Batch], watch: _Watch) -> BatchReport:
+    outputs = [batch.output for batch in batches]
+    return BatchReport(
+        partitions=[batch.partition.number for batch in batches],
+        records=sum(batch.taken.count for batch in batches),
+        due_users=sum(len(batch.due_users) for batch in batches),
+        changes=sum(len(output.changes) for output in outputs),
+        images=sum(len(output.images) for output in outputs),
+        dead_letters=sum(len(letters) for output in outputs for letters in output.dead_letters.values()),
+        inversions=sum(len(output.journal) for output in outputs),
+        committed=any(batch.written for batch in batches),
+        clock_ms={batch.partition.number: batch.taken.clock_ms for batch in batches},
+        seq={batch.partition.number: batch.partition.standing.seq for batch in batches},
+        seconds=watch.seconds,
+    )
