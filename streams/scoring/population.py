@@ -1,7 +1,7 @@
 """The population that scores are read against: percentiles, cuts, and the sample they are taken from.
 
 A sample holds the customers with the smallest hashes of their ids. Such a bottom-k sample is as good as a random one,
-the same whoever takes it in whatever order, merges, and counts no one twice. Definition: docs/scores.md, the population.
+the same whoever takes it in whatever order, merges, and counts no one twice. Definition: docs/scores.md, population.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def merged(older: BottomSample, newer: BottomSample, size_max: int = SAMPLE_MAX)
 
 
 def topped_up(values: ArrayLike, packaged: ArrayLike, size_min: int = SAMPLE_MIN) -> NDArray[np.float64]:
-    """A sorted sample of one score: the values there are (NaN: none), topped up to `size_min` from a packaged sample."""
+    """A sorted sample of one score: its values (NaN: has none), topped up to `size_min` from a packaged sample."""
     known = np.asarray(values, np.float64)
     known = known[~np.isnan(known)]
     return np.sort(np.concatenate([known, np.asarray(packaged, np.float64)[: max(size_min - len(known), 0)]]))

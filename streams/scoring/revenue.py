@@ -38,8 +38,8 @@ def revenue_of_sums(
     """Revenue, efficiency, discipline and the base of the reasons, of sums over counted loans. The definition.
 
     Sums are in one unit of money, whichever. `base` is the sum of the margins that are not negative; while it is 0
-    there is no score (all NaN, no levels). Fills `levels` (REVENUE_LEVELS,): 1 + sum of levels = revenue. Penalties that
-    exceed the discipline there is to lose are shrunk in proportion, so that this holds at 0 too.
+    there is no score (all NaN, no levels). Fills `levels` (REVENUE_LEVELS,): 1 + sum of levels = revenue. Penalties
+    that exceed the discipline there is to lose are shrunk in proportion, so that this holds at 0 too.
     """
     levels[:] = 0.0
     if not base > 0.0:
@@ -78,17 +78,22 @@ def revenue_score(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Revenue, efficiency and discipline (n,) of sums over each customer's counted loans, each (n,) or one number.
 
-    All are NaN while `base` is 0: nothing was earned that could be lost. Raises `ValueError` where the shapes do not fit
-    together, a sum is NaN or infinite, or a sum other than the gross margin is negative. About 10 ns a row.
+    All are NaN while `base` is 0: nothing was earned that could be lost. Raises `ValueError` where the shapes do not
+    fit together, a sum is NaN or infinite, or a sum other than the gross margin is negative. About 10 ns a row.
 
     >>> revenue, efficiency, discipline = revenue_score(20_000, 20_000, 200_000, 0, 10_000, 500, 0)
     >>> revenue.round(4), discipline.round(4)
     (array([0.575]), array([0.475]))
     """
-    named = dict(
-        gross_margin=gross_margin, base=base, order_amount=order_amount, cost=cost,
-        unpaid_margin=unpaid_margin, ongoing_cost=ongoing_cost, promo=promo,
-    )  # fmt: skip
+    named = {
+        "gross_margin": gross_margin,
+        "base": base,
+        "order_amount": order_amount,
+        "cost": cost,
+        "unpaid_margin": unpaid_margin,
+        "ongoing_cost": ongoing_cost,
+        "promo": promo,
+    }
     columns = {name: np.atleast_1d(np.asarray(column, np.float64)) for name, column in named.items()}
     for name, column in columns.items():
         if column.ndim != 1 or not np.isfinite(column).all():

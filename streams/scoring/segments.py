@@ -67,7 +67,9 @@ def rfm_of(recency_digit: int, frequency_digit: int, monetary_digit: int) -> int
 
 
 @compiled
-def activity_segment(loans: int, days_since_first_order: int, new_days: int, high_loans: int, very_high_loans: int) -> int:
+def activity_segment(
+    loans: int, days_since_first_order: int, new_days: int, high_loans: int, very_high_loans: int
+) -> int:
     """How active a customer is, as an index into SEGMENT_NAMES.
 
     `loans` counts every loan not cancelled, due or not. Our reading where the source's groups overlap: many loans say

@@ -20,8 +20,16 @@ STATUS_LEVELS = 5
 Z = 1.96
 """Standard deviations below the mean; 1.96 gives the source's 2.23 for one loan paid on time."""
 
-JOINING_WEIGHTS = (1.0 / 4.0, 1.0 / 12.0, 1.0 / 12.0, 1.0 / 4.0)
-"""Shapley weight of joining a group of 0, 1, 2 or 3 of the other three late states: size! (3 - size)! / 4!."""
+JOINING_WEIGHTS = np.array(
+    [
+        [0.0, 0.0, 0.0, 0.0],
+        [1.0, 0.0, 0.0, 0.0],
+        [1.0 / 2.0, 1.0 / 2.0, 0.0, 0.0],
+        [1.0 / 3.0, 1.0 / 6.0, 1.0 / 3.0, 0.0],
+        [1.0 / 4.0, 1.0 / 12.0, 1.0 / 12.0, 1.0 / 4.0],
+    ]
+)
+"""Shapley weight, among m players, of joining a group of some size: [m, size] = size! (m - 1 - size)! / m!."""
 
 
 @compiled
@@ -44,31 +52,28 @@ def status_reasons(n0: int, n1: int, n2: int, n3: int, n4: int, levels: NDArray[
     """Explain a status score: fills `levels` (STATUS_LEVELS,) and answers the base; base + sum of levels = score.
 
     `history` is what as many loans, all paid on time, are above no loans: never negative. The level of a late state is
-    the exact Shapley value of "these loans are late" against "they were paid on time" (16 evaluations): never praise.
+    the exact Shapley value of "these loans are late" against "they were paid on time": never praise, and exactly 0
+    where there are none. At most 16 evaluations, as states without loans do not take part.
     """
     loans = n0 + n1 + n2 + n3 + n4
     base = status_of_counts(0, 0, 0, 0, 0)
     levels[0] = status_of_counts(loans, 0, 0, 0, 0) - base
     levels[1:] = 0.0
-    for late in range(16):
+    players = (n1 > 0) + (n2 > 0) + (n3 > 0) + (n4 > 0)
+    here = (n1 > 0) | (n2 > 0) << 1 | (n3 > 0) << 2 | (n4 > 0) << 3
+    for late in range(1, 16):
+        if late & ~here:
+            continue
         is1, is2, is3, is4 = late & 1, late >> 1 & 1, late >> 2 & 1, late >> 3 & 1
         m1, m2, m3, m4 = is1 * n1, is2 * n2, is3 * n3, is4 * n4
-        score = status_of_counts(loans - m1 - m2 - m3 - m4, m1, m2, m3, m4)
+        # Counted from all on time, which then is 0 and needs no turn in the loop.
+        score = status_of_counts(loans - m1 - m2 - m3 - m4, m1, m2, m3, m4) - (base + levels[0])
         size = is1 + is2 + is3 + is4
         for state in range(4):
             if late >> state & 1:
-                levels[1 + state] += JOINING_WEIGHTS[size - 1] * score
-            else:
-                levels[1 + state] -= JOINING_WEIGHTS[size] * score
-    # A state without loans explains nothing, exactly: its additions and subtractions cancel only nearly.
-    if n1 == 0:
-        levels[1] = 0.0
-    if n2 == 0:
-        levels[2] = 0.0
-    if n3 == 0:
-        levels[3] = 0.0
-    if n4 == 0:
-        levels[4] = 0.0
+                levels[1 + state] += JOINING_WEIGHTS[players, size - 1] * score
+            elif here >> state & 1:
+                levels[1 + state] -= JOINING_WEIGHTS[players, size] * score
     return base
 
 
@@ -82,7 +87,7 @@ def status_score(counts: ArrayLike) -> NDArray[np.float64]:
     """Status scores (n,) of counts of loans (n, 5): non_default, bdr_30, bdr_30_plus, npl, wo.
 
     No loans at all score 1.868, but a customer without counted loans *has* no status score: that is for the caller to
-    know. Raises `ValueError` where the counts are not whole, are negative or have another shape. About 10 ns a row.
+    know. Raises `ValueError` where the counts are not whole numbers from 0 on or not (n, 5). About 10 ns a row.
 
     >>> status_score([[0, 2, 1, 0, 1], [2, 3, 0, 0, 1]]).round(3)
     array([2.174, 2.641])
@@ -90,10 +95,9 @@ def status_score(counts: ArrayLike) -> NDArray[np.float64]:
     given = np.asarray(counts)
     if given.ndim != 2 or given.shape[1] != 5:
         raise ValueError(f"counts have the shape {given.shape}, give (n, 5): one column per state of a loan")
-    if given.dtype.kind not in "iu" and given.size:
-        raise ValueError(f"counts are {given.dtype}, give whole numbers of loans")
-    if given.size and given.min() < 0:
-        raise ValueError("counts are negative, give numbers of loans from 0 on")
+    whole = given.astype(np.int64)
+    if (whole != given).any() or (whole < 0).any():
+        raise ValueError("give counts that are whole numbers of loans, from 0 on")
     scores = np.empty(len(given))
-    _status_of_rows(given.astype(np.int64), scores)
+    _status_of_rows(whole, scores)
     return scores
