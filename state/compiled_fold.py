@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import MISSING_TIME_MS, Columns
+from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled
 from schemas.kinds import Kind, RejectCode, TransactionState
 from state.calendar import day_of
@@ -129,14 +129,8 @@ OVERRIDE_OUT_OF_RANGE = int(RejectCode.OVERRIDE_OUT_OF_RANGE)
 WINDOW_DAYS_MAX = 365
 
 
-class FoldPolicy(NamedTuple):
-    """What of the policy the fold reads."""
-
-    duplicate_horizon_ms: int
-    duplicates_max: int
-    fold_loan_after_days: int
-    cancel_after_due: bool
-    cost_rates: NDArray[np.float64]
+Fields = Any
+"""A record of a structured array: an event, its money, a policy. Compiled functions pass it as a bare pointer."""
 
 
 @compiled
@@ -159,15 +153,14 @@ def clock_after(row: Scratch, timestamp_ms: int) -> int:
 
 @compiled
 def fold_event(
-    row: Scratch, events: Columns, i: int, money: Columns, text: NDArray[np.uint8], days: NDArray[np.int64], policy: FoldPolicy
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], days: NDArray[np.int64], policy: Fields
 ) -> int:
-    """Take event i into the scratch; answers why it is a dead letter, or 0."""
-    event = events[i]
+    """Take an event into the scratch; answers why it is a dead letter, or 0."""
     clock = clock_after(row, event["timestamp_ms"])
     today = day_of(days, clock)
     seen = _find_seen(row, event["event_hash"], clock, policy)
     if seen < 0:
-        code = _refuse(row, events, i, money, text, clock, today, policy)
+        code = _refuse(row, event, money, text, clock, today, policy)
         if code != NONE:
             return code
     conflict = seen >= 0 and row.seen[seen, S_CONTENT] != np.int64(event["content_hash"])
@@ -185,17 +178,17 @@ def fold_event(
     if kind == ERASE:
         _erase(row)
     elif kind == TRANSACTION:
-        _fold_transaction(row, events, i, money, today, event_day, days)
+        _fold_transaction(row, event, money, today, event_day, days)
     elif kind == ISSUED:
-        _fold_issued(row, events, i, money, text, today, days)
+        _fold_issued(row, event, money, text, today, days)
     elif kind == REPAID:
-        _fold_repaid(row, events, i, money, text, today, event_day, days)
+        _fold_repaid(row, event, money, text, today, event_day, days)
     elif kind == CANCELLED:
         _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
     elif kind == OVERRIDE:
         _drop_override(row, np.int64(event["score"]))
         if event["until_ms"] > clock:
-            _add_override(row, events, i, text)
+            _add_override(row, event, text)
     elif kind == LIFT:
         _drop_override(row, np.int64(event["score"]))
     elif kind == APPLICANT and (h[H_HAS_DECLARED] == 0 or event_ms >= h[H_DECLARED_TIME]):
@@ -207,7 +200,7 @@ def fold_event(
 
 
 @compiled
-def advance_row(row: Scratch, clock: int, today: int, policy: FoldPolicy) -> None:
+def advance_row(row: Scratch, clock: int, today: int, policy: Fields) -> None:
     """See `state.fold.advance_row`."""
     h = row.h
     h[H_CLOCK], h[H_TODAY] = clock, today
@@ -221,14 +214,14 @@ def advance_row(row: Scratch, clock: int, today: int, policy: FoldPolicy) -> Non
         h[H_DAYS] -= old
     kept = 0
     for i in range(h[H_SEEN]):
-        if clock - row.seen[i, S_CLOCK] <= policy.duplicate_horizon_ms:
+        if clock - row.seen[i, S_CLOCK] <= policy["duplicate_horizon_ms"]:
             if kept != i:
                 row.seen_hash[kept] = row.seen_hash[i]
                 row.seen[kept, 0] = row.seen[i, 0]
                 row.seen[kept, 1] = row.seen[i, 1]
             kept += 1
     h[H_SEEN] = kept
-    if h[H_ERASED] != NO_TIME_MS and clock > h[H_ERASED] + policy.duplicate_horizon_ms:
+    if h[H_ERASED] != NO_TIME_MS and clock > h[H_ERASED] + policy["duplicate_horizon_ms"]:
         h[H_ERASED] = NO_TIME_MS
     i = 0
     while i < h[H_LOANS]:
@@ -240,38 +233,37 @@ def advance_row(row: Scratch, clock: int, today: int, policy: FoldPolicy) -> Non
 
 
 @compiled
-def is_closed(row: Scratch, i: int, today: int, policy: FoldPolicy) -> bool:
+def is_closed(row: Scratch, i: int, today: int, policy: Fields) -> bool:
     """See `state.fold.is_closed`."""
     settled = row.loans[i, L_SETTLED_DAY]
-    return settled != NO_DAY and today >= settled + policy.fold_loan_after_days
+    return settled != NO_DAY and today >= settled + policy["fold_loan_after_days"]
 
 
 @compiled
-def _find_seen(row: Scratch, event_hash: int, clock: int, policy: FoldPolicy) -> int:
+def _find_seen(row: Scratch, event_hash: int, clock: int, policy: Fields) -> int:
     if event_hash == 0:
         return -1
     for i in range(row.h[H_SEEN]):
-        if row.seen_hash[i] == event_hash and clock - row.seen[i, S_CLOCK] <= policy.duplicate_horizon_ms:
+        if row.seen_hash[i] == event_hash and clock - row.seen[i, S_CLOCK] <= policy["duplicate_horizon_ms"]:
             return i
     return -1
 
 
 @compiled
 def _refuse(
-    row: Scratch, events: Columns, i: int, money: Columns, text: NDArray[np.uint8], clock: int, today: int, policy: FoldPolicy
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], clock: int, today: int, policy: Fields
 ) -> int:
-    event = events[i]
     h = row.h
     kind = event["kind"]
-    if money[i]["code"] != 0:
-        return np.int64(money[i]["code"])
-    erased = h[H_ERASED] != NO_TIME_MS and clock <= h[H_ERASED] + policy.duplicate_horizon_ms
+    if money["code"] != 0:
+        return np.int64(money["code"])
+    erased = h[H_ERASED] != NO_TIME_MS and clock <= h[H_ERASED] + policy["duplicate_horizon_ms"]
     if erased and event["event_time_ms"] < h[H_ERASED]:
         return ERASED
     if kind == TRANSACTION:
-        return _refuse_transaction(row, events, i)
+        return _refuse_transaction(row, event)
     if kind == ISSUED:
-        return _refuse_issued(row, events, i, text, today, policy)
+        return _refuse_issued(row, event, text, today, policy)
     if kind == REPAID or kind == CANCELLED:
         at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
         if at < 0:
@@ -282,7 +274,7 @@ def _refuse(
         currency = np.int64(event["currency"])
         if kind == REPAID and currency != 0 and currency != loan[L_CURRENCY]:
             return PAYMENT_CURRENCY
-        if kind == CANCELLED and not policy.cancel_after_due:
+        if kind == CANCELLED and not policy["cancel_after_due"]:
             touched = today > loan[L_DUE]
             for state in range(5):
                 touched = touched or loan[L_PAID + state] != 0
@@ -306,8 +298,7 @@ def _is_possible(score: int, value: float) -> bool:
 
 
 @compiled
-def _refuse_transaction(row: Scratch, events: Columns, i: int) -> int:
-    event = events[i]
+def _refuse_transaction(row: Scratch, event: Fields) -> int:
     currency, previous = np.int64(event["currency"]), np.int64(event["previous_currency"])
     wanted = row.h[H_ACCOUNTS]
     knows, knows_previous = False, False
@@ -323,9 +314,8 @@ def _refuse_transaction(row: Scratch, events: Columns, i: int) -> int:
 
 @compiled
 def _refuse_issued(
-    row: Scratch, events: Columns, i: int, text: NDArray[np.uint8], today: int, policy: FoldPolicy
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, policy: Fields
 ) -> int:
-    event = events[i]
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     if at < 0:
         new_point = _find_point(row, text, event["point_at"], event["point_length"]) < 0
@@ -342,7 +332,7 @@ def _refuse_issued(
 
 @compiled
 def _take(
-    row: Scratch, timestamp_ms: int, rank: int, offset: int, kind: int, clock: int, today: int, policy: FoldPolicy
+    row: Scratch, timestamp_ms: int, rank: int, offset: int, kind: int, clock: int, today: int, policy: Fields
 ) -> None:
     h = row.h
     if is_inversion(row, timestamp_ms, rank):
@@ -359,7 +349,7 @@ def _take(
 
 
 @compiled
-def _remember(row: Scratch, event_ms: int, event_hash: int, content_hash: int, policy: FoldPolicy) -> None:
+def _remember(row: Scratch, event_ms: int, event_hash: int, content_hash: int, policy: Fields) -> None:
     h = row.h
     if h[H_EVENTS] == 0:
         h[H_FIRST_EVENT], h[H_LAST_EVENT] = event_ms, event_ms
@@ -374,7 +364,7 @@ def _remember(row: Scratch, event_ms: int, event_hash: int, content_hash: int, p
     row.seen[n, S_CONTENT] = content_hash
     row.seen[n, S_CLOCK] = h[H_CLOCK]
     n += 1
-    if n > policy.duplicates_max:
+    if n > policy["duplicates_max"]:
         for k in range(1, n):
             row.seen_hash[k - 1] = row.seen_hash[k]
             row.seen[k - 1, 0] = row.seen[k, 0]
@@ -403,15 +393,14 @@ def _erase(row: Scratch) -> None:
 
 @compiled
 def _fold_transaction(
-    row: Scratch, events: Columns, i: int, money: Columns, today: int, event_day: int, days: NDArray[np.int64]
+    row: Scratch, event: Fields, money: Fields, today: int, event_day: int, days: NDArray[np.int64]
 ) -> None:
-    event = events[i]
     h = row.h
-    amount = money[i]["amount"]
+    amount = money["amount"]
     state = _settled_state(np.int64(event["state"]), amount)
     _add_money(row, today, event_day, state, amount, 1)
     if event["has_previous"]:
-        previous = money[i]["previous_amount"]
+        previous = money["previous_amount"]
         previous_state = _settled_state(np.int64(event["previous_state"]), previous)
         _add_money(row, today, day_of(days, event["previous_time_ms"]), previous_state, previous, -1)
     if state == PENDING:
@@ -424,7 +413,7 @@ def _fold_transaction(
         known = account[A_BALANCE_TIME]
         newer = event_ms > known or (event_ms == known and revision >= account[A_BALANCE_REVISION])
         if known == NO_TIME_MS or newer:
-            account[A_BALANCE] = money[i]["balance"]
+            account[A_BALANCE] = money["balance"]
             account[A_BALANCE_TIME] = event_ms
             account[A_BALANCE_REVISION] = revision
     if h[H_LAST_TRANSACTION_DAY] == NO_DAY or event_day >= h[H_LAST_TRANSACTION_DAY]:
@@ -522,9 +511,8 @@ def _find_point(row: Scratch, text: NDArray[np.uint8], at: int, length: int) -> 
 
 @compiled
 def _fold_issued(
-    row: Scratch, events: Columns, i: int, money: Columns, text: NDArray[np.uint8], today: int, days: NDArray[np.int64]
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64]
 ) -> None:
-    event = events[i]
     h = row.h
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     revision = np.int64(event["revision"])
@@ -554,12 +542,12 @@ def _fold_issued(
         loan[move], loan[move + 1] = today, loan[L_DUE]
         loan[L_MOVES] += 1
     loan[L_CURRENCY] = np.int64(event["currency"])
-    loan[L_ORDER] = money[i]["own_order_amount"]
-    loan[L_MARGIN] = money[i]["own_gross_margin"]
-    loan[L_PROMO] = money[i]["own_promo"]
-    loan[L_BASE_ORDER] = money[i]["base_order_amount"]
-    loan[L_BASE_MARGIN] = money[i]["base_gross_margin"]
-    loan[L_BASE_PROMO] = money[i]["base_promo"]
+    loan[L_ORDER] = money["own_order_amount"]
+    loan[L_MARGIN] = money["own_gross_margin"]
+    loan[L_PROMO] = money["own_promo"]
+    loan[L_BASE_ORDER] = money["base_order_amount"]
+    loan[L_BASE_MARGIN] = money["base_gross_margin"]
+    loan[L_BASE_PROMO] = money["base_promo"]
     loan[L_ORDER_MS] = event["event_time_ms"]
     loan[L_ORDER_DAY] = day_of(days, event["event_time_ms"])
     loan[L_DUE] = due_day
@@ -593,17 +581,16 @@ def state_of_days_past_due(days: int) -> int:
 
 @compiled
 def _fold_repaid(
-    row: Scratch, events: Columns, i: int, money: Columns, text: NDArray[np.uint8], today: int, event_day: int,
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, event_day: int,
     days: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    event = events[i]
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     state = state_of_days_past_due(event_day - due_day_on(row, at, event_day))
-    row.loans[at, L_PAID + state] += money[i]["own_amount"]
+    row.loans[at, L_PAID + state] += money["own_amount"]
     if event["has_previous"]:
         previous_day = day_of(days, event["previous_time_ms"])
         state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
-        row.loans[at, L_PAID + state] -= money[i]["own_previous_amount"]
+        row.loans[at, L_PAID + state] -= money["own_previous_amount"]
     _settle(row, at, today)
 
 
@@ -654,7 +641,7 @@ def cost_minor(row: Scratch, at: int, rates: NDArray[np.float64]) -> int:
 
 
 @compiled
-def _fold_loan(row: Scratch, at: int, policy: FoldPolicy) -> None:
+def _fold_loan(row: Scratch, at: int, policy: Fields) -> None:
     h = row.h
     loan = row.loans[at]
     defaulted = 1 if filled_part(row, at, 0) < loan[L_ORDER] else 0
@@ -680,7 +667,7 @@ def _fold_loan(row: Scratch, at: int, policy: FoldPolicy) -> None:
     h[G_BASE] += max(loan[L_BASE_MARGIN], 0)
     h[G_ORDER] += loan[L_BASE_ORDER]
     h[G_PROMO] += max(loan[L_BASE_PROMO], 0)
-    h[G_COST] += cost_minor(row, at, policy.cost_rates)
+    h[G_COST] += cost_minor(row, at, policy["cost_rates"])
 
 
 @compiled
@@ -710,8 +697,7 @@ def drop_ended_overrides(row: Scratch, moment_ms: int) -> int:
 
 
 @compiled
-def _add_override(row: Scratch, events: Columns, i: int, text: NDArray[np.uint8]) -> None:
-    event = events[i]
+def _add_override(row: Scratch, event: Fields, text: NDArray[np.uint8]) -> None:
     at = row.h[H_OVERRIDES]
     while at > 0 and row.overrides[at - 1, O_SCORE] > np.int64(event["score"]):
         row.overrides[at, :] = row.overrides[at - 1, :]

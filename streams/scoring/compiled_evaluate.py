@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
-from state.compiled_fold import cost_minor, filled_part, settled_state, state_of_days_past_due
+from state.compiled_fold import Fields, cost_minor, filled_part, settled_state, state_of_days_past_due
 from state.compiled_row import (
     A_BALANCE,
     A_LAST_DAY,
@@ -77,7 +77,7 @@ from streams.scoring.value import (
     log_of_count,
     value_of,
 )
-from streams.scoring.tables import PolicyTable, WeightsTable, value_model
+from streams.scoring.tables import Tables, value_model
 
 STATUS_AT = VALUE_LEVELS
 REVENUE_AT = STATUS_AT + STATUS_LEVELS
@@ -87,35 +87,24 @@ LEVELS = REVENUE_AT + REVENUE_LEVELS
 N_FORECAST, N_EFFICIENCY, N_DISCIPLINE = range(3)
 
 
-class Seen(NamedTuple):
-    """An evaluation in arrays: `state.scoring.evaluate.Evaluation`, reused from moment to moment."""
+SEEN = np.dtype(
+    [
+        ("scores", np.float64, (6,)),
+        ("bases", np.float64, (3,)),
+        ("levels", np.float64, (LEVELS,)),  # value, status, revenue, one behind the other
+        ("confidence", np.float64, (6,)),
+        ("digits", np.int64, (5,)),
+        ("counts", np.int64, (5,)),
+        ("whole", np.int64, (7,)),  # W_...
+        ("numbers", np.float64, (3,)),  # N_...
+        ("features", np.float64, (FEATURE_SLOTS,)),
+        ("terms", np.float64, (FEATURE_SLOTS,)),
+    ]
+)
+"""An evaluation as one record: `streams.scoring.evaluate.Evaluation`, reused from moment to moment."""
 
-    scores: NDArray[np.float64]
-    bases: NDArray[np.float64]
-    levels: NDArray[np.float64]  # value, status, revenue, one behind the other
-    confidence: NDArray[np.float64]
-    digits: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    whole: NDArray[np.int64]  # W_...
-    numbers: NDArray[np.float64]  # N_...
-    features: NDArray[np.float64]
-    terms: NDArray[np.float64]
-
-
-def new_seen() -> Seen:
-    """Room for one evaluation."""
-    return Seen(
-        np.zeros(6),
-        np.zeros(3),
-        np.zeros(LEVELS),
-        np.zeros(6),
-        np.zeros(5, np.int64),
-        np.zeros(5, np.int64),
-        np.zeros(7, np.int64),
-        np.zeros(3),
-        np.zeros(FEATURE_SLOTS),
-        np.zeros(FEATURE_SLOTS),
-    )
+Seen = Any
+"""A record of SEEN."""
 
 
 @compiled
@@ -125,10 +114,9 @@ def share_minor(gross_margin: int, order_amount: int, unpaid: int, rate: float) 
 
 
 @compiled
-def evaluate(
-    seen: Seen, row: Scratch, day: int, weights: WeightsTable, w: int, policies: PolicyTable, p: int
-) -> None:
+def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
     """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy."""
+    weights, policy = tables.weights[w], tables.policies[p]
     seen.scores[:3] = math.nan
     seen.scores[3:] = 0.0
     seen.bases[:] = math.nan
@@ -139,14 +127,14 @@ def evaluate(
     seen.whole[W_POINT] = -1
     if row.h[H_LAST_TRANSACTION_DAY] != NO_DAY:
         features_of(row, day, seen.features)
-        model = value_model(weights, w, policies, p)
+        model = value_model(weights, tables.samples, policy["value_weight"])
         score, base, forecast = value_of(
             seen.features, row.f[F_CONSISTENCY], model, seen.terms, seen.levels[:VALUE_LEVELS]
         )
         seen.scores[0], seen.bases[0], seen.numbers[N_FORECAST] = score, base, forecast
         seen.confidence[0] = row.h[H_LABELS] / (row.h[H_LABELS] + 5.0)
-    latest_due = _evaluate_loans(seen, row, day, policies, p)
-    _evaluate_digits(seen, row, latest_due, weights, w, policies, p)
+    latest_due = _evaluate_loans(seen, row, day, policy)
+    _evaluate_digits(seen, row, latest_due, weights, policy)
 
 
 @compiled
@@ -188,9 +176,9 @@ def features_of(row: Scratch, day: int, features: NDArray[np.float64]) -> None:
 
 
 @compiled
-def _evaluate_loans(seen: Seen, row: Scratch, day: int, policies: PolicyTable, p: int) -> int:
+def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
     h = row.h
-    rates = policies.cost_rates[p]
+    rates = policy["cost_rates"]
     counts = seen.counts
     counts[:] = 0
     margin_sum = base_sum = order_sum = cost_sum = unpaid_sum = ongoing_sum = promo_sum = 0
@@ -210,7 +198,7 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policies: PolicyTable, p
         point_at, point_length = h[G_POINT_ID_AT], h[G_POINT_ID_LENGTH]
     for i in range(h[H_LOANS]):
         loan = row.loans[i]
-        if loan[L_ORDER_MS] < policies.observation_from_ms[p]:
+        if loan[L_ORDER_MS] < policy["observation_from_ms"]:
             continue
         number += 1
         settled = settled_state(row, i)
@@ -254,7 +242,7 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policies: PolicyTable, p
         seen.scores[1] = status_of_counts(n0, n1, n2, n3, n4)
         seen.bases[1] = status_reasons(n0, n1, n2, n3, n4, seen.levels[STATUS_AT:REVENUE_AT])
     if base_sum > 0:
-        promo = float(promo_sum) * (policies.promo_rate[p] / 0.5)
+        promo = float(promo_sum) * (policy["promo_rate"] / 0.5)
         revenue, efficiency, discipline, base = revenue_of_sums(
             float(margin_sum), float(base_sum), float(order_sum), float(cost_sum), float(unpaid_sum),
             float(ongoing_sum), promo, seen.levels[REVENUE_AT:LEVELS],
@@ -267,8 +255,8 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policies: PolicyTable, p
     seen.confidence[5] = 1.0
     since_first = 0 if first_order == NO_DAY else day - first_order
     seen.scores[5] = activity_segment(
-        number, since_first, policies.new_segment_days[p], policies.high_segment_loans[p],
-        policies.very_high_segment_loans[p],
+        number, since_first, policy["new_segment_days"], policy["high_segment_loans"],
+        policy["very_high_segment_loans"],
     )  # fmt: skip
     seen.whole[W_POINT], seen.whole[W_OPEN_LOANS], seen.whole[W_COUNTED] = point, open_loans, total
     seen.whole[W_FIRST_DEFAULT] = first_default if first_due != NO_DAY and first_due < day else -1
@@ -276,24 +264,22 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policies: PolicyTable, p
 
 
 @compiled
-def _evaluate_digits(
-    seen: Seen, row: Scratch, latest_due: int, weights: WeightsTable, w: int, policies: PolicyTable, p: int
-) -> None:
+def _evaluate_digits(seen: Seen, row: Scratch, latest_due: int, weights: Fields, policy: Fields) -> None:
     h = row.h
     status, revenue = seen.scores[1], seen.scores[2]
     digits = seen.digits
     digits[:] = -1
     if not math.isnan(status):
-        margin = policies.status_margin[p]
-        digits[0] = digit(status, weights.status_terciles[w], h[H_STATUS_LEVEL], margin)
-        digits[3] = digit(status, weights.status_quintiles[w], h[H_FREQUENCY_DIGIT], margin)
+        margin = policy["status_margin"]
+        digits[0] = digit(status, weights["status_terciles"], h[H_STATUS_LEVEL], margin)
+        digits[3] = digit(status, weights["status_quintiles"], h[H_FREQUENCY_DIGIT], margin)
     if not math.isnan(revenue):
-        margin = policies.revenue_margin[p]
-        digits[1] = digit(revenue, weights.revenue_terciles[w], h[H_REVENUE_LEVEL], margin)
-        digits[4] = digit(revenue, weights.revenue_quintiles[w], h[H_MONETARY_DIGIT], margin)
+        margin = policy["revenue_margin"]
+        digits[1] = digit(revenue, weights["revenue_terciles"], h[H_REVENUE_LEVEL], margin)
+        digits[4] = digit(revenue, weights["revenue_quintiles"], h[H_MONETARY_DIGIT], margin)
     if latest_due != NO_DAY:
         age = float(-(seen.whole[W_DAY] - latest_due))
-        digits[2] = digit(age, weights.recency_quintiles[w], h[H_RECENCY_DIGIT], policies.recency_margin_days[p])
+        digits[2] = digit(age, weights["recency_quintiles"], h[H_RECENCY_DIGIT], policy["recency_margin_days"])
     seen.scores[3] = class_of(digits[0], digits[1])
     seen.scores[4] = rfm_of(digits[2], digits[3], digits[4])
 

@@ -8,7 +8,7 @@ the loop answers how far it came and the caller, since nothing here has an effec
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from schemas.compiled import compiled
 from schemas.kinds import SCORES, Cause, Kind, Reason
 from state.calendar import day_of, start_of_day
 from state.compiled_fold import (
+    Fields,
     advance_row,
     clock_after,
     drop_ended_overrides,
@@ -82,6 +83,7 @@ from streams.scoring.compiled_evaluate import (
     N_EFFICIENCY,
     N_FORECAST,
     REVENUE_AT,
+    SEEN,
     STATUS_AT,
     W_FIRST_DEFAULT,
     W_OPEN_LOANS,
@@ -90,7 +92,7 @@ from streams.scoring.compiled_evaluate import (
     evaluate,
     features_of,
 )
-from streams.scoring.tables import PolicyTable, Tables, fold_policy, value_model, version_at
+from streams.scoring.tables import Tables, value_model, version_at
 from streams.scoring.value import (
     AGE_EDGES,
     RECENCY_EDGES,
@@ -140,16 +142,21 @@ class Room(NamedTuple):
     used: NDArray[np.int64]
 
 
-class Eyes(NamedTuple):
-    """Room for the evaluations of one user: now, just before, before under the earlier versions, and ahead."""
+EYES = np.dtype(
+    [
+        ("now", SEEN),
+        ("before", SEEN),  # just before the event
+        ("adopted", SEEN),  # likewise, under the earlier versions
+        ("ahead", SEEN),
+        ("moments", np.int64, (CANDIDATES_MAX,)),
+        ("emitted", np.float64, (SCORES,)),
+        ("sequences", np.int64, (SCORES,)),
+    ]
+)
+"""Room for the evaluations of one user, as one record."""
 
-    now: Seen
-    before: Seen
-    adopted: Seen
-    ahead: Seen
-    moments: NDArray[np.int64]
-    terms: NDArray[np.float64]
-    features: NDArray[np.float64]
+Eyes = Any
+"""A record of EYES."""
 
 
 @compiled
@@ -195,7 +202,7 @@ def run(
         used[U_CORRUPT] = -1
         changed = False
         first_change = used[U_CHANGES]
-        phase = np.int64(user_hash[user] % np.uint64(tables.policies.label_days[0]))
+        phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
         due = row.h[H_DUE]
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
@@ -212,7 +219,7 @@ def run(
                 return False
             if row.h[H_ARENA] > ARENA_BYTES // 2:
                 _tidy(row)
-            taken, due = _take(row, user, phase, i, events, money, text, due, tables, eyes, room)
+            taken, due = _take(row, user, phase, i, events[i], money[i], text, due, tables, eyes, room)
             changed = changed or taken
             _backfill(room, first_change, due)
         while due != NO_TIME_MS and due <= clock_ms:
@@ -265,16 +272,15 @@ def _backfill(room: Room, first_change: int, due: int) -> None:
 
 @compiled
 def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int]:
-    return version_at(tables.weights.effective_ms, moment_ms), version_at(tables.policies.effective_ms, moment_ms)
+    return version_at(tables.weights, moment_ms), version_at(tables.policies, moment_ms)
 
 
 @compiled
 def _take(
-    row: Scratch, user: int, phase: int, i: int, events: Columns, money: Columns, text: NDArray[np.uint8], due: int,
+    row: Scratch, user: int, phase: int, i: int, event: Fields, money: Fields, text: NDArray[np.uint8], due: int,
     tables: Tables, eyes: Eyes, room: Room,
 ) -> tuple[bool, int]:  # fmt: skip
     """Fold one event and say what it changed; answers whether it was taken, and the row's next due time."""
-    event = events[i]
     h = row.h
     used = room.used
     clock = clock_after(row, event["timestamp_ms"])
@@ -286,18 +292,16 @@ def _take(
     if existed:
         # What the scores are just before this event: the row as it is, read at the moment of the event.
         today = day_of(tables.days, clock)
-        evaluate(eyes.before, row, today, tables.weights, w, tables.policies, p)
+        evaluate(eyes.before, row, today, tables, w, p)
         w_before, p_before = _versions_at(tables, h[H_CLOCK])
         if w_before != w or p_before != p:
             adopting = True
-            evaluate(eyes.adopted, row, today, tables.weights, w_before, tables.policies, p_before)
+            evaluate(eyes.adopted, row, today, tables, w_before, p_before)
     if event["kind"] == ERASE:
-        emitted = row.f[F_EMITTED : F_EMITTED + SCORES].copy()
-        sequences = h[H_SEQUENCE : H_SEQUENCE + SCORES].copy()
-    else:
-        emitted = row.f[:0]
-        sequences = h[:0]
-    code = fold_event(row, events, i, money, text, tables.days, fold_policy(tables.policies, p))
+        for score in range(SCORES):
+            eyes.emitted[score] = row.f[F_EMITTED + score]
+            eyes.sequences[score] = h[H_SEQUENCE + score]
+    code = fold_event(row, event, money, text, tables.days, tables.policies[p])
     if code != 0:
         room.rejects[used[U_REJECTS], 0] = i
         room.rejects[used[U_REJECTS], 1] = code
@@ -313,7 +317,7 @@ def _take(
         used[U_INVERSIONS] += 1
     if not exists:
         if existed:
-            _emit_erasure(row, user, i, event["event_time_ms"], emitted, sequences, rank_before, offset_before, w, p, room)
+            _emit_erasure(row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, room)
         return True, _next_due(row, phase, h[H_CLOCK], tables, eyes)
     touched = 0
     if event["kind"] == OVERRIDE or event["kind"] == LIFT:
@@ -343,7 +347,7 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     w, p = _versions_at(tables, moment_ms)
     policies = tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
-        if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies.duplicate_horizon_ms[p]:
+        if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies[p]["duplicate_horizon_ms"]:
             h[H_ERASED] = NO_TIME_MS
             return True
         return False
@@ -351,18 +355,18 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
         return False
     today = day_of(tables.days, moment_ms)
     day_before = day_of(tables.days, moment_ms - 1)
-    evaluate(eyes.before, row, day_before, tables.weights, w, policies, p)
+    evaluate(eyes.before, row, day_before, tables, w, p)
     w_before, p_before = _versions_at(tables, h[H_CLOCK])
     adopting = w_before != w or p_before != p
     if adopting:
-        evaluate(eyes.adopted, row, day_before, tables.weights, w_before, policies, p_before)
+        evaluate(eyes.adopted, row, day_before, tables, w_before, p_before)
     loan_at, loan_length = room.used[U_TEXT], 0
     if moment_ms == start_of_day(tables.days, today):
         at = _crossing_loan(row, today)
         if at >= 0:
             loan_length = row.loans[at, L_ID_LENGTH]
             loan_at = _copy_text(room, row.arena, row.loans[at, L_ID_AT], loan_length)
-    advance_row(row, moment_ms, today, fold_policy(policies, p))
+    advance_row(row, moment_ms, today, policies[p])
     ended = drop_ended_overrides(row, moment_ms)
     if _is_example_moment(row, phase, moment_ms, p, tables):
         _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
@@ -382,9 +386,9 @@ def _crossing_loan(row: Scratch, today: int) -> int:
 
 
 @compiled
-def _is_active(row: Scratch, day: int, p: int, policies: PolicyTable) -> bool:
+def _is_active(row: Scratch, day: int, p: int, policies: Columns) -> bool:
     last = row.h[H_LAST_TRANSACTION_DAY]
-    return last != NO_DAY and last >= day - policies.example_activity_days[p]
+    return last != NO_DAY and last >= day - policies[p]["example_activity_days"]
 
 
 @compiled
@@ -393,7 +397,7 @@ def _is_example_moment(row: Scratch, phase: int, moment_ms: int, p: int, tables:
     h = row.h
     if moment_ms != start_of_day(tables.days, day) or (h[H_HAS_PENDING] and h[H_PENDING_DAY] >= day):
         return False
-    if (day - phase) % tables.policies.label_days[p]:
+    if (day - phase) % tables.policies[p]["label_days"]:
         return False
     return h[H_HAS_PENDING] != 0 or _is_active(row, day, p, tables.policies)
 
@@ -405,7 +409,7 @@ def _take_example(
     h, f = row.h, row.f
     if h[H_HAS_PENDING]:
         first = h[H_PENDING_DAY]
-        last = first + tables.policies.label_days[p] - 1
+        last = first + tables.policies[p]["label_days"] - 1
         moved = 0
         for i in range(h[H_DAYS]):
             if first <= row.days[i, D_DAY] <= last:
@@ -421,11 +425,12 @@ def _take_example(
         h[H_LABELS] += 1
         h[H_HAS_PENDING] = 0
     if _is_active(row, today, p, tables.policies):
-        features_of(row, today, eyes.features)
-        model = value_model(tables.weights, w, tables.policies, p)
-        f[F_PENDING_FORECAST] = forecast_of(eyes.features, model, eyes.terms)
+        features = eyes.ahead.features
+        features_of(row, today, features)
+        model = value_model(tables.weights[w], tables.samples, tables.policies[p]["value_weight"])
+        f[F_PENDING_FORECAST] = forecast_of(features, model, eyes.ahead.terms)
         for j in range(FEATURE_SLOTS):
-            row.features[j] = pack_feature(eyes.features[j])
+            row.features[j] = pack_feature(features[j])
         h[H_HAS_PENDING] = 1
         h[H_PENDING_DAY] = today
 
@@ -443,9 +448,9 @@ def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, ta
     for i in range(row.h[H_OVERRIDES]):
         if row.overrides[i, O_UNTIL] <= moment_ms:
             return True
-    if _is_example_moment(row, phase, moment_ms, version_at(tables.policies.effective_ms, moment_ms), tables):
+    if _is_example_moment(row, phase, moment_ms, version_at(tables.policies, moment_ms), tables):
         return True
-    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables.weights, w, tables.policies, p)
+    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
     for score in range(SCORES):
         if _moves(row, eyes.ahead, score, p, tables.policies) and _held_at(row, score) < 0:
             return True
@@ -453,20 +458,20 @@ def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, ta
 
 
 @compiled
-def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: PolicyTable) -> bool:
+def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> bool:
     new, old = seen.scores[score], row.f[F_EMITTED + score]
     if score >= 3:
         return new != old
     if math.isnan(new) or math.isnan(old):
         return math.isnan(new) != math.isnan(old)
     if score == 0:
-        return np.rint(abs(new - old) * 100.0) >= np.rint(policies.value_step[p] * 100.0)
+        return np.rint(abs(new - old) * 100.0) >= np.rint(policies[p]["value_step"] * 100.0)
     if score == 1:
         for state in range(5):
             if seen.counts[state] != row.h[H_EMITTED_COUNTS + state]:
                 return True
-        return abs(new - old) >= policies.status_step[p]
-    return abs(new - old) >= policies.revenue_step[p]
+        return abs(new - old) >= policies[p]["status_step"]
+    return abs(new - old) >= policies[p]["revenue_step"]
 
 
 @compiled
@@ -482,7 +487,7 @@ def _emit(
     """Score the row as it is now and append a change for each score that has moved."""
     h, f = row.h, row.f
     now = eyes.now
-    evaluate(now, row, h[H_TODAY], tables.weights, w, tables.policies, p)
+    evaluate(now, row, h[H_TODAY], tables, w, p)
     for digit in range(5):
         h[H_STATUS_LEVEL + digit] = now.digits[digit]
     point_at, point_length = -1, 0
@@ -508,7 +513,7 @@ def _emit(
         room.used[U_CHANGES] += 1
         change["user"], change["event"], change["score"] = user, index, score
         change["cause"] = BY_OVERRIDE if overridden else cause
-        _write_bands(change, score, old, new, tables.policies.value_band_floors[p])
+        _write_bands(change, score, old, new, tables.policies[p]["value_band_floors"])
         change["segment"] = int(now.scores[5])
         change["incarnation_rank"], change["incarnation_offset"] = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET]
         change["sequence"] = h[H_SEQUENCE + score]
@@ -567,10 +572,11 @@ def _reasons(
 
 @compiled
 def _emit_erasure(
-    row: Scratch, user: int, index: int, event_time_ms: int, emitted: NDArray[np.float64], sequences: NDArray[np.int64],
+    row: Scratch, user: int, index: int, event_time_ms: int, eyes: Eyes,
     rank: int, offset: int, w: int, p: int, room: Room,
 ) -> None:  # fmt: skip
     """Every score that had been emitted ends."""
+    emitted, sequences = eyes.emitted, eyes.sequences
     for score in range(SCORES):
         none = math.nan if score < 3 else 0.0
         if sequences[score] == 0 or _same(emitted[score], none):
@@ -600,8 +606,8 @@ def _next_due(row: Scratch, phase: int, after_ms: int, tables: Tables, eyes: Eye
     w, p = _versions_at(tables, now_ms)
     policies = tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
-        return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies.duplicate_horizon_ms[p] + 1
-    wanted = min(policies.look_ahead_candidates[p], CANDIDATES_MAX)
+        return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
+    wanted = min(policies[p]["look_ahead_candidates"], CANDIDATES_MAX)
     count = _candidates(row, phase, now_ms, w, p, tables, eyes.moments, wanted)
     last = NO_TIME_MS
     for k in range(count):
@@ -667,15 +673,15 @@ def _candidates(
                 if due + late > today:
                     n = _offer(moments, n, wanted, due + late)
     if latest_due != NO_DAY:
-        quintiles = tables.weights.recency_quintiles[w]
+        quintiles = tables.weights[w]["recency_quintiles"]
         for k in range(len(quintiles)):
             if math.isfinite(quintiles[k]):
-                day = latest_due + int(math.floor(policies.recency_margin_days[p] - quintiles[k])) + 1
+                day = latest_due + int(math.floor(policies[p]["recency_margin_days"] - quintiles[k])) + 1
                 if day > today:
                     n = _offer(moments, n, wanted, day)
-    if first_order != -NO_DAY and first_order + policies.new_segment_days[p] > today:
-        n = _offer(moments, n, wanted, first_order + policies.new_segment_days[p])
-    example = today + 1 + (phase - today - 1) % policies.label_days[p]
+    if first_order != -NO_DAY and first_order + policies[p]["new_segment_days"] > today:
+        n = _offer(moments, n, wanted, first_order + policies[p]["new_segment_days"])
+    example = today + 1 + (phase - today - 1) % policies[p]["label_days"]
     if h[H_HAS_PENDING] != 0 or _is_active(row, example, p, policies):
         n = _offer(moments, n, wanted, example)
     for k in range(n):
@@ -692,7 +698,7 @@ def _card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, room: R
     h, f = row.h, row.f
     w, p = _versions_at(tables, h[H_CLOCK])
     seen = eyes.now
-    evaluate(seen, row, h[H_TODAY], tables.weights, w, tables.policies, p)
+    evaluate(seen, row, h[H_TODAY], tables, w, p)
     card = room.cards[room.used[U_CARDS]]
     room.used[U_CARDS] += 1
     card["user"], card["segment"] = user, int(seen.scores[5])

@@ -6,13 +6,14 @@ Python what it must do, and the tests hold the two together to the byte.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from schemas.batch import CARD, CHANGE, EXAMPLE, FEATURE_SLOTS, INVERSION, REASON, Changes, Columns, EventBatch, Journal, Reject
+from schemas.batch import CARD, CHANGE, EXAMPLE, INVERSION, REASON, Changes, Columns, EventBatch, Journal, Reject
 from schemas.kinds import SCORES, RejectCode
 from schemas.rejects import words_of
 from state.compiled_row import Scratch, scratch
@@ -20,9 +21,8 @@ from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
 from state.table import Table
 from state.versions import Versions
-from streams.scoring.compiled_evaluate import new_seen
 from streams.scoring.compiled_step import (
-    CANDIDATES_MAX,
+    EYES,
     U_CARDS,
     U_CHANGES,
     U_CORRUPT,
@@ -102,22 +102,15 @@ def _upgraded(table: Table) -> Table:
     return Table.of(table.users, [row if row is None else upgraded(row) for row in rows])
 
 
-_SCRATCH: list[Scratch] = []
-_EYES: list[Eyes] = []
-
-
+@lru_cache(maxsize=1)
 def _scratch() -> Scratch:
     """The one scratch of this process: a step begins by clearing what it uses."""
-    if not _SCRATCH:
-        _SCRATCH.append(scratch())
-    return _SCRATCH[0]
+    return scratch()
 
 
+@lru_cache(maxsize=1)
 def _eyes() -> Eyes:
-    if not _EYES:
-        looks = [new_seen() for _ in range(4)]
-        _EYES.append(Eyes(*looks, np.zeros(CANDIDATES_MAX, np.int64), np.zeros(FEATURE_SLOTS), np.zeros(FEATURE_SLOTS)))
-    return _EYES[0]
+    return np.zeros(1, EYES)[0]
 
 
 def _room(table: Table, batch: EventBatch, times: int) -> Room:

@@ -5,69 +5,73 @@ The version that counts for a user is chosen inside the kernel by the user's clo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import FEATURE_SLOTS, Columns
 from schemas.compiled import compiled
-from state.compiled_fold import FoldPolicy
 from state.versions import RateTable, Versions
-from streams.scoring.value import AGE_AT, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
+from streams.scoring.value import AGE_AT, BASIS, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
 
 
-class PolicyTable(NamedTuple):
-    """One entry per policy version in every array."""
+POLICY = np.dtype(
+    [
+        ("effective_ms", np.int64),
+        ("duplicate_horizon_ms", np.int64),
+        ("duplicates_max", np.int64),
+        ("fold_loan_after_days", np.int64),
+        ("cancel_after_due", np.bool_),
+        ("cost_rates", np.float64, (5,)),
+        ("look_ahead_candidates", np.int64),
+        ("observation_from_ms", np.int64),
+        ("new_segment_days", np.int64),
+        ("high_segment_loans", np.int64),
+        ("very_high_segment_loans", np.int64),
+        ("label_days", np.int64),
+        ("example_activity_days", np.int64),
+        ("value_weight", np.float64),
+        ("value_step", np.float64),
+        ("status_step", np.float64),
+        ("revenue_step", np.float64),
+        ("status_margin", np.float64),
+        ("revenue_margin", np.float64),
+        ("recency_margin_days", np.float64),
+        ("promo_rate", np.float64),
+        ("value_band_floors", np.float64, (3,)),
+    ]
+)
+"""What the kernel reads of a policy version; the names are those of `state.versions.Policy`."""
 
-    effective_ms: NDArray[np.int64]
-    duplicate_horizon_ms: NDArray[np.int64]
-    duplicates_max: NDArray[np.int64]
-    fold_loan_after_days: NDArray[np.int64]
-    cancel_after_due: NDArray[np.bool_]
-    cost_rates: NDArray[np.float64]
-    look_ahead_candidates: NDArray[np.int64]
-    observation_from_ms: NDArray[np.int64]
-    new_segment_days: NDArray[np.int64]
-    high_segment_loans: NDArray[np.int64]
-    very_high_segment_loans: NDArray[np.int64]
-    label_days: NDArray[np.int64]
-    example_activity_days: NDArray[np.int64]
-    value_weight: NDArray[np.float64]
-    value_step: NDArray[np.float64]
-    status_step: NDArray[np.float64]
-    revenue_step: NDArray[np.float64]
-    status_margin: NDArray[np.float64]
-    revenue_margin: NDArray[np.float64]
-    recency_margin_days: NDArray[np.float64]
-    promo_rate: NDArray[np.float64]
-    value_band_floors: NDArray[np.float64]
-
-
-class WeightsTable(NamedTuple):
-    """One entry per weights version; the samples lie end to end, `*_at` says where each begins."""
-
-    effective_ms: NDArray[np.int64]
-    beta: NDArray[np.float64]
-    knots: NDArray[np.float64]
-    slot_means: NDArray[np.float64]
-    forecast_mean: NDArray[np.float64]
-    consistency_median: NDArray[np.float64]
-    forecasts: NDArray[np.float64]
-    forecasts_at: NDArray[np.int64]
-    consistencies: NDArray[np.float64]
-    consistencies_at: NDArray[np.int64]
-    status_terciles: NDArray[np.float64]
-    revenue_terciles: NDArray[np.float64]
-    recency_quintiles: NDArray[np.float64]
-    status_quintiles: NDArray[np.float64]
-    revenue_quintiles: NDArray[np.float64]
+WEIGHTS = np.dtype(
+    [
+        ("effective_ms", np.int64),
+        ("beta", np.float64, (BASIS,)),
+        ("knots", np.float64, (CONTINUOUS, KNOTS)),
+        ("slot_means", np.float64, (FEATURE_SLOTS,)),
+        ("forecast_mean", np.float64),
+        ("consistency_median", np.float64),
+        ("forecasts_at", np.int64),  # slices of Tables.samples
+        ("forecasts_end", np.int64),
+        ("consistencies_at", np.int64),
+        ("consistencies_end", np.int64),
+        ("status_terciles", np.float64, (2,)),
+        ("revenue_terciles", np.float64, (2,)),
+        ("recency_quintiles", np.float64, (4,)),
+        ("status_quintiles", np.float64, (4,)),
+        ("revenue_quintiles", np.float64, (4,)),
+    ]
+)
+"""What the kernel reads of a weights version."""
 
 
 class Tables(NamedTuple):
     """All that a kernel call reads of the versions."""
 
-    policies: PolicyTable
-    weights: WeightsTable
+    policies: Columns  # POLICY
+    weights: Columns  # WEIGHTS
+    samples: NDArray[np.float64]  # the sorted samples of all weights, end to end
     rates: RateTable
     days: NDArray[np.int64]
 
@@ -102,70 +106,47 @@ def tables_of(versions: Versions) -> Tables:
 
 
 def _tables_of(versions: Versions) -> Tables:
-    policies = versions.policies
-    columns = []
-    for name, annotation in PolicyTable.__annotations__.items():
-        kind = np.bool_ if "bool" in str(annotation) else np.int64 if "int64" in str(annotation) else np.float64
-        columns.append(np.array([getattr(policy, name) for policy in policies], kind))
-    models = [model_of(versions, w, 0) for w in range(len(versions.weights))]
-    weights = versions.weights
-    return Tables(
-        PolicyTable(*columns),
-        WeightsTable(
-            np.array([version.effective_ms for version in weights], np.int64),
-            np.array([model.beta for model in models]),
-            np.array([model.knots for model in models]),
-            np.array([model.slot_means for model in models]),
-            np.array([model.forecast_mean for model in models]),
-            np.array([model.consistency_median for model in models]),
-            np.concatenate([model.forecasts for model in models]),
-            np.cumsum([0, *(len(model.forecasts) for model in models)]).astype(np.int64),
-            np.concatenate([model.consistencies for model in models]),
-            np.cumsum([0, *(len(model.consistencies) for model in models)]).astype(np.int64),
-            np.array([version.status_terciles for version in weights]),
-            np.array([version.revenue_terciles for version in weights]),
-            np.array([version.recency_quintiles for version in weights]),
-            np.array([version.status_quintiles for version in weights]),
-            np.array([version.revenue_quintiles for version in weights]),
-        ),
-        versions.rate_table,
-        versions.days,
-    )
+    policies = np.zeros(len(versions.policies), POLICY)
+    for p, policy in enumerate(versions.policies):
+        for name in POLICY.names or ():
+            policies[p][name] = getattr(policy, name)
+    weights = np.zeros(len(versions.weights), WEIGHTS)
+    samples: list[NDArray[np.float64]] = []
+    at = 0
+    for w, version in enumerate(versions.weights):
+        model = model_of(versions, w, 0)
+        for name in ("effective_ms", "status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles",
+                     "revenue_quintiles"):  # fmt: skip
+            weights[w][name] = getattr(version, name)
+        for name in ("beta", "knots", "slot_means", "forecast_mean", "consistency_median"):
+            weights[w][name] = getattr(model, name)
+        for name, sample in (("forecasts", model.forecasts), ("consistencies", model.consistencies)):
+            weights[w][f"{name}_at"], weights[w][f"{name}_end"] = at, at + len(sample)
+            at += len(sample)
+            samples.append(sample)
+    return Tables(policies, weights, np.concatenate(samples), versions.rate_table, versions.days)
 
 
 @compiled
-def version_at(effective_ms: NDArray[np.int64], moment_ms: int) -> int:
+def version_at(table: Columns, moment_ms: int) -> int:
     """Index of the version in force: the last whose time has come. Version 0 is in force from the beginning."""
     found = 0
-    for i in range(1, len(effective_ms)):
-        if effective_ms[i] <= moment_ms:
+    for i in range(1, len(table)):
+        if table[i]["effective_ms"] <= moment_ms:
             found = i
     return found
 
 
 @compiled
-def value_model(weights: WeightsTable, w: int, policies: PolicyTable, p: int) -> ValueModel:
-    """Version w of the value model, weighed as policy p says."""
+def value_model(weights: Any, samples: NDArray[np.float64], value_weight: float) -> ValueModel:
+    """The value model of a record of WEIGHTS, weighed as a policy says."""
     return ValueModel(
-        weights.beta[w],
-        weights.knots[w],
-        weights.slot_means[w],
-        weights.forecast_mean[w],
-        weights.consistency_median[w],
-        weights.forecasts[weights.forecasts_at[w] : weights.forecasts_at[w + 1]],
-        weights.consistencies[weights.consistencies_at[w] : weights.consistencies_at[w + 1]],
-        policies.value_weight[p],
+        weights["beta"],
+        weights["knots"],
+        weights["slot_means"],
+        weights["forecast_mean"],
+        weights["consistency_median"],
+        samples[weights["forecasts_at"] : weights["forecasts_end"]],
+        samples[weights["consistencies_at"] : weights["consistencies_end"]],
+        value_weight,
     )
-
-
-@compiled
-def fold_policy(policies: PolicyTable, p: int) -> FoldPolicy:
-    """What of policy p the fold reads."""
-    return FoldPolicy(
-        policies.duplicate_horizon_ms[p],
-        policies.duplicates_max[p],
-        policies.fold_loan_after_days[p],
-        policies.cancel_after_due[p],
-        policies.cost_rates[p],
-    )
-
