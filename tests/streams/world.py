@@ -130,6 +130,14 @@ class World:
     clock: HandClock = field(default_factory=HandClock)
     nonces: int = 0
 
+    def visible(self, topic: str, partition: int | None = None) -> list[Record]:
+        """What a read_committed subscriber sees."""
+        return self.broker.visible(topic, partition)
+
+    def partition_of(self, user: bytes) -> int:
+        """The partition of a user's records."""
+        return self.broker.partitioner(user, 2)
+
     def nonce(self) -> str:
         self.nonces += 1
         return f"nonce-{self.nonces}"
@@ -154,9 +162,8 @@ class World:
             buffered_max=buffered_max,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
-        return Worker(
-            log, self.store, CountingProcessor(), WIRE, self.clock, self.nonce, options, gate, observer, failpoint
-        )
+        processor = CountingProcessor()
+        return Worker(log, self.store, processor, WIRE, self.clock, self.nonce, options, gate, observer, failpoint)
 
     def write(self, topic: str, user: str, timestamp_ms: int, value: str = "x") -> None:
         self.broker.write(topic, user.encode(), value.encode(), timestamp_ms)
@@ -175,6 +182,7 @@ class World:
         self.advance(days * 100 + 1_000)
 
     def advance(self, to_ms: int) -> None:
+        """Say on every partition that it is this late."""
         for partition in range(2):
             self.broker.write("commands", b"", b"advance=%d" % to_ms, to_ms, partition)
 
@@ -232,22 +240,22 @@ class World:
 
     def rows(self) -> dict[bytes, bytes | None]:
         """Every row of the store."""
-        users = sorted({r.key or b"" for topic in INPUTS for r in self.broker.visible(topic)})
-        return {user: self.store.load(self.broker.partitioner(user, 2), [user])[0] for user in users}
+        users = sorted({r.key or b"" for topic in INPUTS for r in self.visible(topic)})
+        return {user: self.store.load(self.partition_of(user), [user])[0] for user in users}
 
     def progress(self) -> dict[int, Progress]:
         """The last progress record of each partition."""
         return {
             p: WIRE.progress.decode(record.value or b"")
             for p in range(2)
-            for record in self.broker.visible("rescore-state", p)
+            for record in self.visible("rescore-state", p)
             if record.key == PROGRESS_KEY
         }
 
     def changes(self) -> dict[bytes, list[str]]:
         """What subscribers saw, by user."""
         said: dict[bytes, list[str]] = {}
-        for record in self.broker.visible("score-changes"):
+        for record in self.visible("score-changes"):
             said.setdefault(record.key or b"", []).append((record.value or b"").decode())
         return said
 
@@ -256,7 +264,7 @@ class World:
         by_user: dict[bytes, list[Record]] = {}
         clocks = {p: progress.clock_ms for p, progress in self.progress().items()}
         for rank, topic in enumerate(INPUTS):
-            for record in self.broker.visible(topic):
+            for record in self.visible(topic):
                 if advance_to(record) is None:
                     by_user.setdefault(record.key or b"", []).append(record)
         said, rows = {}, {}
@@ -273,18 +281,18 @@ class World:
         """Every change once and in order; log, store and the recount agree; transactions are numbered without a gap."""
         said, rows = self.expected()
         assert self.changes() == said
-        poison = [r for topic in INPUTS for r in self.broker.visible(topic) if r.value == b"poison"]
-        assert len(self.broker.visible("loans.dlq")) == len(poison)
+        poison = [r for topic in INPUTS for r in self.visible(topic) if r.value == b"poison"]
+        assert len(self.visible("loans.dlq")) == len(poison)
         folded: dict[bytes, bytes | None] = {}
         for p in range(2):
             seqs = []
-            for record in self.broker.visible("rescore-state", p):
+            for record in self.visible("rescore-state", p):
                 if record.key == PROGRESS_KEY:
                     seqs.append(WIRE.progress.decode(record.value or b"").seq)
                 else:
                     folded[record.key or b""] = record.value
             assert seqs == list(range(1, len(seqs) + 1))
-            users = [user for user in rows if self.broker.partitioner(user, 2) == p]
+            users = [user for user in rows if self.partition_of(user) == p]
             held = dict(zip(users, self.store.load(p, users), strict=True))
             assert {user: without_checks(held[user]) for user in users} == {
                 user: without_checks(rows[user]) for user in users

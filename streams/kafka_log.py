@@ -1,0 +1,423 @@
+"""The log on Apache Kafka: one consumer, one transactional producer, a few readers (confluent-kafka, librdkafka).
+
+Choices, each of which cost somebody days:
+
+- The classic group protocol with `range` and a static member id: a worker killed with -9 is back in its partitions
+  within a second. `range` gives the same partition numbers of all inputs to one worker.
+- `subscribe`, never `assign`, for the group: the broker refuses offsets of a stale generation only from members.
+- Group id, member id and transactional id are stable (`app`, `app.slot`): coming back ends what was left open.
+- After any indefinite error the producer is thrown away and made anew before the next transaction.
+- Offsets are opaque: markers leave gaps. What was read is known from records and from ends of partition.
+- Callbacks only note what happened; all work is done after the poll has returned.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+)
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from schemas.batch import Record
+from streams.log import (
+    AbortAndRewind,
+    Assigned,
+    AssignmentChange,
+    End,
+    Failpoint,
+    HaltPartition,
+    Lost,
+    Polled,
+    RecreateProducer,
+    Revoked,
+    StopWorker,
+    TopicPartition,
+    Transaction,
+    no_failpoint,
+)
+from streams.output import Message
+
+PIECE_RECORDS = 5_000
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaLogOptions:
+    """How to reach Kafka and under which names. `client` are further librdkafka settings for every client."""
+
+    bootstrap_servers: str
+    app: str
+    slot: str
+    inputs: tuple[str, ...]
+    partitioner: str = "murmur2_random"
+    session_timeout_seconds: float = 6.0
+    transaction_timeout_seconds: float = 15.0
+    answer_timeout_seconds: float = 1.0  # of a question to the brokers
+    record_bytes_max: int = 20 * 2**20
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Transactional id and static member id."""
+        return f"{self.app}.{self.slot}"
+
+    def common(self) -> dict[str, Any]:
+        """Settings of every client."""
+        return {**self.client, "bootstrap.servers": self.bootstrap_servers, "client.id": self.name}
+
+    def reader(self) -> dict[str, Any]:
+        """Settings of everything that reads."""
+        return {
+            **self.common(),
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "check.crcs": True,
+            "fetch.wait.max.ms": 10,
+            "fetch.error.backoff.ms": 50,
+            "fetch.message.max.bytes": 4 * 2**20,
+            "queued.max.messages.kbytes": 32 * 2**10,
+        }
+
+    def consumer(self) -> dict[str, Any]:
+        """Settings of the member of the group."""
+        return {
+            **self.reader(),
+            "group.id": self.app,
+            "group.instance.id": self.name,
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": int(self.session_timeout_seconds * 1000),
+            "heartbeat.interval.ms": max(100, int(self.session_timeout_seconds * 1000 / 6)),
+            "max.poll.interval.ms": 300_000,
+        }
+
+    def producer(self) -> dict[str, Any]:
+        """Settings of the transactional producer."""
+        return {
+            **self.common(),
+            "transactional.id": self.name,
+            "transaction.timeout.ms": int(self.transaction_timeout_seconds * 1000),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            "partitioner": self.partitioner,
+            "message.max.bytes": self.record_bytes_max,
+            "queue.buffering.max.messages": 0,
+            "queue.buffering.max.kbytes": 2**20,
+            "batch.num.messages": 100_000,
+        }
+
+
+class KafkaLog:
+    """One member of the group on Apache Kafka: the protocol of `streams.log`. Connects when it is made."""
+
+    def __init__(self, options: KafkaLogOptions, failpoint: Failpoint = no_failpoint) -> None:
+        self._options = options
+        self._failpoint = failpoint
+        self._changes: list[AssignmentChange] = []
+        self._owned: set[int] = set()
+        self._producer: Producer | None = None
+        self._readers: list[Consumer] = []
+        self._admin = AdminClient(options.common())
+        self._consumer = Consumer(options.consumer())
+        self._consumer.subscribe(
+            list(options.inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    # Fetching and ownership.
+
+    def poll(self, records_max: int, timeout_seconds: float) -> Polled:
+        """See `Log.poll`. What was fetched beside a rebalance is dropped: every partition is sought anew after it."""
+        first = self._consumer.poll(timeout_seconds)
+        messages = self._consumer.consume(records_max, 0) if first is not None or timeout_seconds == 0 else []
+        if first is not None:
+            messages.insert(0, first)
+        if self._changes:
+            changes, self._changes = self._changes, []
+            return Polled(changes, [], [])
+        ends = [self._end_or_raise(message) for message in messages if message.error() is not None]
+        changes, self._changes = self._changes, []
+        return Polled(changes, _records(messages), [end for end in ends if end is not None])
+
+    def _end_or_raise(self, message: KafkaMessage) -> End | None:
+        error = message.error()
+        if error is None:
+            return None
+        if error.code() == KafkaError._PARTITION_EOF:
+            return End(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        if error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
+            raise StopWorker(
+                f"another worker is {self._options.name!r} ({error.str()}); give each worker its own RESCORE_SLOT"
+            )
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            # Retention has run past us. The partition delivers nothing more, and RESOLVE will say so.
+            self._changes.append(Assigned((message.partition() or 0,)))
+        return None  # everything else (a broker away, a leader moving) librdkafka mends by itself
+
+    def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        places = [KafkaPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
+        consumer.assign(places)
+        consumer.pause(places)
+        topics = set(self._options.inputs)
+        numbers = sorted({p.partition for p in partitions})
+        self._owned = {n for n in numbers if {p.topic for p in partitions if p.partition == n} == topics}
+        self._changes.append(Assigned(tuple(sorted(self._owned))))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        self._changes.append(Revoked(tuple(sorted({p.partition for p in partitions}))))
+        self._owned = set()
+
+    def _on_lost(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        self._changes.append(Lost(tuple(sorted({p.partition for p in partitions}))))
+        self._owned = set()
+
+    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Log.seek`."""
+        for where, offset in offsets.items():
+            self._consumer.seek(KafkaPartition(where.topic, where.partition, offset))
+
+    def pause(self, where: Sequence[TopicPartition]) -> None:
+        """See `Log.pause`."""
+        if places := self._assigned(where):
+            self._consumer.pause(places)
+
+    def resume(self, where: Sequence[TopicPartition]) -> None:
+        """See `Log.resume`."""
+        if places := self._assigned(where):
+            self._consumer.resume(places)
+
+    def _assigned(self, where: Iterable[TopicPartition]) -> list[KafkaPartition]:
+        return [KafkaPartition(w.topic, w.partition) for w in where if w.partition in self._owned]
+
+    # Writing.
+
+    def open(self) -> bool:
+        """See `Log.open`."""
+        if self._producer is None:
+            producer = Producer(self._options.producer())
+            try:
+                producer.init_transactions(self._options.answer_timeout_seconds * 5)
+            except KafkaException:
+                _discard(producer)
+                return False
+            self._producer = producer
+        return True
+
+    def transact(self, transaction: Transaction) -> dict[TopicPartition, int]:
+        """See `Log.transact`; the failpoints K3 to K9 are called on the way."""
+        producer = self._producer
+        if producer is None:
+            raise RecreateProducer("there is no producer: call open first")
+        if not transaction.positions:
+            raise ValueError("a transaction without positions is not fenced by the group")
+        if not self._consumer.memberid() or not {w.partition for w in transaction.positions} <= self._owned:
+            raise AbortAndRewind("partitions of this transaction are no longer ours")
+        try:
+            return self._transact(producer, transaction)
+        except (KafkaException, BufferError) as failure:
+            error = failure.args[0]
+            abortable = isinstance(failure, BufferError) or error.txn_requires_abort()
+            if abortable and self._abort(producer):
+                raise AbortAndRewind(str(error)) from failure
+            self._producer = None
+            _discard(producer)
+            raise RecreateProducer(str(error)) from failure
+
+    def _transact(self, producer: Producer, transaction: Transaction) -> dict[TopicPartition, int]:
+        seconds = self._options.transaction_timeout_seconds
+        producer.begin_transaction()
+        self._failpoint("K3.begun")
+        self._write(producer, transaction)
+        offsets: dict[TopicPartition, int] = {}
+        for where, message in transaction.progress.items():
+            producer.produce(
+                where.topic, message.value, message.key, where.partition, on_delivery=_note_offset(offsets, where)
+            )
+        self._failpoint("K6.all_written")
+        positions = [KafkaPartition(w.topic, w.partition, offset) for w, offset in transaction.positions.items()]
+        group = self._consumer.consumer_group_metadata()
+        _insist(lambda: producer.send_offsets_to_transaction(positions, group, seconds))
+        self._failpoint("K7.positions_sent")
+        self._failpoint("K8.committing")
+        _insist(lambda: producer.commit_transaction(seconds))
+        self._failpoint("K9.committed")
+        producer.flush(seconds)  # nothing is on its way any more: this only hands over the last delivery reports
+        return offsets
+
+    def _write(self, producer: Producer, transaction: Transaction) -> None:
+        parts = [(topic, -1, messages) for topic, messages in transaction.messages.items()]
+        parts += [(where.topic, where.partition, messages) for where, messages in transaction.placed.items()]
+        for i, (topic, partition, messages) in enumerate(parts):
+            if i == 1:
+                self._failpoint("K4.first_written")
+            if i == len(parts) // 2:
+                self._failpoint("K5.half_written")
+            _produce(producer, topic, partition, messages)
+
+    def _abort(self, producer: Producer) -> bool:
+        """True if it is certain that nothing of the transaction will ever be seen."""
+        seconds = self._options.transaction_timeout_seconds
+        with suppress(KafkaException):
+            # Ending a transaction while its first record is still on its way is fatal in librdkafka: flush first.
+            producer.purge(in_flight=False)
+            producer.flush(seconds)
+            _insist(lambda: producer.abort_transaction(seconds))
+            return True
+        return False
+
+    # Asking.
+
+    def committed(self, partition: int) -> dict[str, int | None] | None:
+        """See `Log.committed`. The brokers hold the answer back while a transaction with these offsets is open."""
+        places = [KafkaPartition(topic, partition) for topic in self._options.inputs]
+        try:
+            answers = self._consumer.committed(places, self._options.answer_timeout_seconds)
+        except KafkaException:
+            return None
+        if any(answer.error is not None for answer in answers):
+            return None  # the offset of such an answer looks like "none", and is not
+        return {answer.topic: answer.offset if answer.offset >= 0 else None for answer in answers}
+
+    def end_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
+        """See `Log.end_offsets`."""
+        return self._offsets(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def first_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
+        """See `Log.first_offsets`."""
+        return self._offsets(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def offset_at(self, where: TopicPartition, time_ms: int) -> int | None:
+        """See `Log.offset_at`."""
+        found = self._offsets([where], OffsetSpec.for_timestamp(max(0, time_ms)))
+        if found is not None and found[where] < 0:
+            found = self.end_offsets([where])
+        return None if found is None else found[where]
+
+    def partitions(self, topic: str) -> int | None:
+        """See `Log.partitions`."""
+        with suppress(KafkaException):
+            found = self._admin.list_topics(topic, timeout=self._options.answer_timeout_seconds).topics.get(topic)
+            if found is not None and found.error is None:
+                return len(found.partitions)
+        return None
+
+    def _offsets(self, where: Sequence[TopicPartition], what: OffsetSpec) -> dict[TopicPartition, int] | None:
+        asked = {KafkaPartition(w.topic, w.partition): what for w in where}
+        seconds = self._options.answer_timeout_seconds
+        answers = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=seconds
+        )
+        try:
+            return {TopicPartition(p.topic, p.partition): f.result(2 * seconds).offset for p, f in answers.items()}
+        except (KafkaException, TimeoutError):
+            return None
+
+    def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
+        """See `Log.read`. Takes a reader of its own, so that several partitions can be read side by side."""
+        if from_offset >= until_offset:
+            return
+        reader = self._readers.pop() if self._readers else Consumer(self._reader_settings())
+        try:
+            reader.assign([KafkaPartition(where.topic, where.partition, from_offset)])
+            position = from_offset
+            while position < until_offset:
+                position, records = self._read_piece(reader, position)
+                yield [record for record in records if record.offset < until_offset]
+        finally:
+            reader.unassign()
+            self._readers.append(reader)
+
+    def _read_piece(self, reader: Consumer, position: int) -> tuple[int, list[Record]]:
+        first = reader.poll(0.1)
+        if first is None:
+            return position, []
+        messages = [first, *reader.consume(PIECE_RECORDS, 0)]
+        for message in messages:
+            error = message.error()
+            if error is None:
+                position = (message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                position = max(position, message.offset() or 0)
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise HaltPartition(
+                    f"{message.topic()}/{message.partition()}: offset {position} is not there any more. Records were "
+                    f"deleted while they were read; set cleanup.policy and retention as `rescore topics check` says."
+                )
+        return position, _records(messages)
+
+    def _reader_settings(self) -> dict[str, Any]:
+        # librdkafka asks for a group; nothing is ever committed under it.
+        return {**self._options.reader(), "group.id": f"{self._options.app}.reader"}
+
+    def close(self) -> None:
+        """See `Log.close`. Our partitions stay ours until the session ends, as a static member is expected back."""
+        self._consumer.close()
+        for reader in self._readers:
+            reader.close()
+        if self._producer is not None:
+            _discard(self._producer)
+            self._producer = None
+
+
+def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
+    make = Record._make
+    return [
+        make((m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers()))
+        for m in messages
+        if m.error() is None
+    ]
+
+
+def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message]) -> None:
+    """Queue records: those without headers in one call, which is three times cheaper, the others one by one."""
+    if messages and all(message.headers is None for message in messages):
+        batch: list[dict[str, Any]] = [{"key": message.key, "value": message.value} for message in messages]
+        if producer.produce_batch(topic, batch, partition) != len(batch):
+            raise BufferError(next(entry["_error"] for entry in batch if "_error" in entry))
+        return
+    for message in messages:
+        headers: list[tuple[str, str | bytes | None]] = [*(message.headers or ())]
+        producer.produce(topic, message.value, message.key, partition, headers=headers)
+
+
+def _note_offset(
+    offsets: dict[TopicPartition, int], where: TopicPartition
+) -> Callable[[KafkaError | None, KafkaMessage], None]:
+    def note(error: KafkaError | None, message: KafkaMessage) -> None:
+        if error is None:
+            offsets[where] = message.offset() or 0
+
+    return note
+
+
+def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
+    """Call again while Kafka says that the same call may be repeated: that is how a transaction goes on."""
+    for _ in range(attempts_max - 1):
+        try:
+            return call()
+        except KafkaException as failure:
+            if not failure.args[0].retriable():
+                raise
+    return call()
+
+
+def _discard(producer: Producer) -> None:
+    """Throw a producer away without waiting: after a fatal error closing it may hang."""
+    producer.purge(blocking=False)
+    threading.Thread(target=producer.close, name="rescore-discarded-producer", daemon=True).start()
