@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -57,39 +58,64 @@ def tail(path: Path, lines: int = LINES_SHOWN) -> str:
     return "\n".join(kept) or "(empty)"
 
 
-_pipes: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
-"""Our ends of the watchers' pipes. A forked copy of this process must not hold them, or the watcher would wait for it too."""
+_ours: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
+"""Our ends of the watchers' pipes, and locks. A forked copy of this process must not hold them, or a watcher would wait for
+its end too."""
 
 
-def _close_pipes() -> None:
-    for pipe in list(_pipes):
-        with contextlib.suppress(OSError):
-            os.close(pipe.fileno())
+def _close_ours() -> None:
+    for file in list(_ours):
+        with contextlib.suppress(OSError, ValueError):
+            os.close(file.fileno())
 
 
-os.register_at_fork(after_in_child=_close_pipes)
+os.register_at_fork(after_in_child=_close_ours)
+
+
+class Lock:
+    """A folder taken by one server. The server holds it too, so that it is free when both owner and server have ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = (folder / "in-use.lock").open("ab")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.close()
+            raise StartFailed(f"{folder} is in use by another server; stop that one, or name another folder") from None
+        _ours.add(self.file)
+
+    def free(self) -> None:
+        """Give it back, whoever else may still hold the file open."""
+        if not self.file.closed:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+            self.file.close()
 
 
 class Child:
     """A running program that ends with its owner. `remove` is deleted if the owner ends without a word."""
 
-    def __init__(self, command: list[str], log: Path, remove: Path | None) -> None:
+    def __init__(self, command: list[str], log: Path, lock: Lock, remove: Path | None) -> None:
         launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(remove or "")]
         with log.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal is for the owner, who stops its servers in order.
             self._process = subprocess.Popen(
-                [*launcher, *command], stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                [*launcher, *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=(lock.file.fileno(),),
             )
         assert self._process.stdin is not None
         self._pipe: IO[bytes] = self._process.stdin
-        _pipes.add(self._pipe)
+        _ours.add(self._pipe)
         self.pid = self._process.pid
 
     def exit_code(self) -> int | None:
         """Its exit code (minus the signal that ended it), None while it runs."""
         return self._process.poll()
 
-    def end(self, how: signal.Signals, wait_seconds: float = 15.0) -> None:
+    def end(self, how: signal.Signals, wait_seconds: float) -> None:
         """Send a signal and wait for the end; SIGKILL where it does not come in time."""
         if self.exit_code() is not None:
             return
@@ -124,6 +150,7 @@ class Server(ABC):
         self.port = port or free_port()
         self.log = self.folder / f"{self.name}.log"
         self._child: Child | None = None
+        self._lock: Lock | None = None
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -151,11 +178,14 @@ class Server(ABC):
         return self._child.pid
 
     def stop(self) -> None:
-        """End it in good order and delete a temporary folder. Does nothing the second time."""
+        """End it in good order and delete a temporary folder. Does nothing the second time; afterwards it is over with it."""
         self._end(signal.SIGKILL if self.temporary else signal.SIGTERM)
         if self._child is not None:
             self._child.let_go()
             self._child = None
+        if self._lock is not None:
+            self._lock.free()
+            self._lock = None
         if self.temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -168,14 +198,16 @@ class Server(ABC):
         self._end(signal.SIGTERM)
         return self._launch()
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, how: signal.Signals, wait_seconds: float = 15.0) -> None:
         if self._child is not None:
-            self._child.end(how)
+            self._child.end(how, wait_seconds)
 
     def _launch(self) -> Self:
         try:
+            self._lock = self._lock or Lock(self.folder)
             command = self._command()
-            former, self._child = self._child, Child(command, self.log, self.folder if self.temporary else None)
+            former = self._child
+            self._child = Child(command, self.log, self._lock, self.folder if self.temporary else None)
             if former is not None:
                 former.let_go()
             self._await()
