@@ -59,24 +59,14 @@ def xxh64(data: Any, at: int, length: int, seed: int) -> Any:
     start = np.uint64(seed)
     end = at + length
     if length >= 32:
-        lane_1, lane_2, lane_3, lane_4 = (
-            start + PRIME_1 + PRIME_2,
-            start + PRIME_2,
-            start,
-            start - PRIME_1,
-        )
+        lane_1, lane_2, lane_3, lane_4 = (start + PRIME_1 + PRIME_2, start + PRIME_2, start, start - PRIME_1)
         while at + 32 <= end:
             lane_1 = _round(lane_1, word_64(data, at))
             lane_2 = _round(lane_2, word_64(data, at + 8))
             lane_3 = _round(lane_3, word_64(data, at + 16))
             lane_4 = _round(lane_4, word_64(data, at + 24))
             at += 32
-        total = (
-            _rotate(lane_1, 1)
-            + _rotate(lane_2, 7)
-            + _rotate(lane_3, 12)
-            + _rotate(lane_4, 18)
-        )
+        total = _rotate(lane_1, 1) + _rotate(lane_2, 7) + _rotate(lane_3, 12) + _rotate(lane_4, 18)
         total = _merge(_merge(_merge(_merge(total, lane_1), lane_2), lane_3), lane_4)
     else:
         total = start + PRIME_5
@@ -87,10 +77,7 @@ def xxh64(data: Any, at: int, length: int, seed: int) -> Any:
 def _rest(total: Any, data: Any, at: int, end: int) -> Any:
     """What is left over when whole stripes of 32 bytes are taken."""
     while at + 8 <= end:
-        total = (
-            _rotate(total ^ _round(np.uint64(0), word_64(data, at)), 27) * PRIME_1
-            + PRIME_4
-        )
+        total = _rotate(total ^ _round(np.uint64(0), word_64(data, at)), 27) * PRIME_1 + PRIME_4
         at += 8
     if at + 4 <= end:
         total = _rotate(total ^ word_32(data, at) * PRIME_1, 23) * PRIME_2 + PRIME_3

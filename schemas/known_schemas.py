@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from schemas.definitions import SCHEMA_NAMES, Schema, fingerprint_of, released, schema
+from schemas.definitions import SCHEMA_NAMES, Schema, fingerprint_of, parse, released, schema
 
 SINGLE_OBJECT = b"\xc3\x01"
 """First bytes of Avro's single-object encoding; the fingerprint of the writer's schema follows."""
@@ -27,7 +27,7 @@ class SchemaNotRegistered(Exception):
 
 
 class Registry(Protocol):
-    """Schemas by what a value's first bytes say, and the first bytes of what we write."""
+    """Schemas (as `definitions.parse` gives them) by a value's first bytes, and the first bytes of what we write."""
 
     def schema_of_id(self, schema_id: int) -> Schema | None:
         """Schema of a Confluent id; None if there is definitely none. Raises RegistryUnavailable."""
@@ -47,12 +47,12 @@ class StaticRegistry:
     True
     >>> prefix = registry.prefix_of("Transaction")
     >>> prefix[:2].hex(), registry.schema_of_fingerprint(prefix[2:])["name"]
-    ('c301', 'Transaction')
+    ('c301', 'rescore.Transaction')
     """
 
     def __init__(self, more: Iterable[Schema] = ()) -> None:
         ours = (version for name in SCHEMA_NAMES for version in (schema(name), *released(name).values()))
-        self._by_fingerprint = {fingerprint_of(written): written for written in (*ours, *more)}
+        self._by_fingerprint = {fingerprint_of(written): parse(written) for written in (*ours, *more)}
 
     def schema_of_id(self, schema_id: int) -> Schema | None:
         """None: without a server no id means anything."""

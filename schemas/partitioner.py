@@ -26,9 +26,7 @@ class Partitioner(IntEnum):
     CRC32 = 1  # librdkafka: consistent, consistent_random (its default)
 
 
-def partition_of(
-    key: bytes, partitions: int, partitioner: Partitioner = Partitioner.MURMUR2
-) -> int:
+def partition_of(key: bytes, partitions: int, partitioner: Partitioner = Partitioner.MURMUR2) -> int:
     """The partition of a key.
 
     >>> partition_of(b"user_123", 6), partition_of(b"user_123", 6, Partitioner.CRC32)

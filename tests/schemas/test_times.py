@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import MISSING_TIME_MS
@@ -61,7 +61,6 @@ def test_what_is_no_moment_is_none_for_both(text: str) -> None:
     assert plain(text) is None
 
 
-@settings(deadline=None)  # the first call compiles
 @given(MOMENTS)
 def test_both_readers_agree_with_the_standard_library(moment: datetime) -> None:
     expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)).days * DAY_MS + (
@@ -73,7 +72,6 @@ def test_both_readers_agree_with_the_standard_library(moment: datetime) -> None:
     assert time_ms(iso_of(expected)) == expected
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.text(alphabet="0123456789-:TZ.+ ", max_size=30))
 def test_what_the_fast_reader_reads_the_readable_one_reads_alike(text: str) -> None:
     assert plain(text) in (None, time_ms(text))

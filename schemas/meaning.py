@@ -1,0 +1,325 @@
+"""What the fields of an event mean, in plain Python: the row of `schemas.batch.EVENT` they make, or why they make none.
+
+The definition of an event's columns. `schemas.kernel` does the same for transactions and loan events that are plainly
+good. All that a record can tell by itself is checked here; what needs a customer's state is checked in the fold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
+from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
+from schemas.readable import INT_MAX, Fields, Refused
+from schemas.times import DAY_MS, FORMS, time_ms
+
+FUTURE_TOLERANCE_MS = 300_000
+"""How far an event time may be ahead of its record's timestamp; it then counts as the timestamp."""
+
+AMOUNT_MAX = 1e11
+"""Largest amount in major units: 10^13 minor ones."""
+
+ID_BYTES_MAX = 256
+FIRST_EVENT_MS = -25_567 * DAY_MS
+"""1900-01-01: an earlier event time is a default value, not a time."""
+
+STATES: dict[str, TransactionState] = {
+    "SUCCEEDED": TransactionState.SUCCEEDED,
+    "COMPLETED": TransactionState.SUCCEEDED,
+    "FAILED": TransactionState.FAILED,
+    "DECLINED": TransactionState.FAILED,
+    "REJECTED": TransactionState.FAILED,
+    "CANCELLED": TransactionState.FAILED,
+    "EXPIRED": TransactionState.FAILED,
+    "REVERSED": TransactionState.FAILED,
+    "PENDING": TransactionState.PENDING,
+    "PROCESSING": TransactionState.PENDING,
+}
+
+TEXTS: tuple[str, ...] = ("event_id", "loan_id", "point", "province", "author")
+"""Columns of text, in the order in which an event's texts are laid out."""
+
+
+def _blank() -> Columns:
+    row = np.zeros((), EVENT)
+    for name in ("previous_time_ms", "created_ms", "due_ms", "until_ms", "event_time_ms"):
+        row[name] = MISSING_TIME_MS
+    row["balance"] = row["declared"] = np.nan
+    return row
+
+
+BLANK = _blank()
+"""A row in which nothing is said: times missing, balance and declared data unknown, all else zero."""
+
+_AT = {name: int(EVENT.fields[name][1]) for name in EVENT.fields} if EVENT.fields else {}
+CONTENT_SLICES: tuple[tuple[int, int], ...] = (
+    (_AT["kind"], _AT["offset"]),
+    (_AT["event_time_ms"], _AT["event_hash"]),
+    (_AT["revision"], _AT["event_id_at"]),
+)
+"""Bytes of a row that hold what was published, and nothing that differs when it is published again."""
+
+
+class Event(NamedTuple):
+    """A row, the texts it refers to (by column; absent ones left out), and whose it is (None: nobody's, an `advance`)."""
+
+    row: Columns
+    texts: dict[str, bytes]
+    user: bytes | None
+
+
+def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
+    """The event that a record's fields mean. Raises Refused. Positions of texts are set by the codec."""
+    row = BLANK.copy()
+    texts = {name: _id(fields, name) for name in TEXTS if fields.get(name) is not None}
+    row["rank"], row["offset"], row["timestamp_ms"] = (rank, record.offset, record.timestamp_ms)
+    row["revision"] = _revision(fields)
+    MEANINGS[rank](fields, row)
+    if row["revision"] and "event_id" not in texts:
+        raise Refused(RejectCode.MISSING_FIELD, "event_id is missing, so that nothing says what is corrected")
+    user = None if row["kind"] == Kind.ADVANCE else _key(fields, record)
+    row["event_hash"] = event_hash(texts["event_id"], int(row["revision"])) if "event_id" in texts else 0
+    row["content_hash"] = content_hash(row, texts)  # before the clamp: publishing again may clamp to another time
+    _clamp(row, "event_time_ms", record.timestamp_ms)
+    if row["has_previous"]:
+        _clamp(row, "previous_time_ms", record.timestamp_ms)
+    return Event(row, texts, user)
+
+
+def event_hash(event_id: bytes, revision: int) -> int:
+    """What an event is known by; never 0, which says that it has no event_id."""
+    return xxhash.xxh64_intdigest(event_id, revision) or 1
+
+
+def content_hash(row: Columns, texts: dict[str, bytes]) -> int:
+    """32 bits of all that has a meaning: another event with the same event_hash is a conflict, not a duplicate."""
+    packed, digest = row.tobytes(), 0
+    for start, end in CONTENT_SLICES:
+        digest = xxhash.xxh64_intdigest(packed[start:end], digest)
+    for name in TEXTS[1:]:
+        digest = xxhash.xxh64_intdigest(texts.get(name, b""), digest)
+    return digest & 0xFFFFFFFF
+
+
+def _key(fields: Fields, record: Record) -> bytes:
+    """The record's key, which has to be the user_id (or the request_id of a request without a user)."""
+    if not record.key:
+        raise Refused(RejectCode.NULL_KEY, "the record has no key")
+    owner = fields.get("user_id")
+    if owner is None and fields.get("request_id") is not None:
+        owner = str(fields["request_id"])
+    if owner is None:
+        raise Refused(RejectCode.MISSING_FIELD, "user_id is missing")
+    if record.key != owner.encode():
+        shown = record.key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
+        raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the user_id {owner[:ID_BYTES_MAX]!r}")
+    return _bounded(record.key, "user_id")
+
+
+def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
+    """Event times: absent ones and those a little ahead are the record's timestamp, those far ahead are refused."""
+    moment_ms = int(row[name])
+    if moment_ms == MISSING_TIME_MS:
+        row[name] = timestamp_ms
+    elif moment_ms > timestamp_ms:
+        if moment_ms - timestamp_ms > FUTURE_TOLERANCE_MS:
+            ahead_seconds = (moment_ms - timestamp_ms) / 1_000
+            detail = f"the event time is {ahead_seconds:,.0f} s ahead of the record's timestamp"
+            raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)
+        row[name] = timestamp_ms
+    elif moment_ms < FIRST_EVENT_MS:
+        raise Refused(RejectCode.BEFORE_FIRST_DAY, "the event time is before 1900-01-01")
+
+
+def _transaction(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.TRANSACTION
+    row["state"] = _state(fields)
+    row["currency"] = _currency(fields, "transaction_currency")
+    row["amount"] = _amount(fields, "transaction_amount")
+    if fields.get("user_balance") is not None:
+        row["balance"] = _amount(fields, "user_balance")
+    row["created_ms"] = _moment(fields, "user_created", required=False)
+    row["web"] = _is_web(fields)
+    row["event_time_ms"] = _moment(fields, "transaction_date")
+    previous = _previous(fields, row)
+    if previous is not None:
+        row["previous_state"] = _state(previous)
+        row["previous_currency"] = _currency(previous, "transaction_currency")
+        row["previous_amount"] = _amount(previous, "transaction_amount")
+        row["previous_time_ms"] = _moment(previous, "transaction_date")
+
+
+def _loan(fields: Fields, row: Columns) -> None:
+    if not fields["loan_id"]:
+        raise Refused(RejectCode.MISSING_FIELD, "loan_id is empty")
+    meaning = {"issued": _issued, "repaid": _repaid, "cancelled": _cancelled}.get(fields["event"])
+    if meaning is None:
+        raise Refused(RejectCode.WRONG_TYPE, f"event is {fields['event'][:40]!r}, not issued, repaid or cancelled")
+    meaning(fields, row)
+
+
+def _issued(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.LOAN_ISSUED
+    row["order_amount"] = _amount(fields, "order_amount")
+    if row["order_amount"] <= 0:
+        raise Refused(RejectCode.NON_POSITIVE_ORDER, f"order_amount is {fields['order_amount']}")
+    for name in ("gross_margin", "promo"):
+        row[name] = 0.0 if fields.get(name) is None else _amount(fields, name)
+    row["currency"] = _currency(fields, "currency")
+    row["event_time_ms"] = _moment(fields, "order_date")
+    row["due_ms"] = _moment(fields, "due_date")
+
+
+def _repaid(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.LOAN_REPAID
+    row["amount"] = _amount(fields, "amount")
+    if row["amount"] < 0 or (row["amount"] == 0 and not row["revision"]):
+        raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"amount is {fields['amount']}")
+    if fields.get("currency") is not None:
+        row["currency"] = _currency(fields, "currency")
+    row["event_time_ms"] = _moment(fields, "paid_at")
+    previous = _previous(fields, row)
+    if previous is not None:
+        row["previous_amount"] = _amount(previous, "amount")
+        if row["previous_amount"] < 0:
+            raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"previous.amount is {previous['amount']}")
+        row["previous_time_ms"] = _moment(previous, "paid_at")
+
+
+def _cancelled(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.LOAN_CANCELLED
+    row["event_time_ms"] = _moment(fields, "cancelled_at", required=False)
+
+
+def _applicant(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.APPLICANT
+    row["event_time_ms"] = _moment(fields, "declared_at", required=False)
+    for i, name in enumerate(DECLARED):
+        if fields.get(name) is not None:
+            row["declared"][i] = _amount(fields, name)
+
+
+def _outcome(fields: Fields, row: Columns) -> None:
+    row["kind"] = Kind.OUTCOME
+    row["value"] = _finite(fields, "label")
+    row["event_time_ms"] = _moment(fields, "known_at", required=False)
+
+
+def _command(fields: Fields, row: Columns) -> None:
+    kind = {"erase": Kind.ERASE, "override": Kind.OVERRIDE, "lift": Kind.LIFT, "advance": Kind.ADVANCE}.get(
+        fields["command"]
+    )
+    if kind is None:
+        said = fields["command"][:40]
+        raise Refused(RejectCode.WRONG_TYPE, f"command is {said!r}, not erase, override, lift or advance")
+    row["kind"] = kind
+    if kind in (Kind.OVERRIDE, Kind.LIFT):
+        row["score"] = _score(fields)
+    if kind == Kind.OVERRIDE:
+        row["value"] = _finite(fields, "value")
+        row["until_ms"] = _moment(fields, "expires_at")
+    if kind == Kind.ADVANCE:
+        if fields.get("to") is None:
+            raise Refused(RejectCode.MISSING_FIELD, "to is missing")
+        row["until_ms"] = fields["to"]
+
+
+MEANINGS: dict[Rank, Callable[[Fields, Columns], None]] = {
+    Rank.COMMANDS: _command,
+    Rank.APPLICANTS: _applicant,
+    Rank.LOANS: _loan,
+    Rank.TRANSACTIONS: _transaction,
+    Rank.OUTCOMES: _outcome,
+}
+
+
+def _required(fields: Fields, name: str) -> Any:
+    if fields.get(name) is None:
+        raise Refused(RejectCode.MISSING_FIELD, f"{name} is missing")
+    return fields[name]
+
+
+def _bounded(text: bytes, name: str) -> bytes:
+    if len(text) > ID_BYTES_MAX:
+        raise Refused(RejectCode.TOO_LARGE, f"{name} has {len(text)} bytes, more than {ID_BYTES_MAX}")
+    return text
+
+
+def _id(fields: Fields, name: str) -> bytes:
+    return _bounded(fields[name].encode(), name)
+
+
+def _finite(fields: Fields, name: str) -> float:
+    number = float(_required(fields, name))
+    if not math.isfinite(number):
+        raise Refused(RejectCode.NOT_A_NUMBER, f"{name} is {number}")
+    return number
+
+
+def _amount(fields: Fields, name: str) -> float:
+    number = _finite(fields, name)
+    if abs(number) > AMOUNT_MAX:
+        raise Refused(RejectCode.AMOUNT_OUT_OF_RANGE, f"{name} is {number}")
+    return number
+
+
+def _moment(fields: Fields, name: str, required: bool = True) -> int:
+    if not required and fields.get(name) is None:
+        return MISSING_TIME_MS
+    moment_ms = time_ms(_required(fields, name))
+    if moment_ms is None:
+        raise Refused(RejectCode.WRONG_TYPE, f"{name} is {fields[name][:60]!r}, not {FORMS}")
+    return moment_ms
+
+
+def _currency(fields: Fields, name: str) -> int:
+    code = _required(fields, name)
+    if len(code) != 3 or not all("A" <= letter <= "Z" for letter in code):
+        raise Refused(RejectCode.UNKNOWN_CURRENCY, f"{name} is {code[:40]!r}")
+    return int.from_bytes(code.encode("ascii"), "big")
+
+
+def _state(fields: Fields) -> TransactionState:
+    said = fields.get("transaction_state")
+    if said is None:
+        return TransactionState.ABSENT
+    if said.upper() not in STATES:
+        raise Refused(RejectCode.UNKNOWN_STATE, f"transaction_state is {said[:40]!r}")
+    return STATES[said.upper()]
+
+
+def _is_web(fields: Fields) -> bool:
+    category = fields.get("user_category")
+    if category is not None and category.upper() not in ("WEB", "API"):
+        raise Refused(RejectCode.UNKNOWN_CATEGORY, f"user_category is {category[:40]!r}")
+    return category is not None and category.upper() == "WEB"
+
+
+def _score(fields: Fields) -> int:
+    name = _required(fields, "score")
+    if name not in SCORE_NAMES:
+        raise Refused(RejectCode.UNKNOWN_SCORE, f"score is {name[:40]!r}")
+    return SCORE_NAMES.index(name)
+
+
+def _revision(fields: Fields) -> int:
+    revision: int = fields.get("revision") or 0
+    if not 0 <= revision <= INT_MAX:
+        raise Refused(RejectCode.WRONG_TYPE, f"revision is {revision}, not a whole number from 0 to {INT_MAX}")
+    return revision
+
+
+def _previous(fields: Fields, row: Columns) -> Fields | None:
+    """The fields that a correction replaces; None for what corrects nothing."""
+    previous: Fields | None = fields.get("previous")
+    if previous is None and row["revision"]:
+        raise Refused(RejectCode.CORRECTION_WITHOUT_PREVIOUS, f"revision {row['revision']} has no previous")
+    if previous is not None and not row["revision"]:
+        raise Refused(RejectCode.MISSING_FIELD, "revision is missing, though there is a previous")
+    row["has_previous"] = previous is not None
+    return previous
