@@ -45,14 +45,19 @@ _NON_POSITIVE_ORDER = int(RejectCode.NON_POSITIVE_ORDER)
 
 
 @compiled
-def rate_at(rates: RateTable, currency: int, moment_ms: int) -> float:
-    """Units of base currency for one unit of `currency` at a moment; NaN where the currency is not known then."""
+def rate_at(rates: RateTable, currency: int, moment_ms: int, known_ms: int) -> float:
+    """Units of base currency for one unit of `currency` at a moment; NaN where the currency is not known.
+
+    Of the rates in force by `known_ms` (the record's own timestamp) the latest effective by the moment; a moment before
+    the first of them takes the first, so that an event older than its currency's first rate is not lost.
+    """
     if currency == rates.base_currency:
         return 1.0
     found = math.nan
     for i in range(len(rates.currency)):  # sorted by (currency, effective_ms); a few dozen entries
-        if rates.currency[i] == currency and rates.effective_ms[i] <= moment_ms:
-            found = rates.rate[i]
+        if rates.currency[i] == currency and rates.effective_ms[i] <= known_ms:
+            if math.isnan(found) or rates.effective_ms[i] <= moment_ms:
+                found = rates.rate[i]
     return found
 
 
@@ -70,12 +75,13 @@ def convert(events: Columns, rates: RateTable, out: NDArray[np.void]) -> None:
         money = out[i]
         kind = event["kind"]
         if kind == _TRANSACTION:
-            rate = rate_at(rates, event["currency"], event["event_time_ms"])
+            rate = rate_at(rates, event["currency"], event["event_time_ms"], event["timestamp_ms"])
             amount = minor_units(event["amount"], rate)
             balance = 0.0 if math.isnan(event["balance"]) else minor_units(event["balance"], rate)
             previous = 0.0
             if event["has_previous"]:
-                previous_rate = rate_at(rates, event["previous_currency"], event["previous_time_ms"])
+                previous_ms = event["previous_time_ms"]
+                previous_rate = rate_at(rates, event["previous_currency"], previous_ms, event["timestamp_ms"])
                 previous = minor_units(event["previous_amount"], previous_rate)
             if math.isnan(amount) or math.isnan(previous):
                 money["code"] = _UNKNOWN_CURRENCY
@@ -86,7 +92,7 @@ def convert(events: Columns, rates: RateTable, out: NDArray[np.void]) -> None:
                 money["balance"] = np.int64(balance)
                 money["previous_amount"] = np.int64(previous)
         elif kind == _LOAN_ISSUED:
-            rate = rate_at(rates, event["currency"], event["event_time_ms"])
+            rate = rate_at(rates, event["currency"], event["event_time_ms"], event["timestamp_ms"])
             order = minor_units(event["order_amount"], 1.0)
             margin = minor_units(event["gross_margin"], 1.0)
             promo = minor_units(event["promo"], 1.0)
