@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.kinds import SCORE_NAMES
-from streams.subscribe import Change, shown_band, shown_cause, shown_value, why, words_of
+from streams.subscribe import (
+    Change,
+    shown_band,
+    shown_cause,
+    shown_value,
+    why,
+    words_of,
+)
 
 STATUS_BEST = 5.0
 CREDIT_SCORES = ("status", "revenue", "class")

@@ -5,15 +5,13 @@ The worker's own log is `streams.kafka_log`; this is for publishing, reading and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -27,7 +25,19 @@ from streams.dead_letters import Message as DeadLetterMessage
 from streams.publish import NotDelivered, producer_settings
 from streams.settings import KafkaSettings
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
+ASK_SECONDS = 1.0
+SETTLE_SECONDS = 10.0
+SETTLE_PAUSE_SECONDS = 0.1
+SETTLING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._TIMED_OUT,
+    }
+)
+"""Answers of a broker that has not yet heard of a topic's new leader."""
 
 
 class KafkaUnreachable(Exception):
@@ -43,10 +53,21 @@ def common(kafka: KafkaSettings) -> dict[str, Any]:
     return {**kafka.librdkafka, "bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
 
 
+def admin_of(kafka: KafkaSettings) -> AdminClient:
+    """The one admin client of this process for these servers, kept: the first answer to a new one comes late."""
+    key = (kafka.bootstrap_servers, *sorted(kafka.librdkafka.items()))
+    if key not in _ADMINS:
+        _ADMINS[key] = AdminClient(common(kafka))
+    return _ADMINS[key]
+
+
+_ADMINS: dict[tuple[Any, ...], AdminClient] = {}
+
+
 def partition_counts(kafka: KafkaSettings, topics: Iterable[str] = ()) -> dict[str, int]:
     """Number of partitions of each topic that exists (of all, where none is named). Raises KafkaUnreachable."""
     try:
-        metadata = AdminClient(common(kafka)).list_topics(timeout=ANSWER_SECONDS)
+        metadata = admin_of(kafka).list_topics(timeout=ANSWER_SECONDS)
     except KafkaException as error:
         raise unreachable(kafka, error) from None
     wanted = set(topics)
@@ -90,30 +111,42 @@ def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dic
     latest: dict[str, int] = {}
     if not asked:
         return latest
-    for place, future in AdminClient(common(kafka)).list_offsets(asked, request_timeout=ANSWER_SECONDS).items():
-        try:
-            answer = future.result()
-        except KafkaException as error:
-            raise unreachable(kafka, error) from None
+    for place, answer in _offsets(kafka, asked).items():
         if answer.timestamp >= 0:
             latest[place.topic] = max(latest.get(place.topic, 0), answer.timestamp)
     return latest
 
 
-def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
-    """Where the committed records of each partition end as the broker says now, control records counted."""
-    ends = {}
-    end = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = dict.fromkeys(places, end)
-    answers = AdminClient(common(kafka)).list_offsets(
-        asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
-    )
-    for place, future in answers.items():
+def _offsets(kafka: KafkaSettings, asked: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+    """What the broker answers for each partition. Raises KafkaUnreachable."""
+    admin = admin_of(kafka)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        futures = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
         try:
-            ends[place.topic, place.partition] = future.result().offset
+            return {place: future.result(2 * ASK_SECONDS) for place, future in futures.items()}
         except KafkaException as error:
-            raise unreachable(kafka, error) from None
-    return ends
+            # A topic made a moment ago has no leader yet that knows it is one, or none the client has heard of.
+            if error.args[0].code() not in SETTLING or time.monotonic() > deadline:
+                raise unreachable(kafka, error) from None
+            time.sleep(SETTLE_PAUSE_SECONDS)
+        except TimeoutError:
+            raise KafkaUnreachable(f"Kafka at {kafka.bootstrap_servers} does not say where its topics end") from None
+
+
+def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """Where each partition ends as the broker says now, behind open transactions: a commit that was acknowledged is in."""
+    return _at(kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def first_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """The oldest offset each partition still has."""
+    return _at(kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+
+def _at(kafka: KafkaSettings, places: Iterable[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
+    answers = _offsets(kafka, dict.fromkeys(places, spec))
+    return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
 
 
 def read(
@@ -130,7 +163,11 @@ def read(
     """
     chosen = None if partitions is None else set(partitions)
     places = [TopicPartition(t, p) for t, n in counts.items() for p in range(n) if chosen is None or p in chosen]
-    ends = end_offsets(kafka, places) if places else {}
+    if not places:
+        return
+    # Absolute offsets: librdkafka lets half a second pass before it asks for a logical one of a leader not known yet.
+    ends = end_offsets(kafka, places)
+    starts = first_offsets(kafka, places) if from_beginning else ends
     consumer = Consumer(
         common(kafka)
         | {
@@ -143,9 +180,9 @@ def read(
         }
     )
     try:
-        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        consumer.assign([TopicPartition(place.topic, place.partition, start) for place in places])
-        yield from _records(kafka, consumer, ends if exit_at_end else None, stop)
+        consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        until = {place: end for place, end in ends.items() if end > starts[place]} if exit_at_end else None
+        yield from _records(kafka, consumer, until, stop)
     finally:
         consumer.close()
 
@@ -153,9 +190,9 @@ def read(
 def _records(
     kafka: KafkaSettings, consumer: Consumer, ends: dict[tuple[str, int], int] | None, stop: Callable[[], bool]
 ) -> Iterator[Record]:
-    unfinished = None if ends is None else {place for place, end in ends.items() if end > 0}
+    unfinished = None if ends is None else set(ends)
     while not stop() and (unfinished is None or unfinished):
-        for message in consumer.consume(1_000, 0.2):
+        for message in consumer.consume(1_000, 0.05):
             place = (str(message.topic()), int(message.partition() or 0))
             offset = int(message.offset() or 0)
             error = message.error()
@@ -163,9 +200,10 @@ def _records(
                 raise unreachable(kafka, KafkaException(error))
             # The end is known by a record at or behind it or by the end of the partition being told, because the last
             # offsets of a partition may be control records, which are never delivered.
-            if ends is not None and unfinished is not None and offset >= ends[place] - (error is None):
+            end = None if ends is None else ends.get(place, 0)
+            if unfinished is not None and end is not None and offset >= end - (error is None):
                 unfinished.discard(place)
-            if error is None and (ends is None or offset < ends[place]):
+            if error is None and (end is None or offset < end):
                 yield as_record(message)
 
 

@@ -97,6 +97,9 @@ def as_failure(error: Exception) -> CommandFailure | None:
     for name, remedy in UNREACHABLE.items():
         if name in names:
             return CommandFailure(what, remedy, Exit.UNREACHABLE)
+    for name, remedy in MISSING.items():
+        if name in names:
+            return CommandFailure(what, remedy)
     if names & HALTED:
         return CommandFailure(what, 'see docs/operations.md, "A worker halted"', Exit.HALTED)
     if names & MISTAKES:
@@ -109,6 +112,9 @@ UNREACHABLE: dict[str, str] = {
     "KafkaUnreachable": "check RESCORE_KAFKA__BOOTSTRAP_SERVERS; `rescore demo` starts a Kafka of its own",
     "StoreUnavailable": "check RESCORE_REDIS__URL; `rescore demo` starts a Valkey of its own",
     "RegistryUnavailable": "check RESCORE_REGISTRY__URL; without one, leave it out",
+}
+MISSING = {
+    "TopicMissing": "rescore topics apply creates the topics",
 }
 HALTED = {"HaltPartition", "StoreAhead"}
 MISTAKES = {"MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}

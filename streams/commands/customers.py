@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings
+from streams.commands.common import (
+    AsJson,
+    Exit,
+    console,
+    fail,
+    guarded,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
     from streams.settings import Settings

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings
+from streams.commands.common import (
+    AsJson,
+    Exit,
+    console,
+    fail,
+    guarded,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +41,7 @@ All = Annotated[bool, typer.Option("--all", help="Every open letter.")]
 def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: AsJson = False) -> None:
     """List the open dead letters: refused, neither replayed nor dropped.
 
-    Next: rescore dlq show LETTER
+    Example: rescore dlq list --topic loans
     """
     from streams.commands.subscribe import local_time
     from streams.dead_letters import chosen as choose

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import Exit, error_console, fail, guarded, print_json, settings
+from streams.commands.common import (
+    Exit,
+    error_console,
+    fail,
+    guarded,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
     from streams.avro_values import Values
@@ -253,7 +260,14 @@ def _progress(what: str, total: int | None, as_bytes: bool = False) -> Iterator[
     if not error_console().is_terminal:
         yield _plain_progress(what, total)
         return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     count = DownloadColumn() if as_bytes else MofNCompleteColumn()
     columns = [

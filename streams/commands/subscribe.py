@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, Exit, error_console, fail, guarded, print_json, settings
+from streams.commands.common import (
+    AsJson,
+    Exit,
+    error_console,
+    fail,
+    guarded,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

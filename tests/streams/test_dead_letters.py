@@ -27,7 +27,7 @@ def _record(
         ("__streams.errors.offset", b"77"),
         ("__streams.errors.stage", b"fold"),
         ("__streams.errors.exception", reason.encode()),
-        ("__streams.errors.message", "the loan is not known".encode()),
+        ("__streams.errors.message", b"the loan is not known"),
     ]
     return Record(topic, 2, offset, 1000 + offset, key, b"\xc3\x01bytes", headers)
 

@@ -9,8 +9,22 @@ from typing import Any
 
 import pytest
 
-from streams.publish import Published, TimeGoesBack, advances, publish, refuse_to_go_back
-from streams.publish_events import Event, Source, converter, in_order, read_events, time_ms, when
+from streams.publish import (
+    Published,
+    TimeGoesBack,
+    advances,
+    publish,
+    refuse_to_go_back,
+)
+from streams.publish_events import (
+    Event,
+    Source,
+    converter,
+    in_order,
+    read_events,
+    time_ms,
+    when,
+)
 from streams.publish_mapping import FileMapping
 from streams.publish_reading import BadLine
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.publish_reading import BadLine, Line, UnreadableFile, read_lines, sniff_delimiter
+from streams.publish_reading import (
+    BadLine,
+    Line,
+    UnreadableFile,
+    read_lines,
+    sniff_delimiter,
+)
 
 NOTHING = io.BytesIO()
 

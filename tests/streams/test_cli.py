@@ -1,0 +1,179 @@
+"""The command line without servers: help, exit codes, words, speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from streams.__main__ import app
+from streams.commands.common import Exit
+
+Run = Callable[..., Result]
+
+EXAMPLES = Path("docs/examples").absolute()
+NOWHERE = {"RESCORE_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "RESCORE_KAFKA__LIBRDKAFKA__SOCKET_TIMEOUT_MS": "1000"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str, env: dict[str, str] | None = None, typed: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(arguments), env=env or {}, input=typed, catch_exceptions=False)
+
+    return invoke
+
+
+def _commands(group: str = "") -> list[list[str]]:
+    from typer.main import get_command
+
+    found = []
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        found.append([name])
+        found += [[name, inner] for inner in getattr(command, "commands", {})]
+    return found
+
+
+@pytest.mark.parametrize("command", _commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example_or_says_its_parts(run: Run, command: list[str]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == Exit.OK
+    assert "Example" in result.output or "Commands:" in result.output
+
+
+def test_help_names_the_exit_codes_and_the_next_command(run: Run) -> None:
+    output = " ".join(run("--help").output.split())
+    assert "2 wrong usage; 3 settings refused" in output
+    assert "rescore demo" in output
+
+
+def test_help_is_there_in_less_than_half_a_second() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "streams", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.4
+
+
+def test_help_does_not_import_what_is_heavy() -> None:
+    code = "import sys, streams.__main__; print([m for m in ('numpy', 'numba', 'confluent_kafka', 'redis', 'pydantic', 'rich') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+    )
+
+
+def test_wrong_usage_is_2(run: Run) -> None:
+    assert run("publish").exit_code == Exit.USAGE
+    assert run("subscribe", "--score", "statsu").exit_code == Exit.USAGE
+    assert run("dlq", "replay").exit_code == Exit.USAGE
+    assert run("override", "ann", "--score", "status").exit_code == Exit.USAGE
+    assert run("publish", "a.csv", "--topic", "score-changes").exit_code == Exit.USAGE
+
+
+def test_refused_settings_are_3_and_say_what_to_do(run: Run) -> None:
+    result = run("config", "show", env={"RESCORE_CLOK": "wall"})
+    assert result.exit_code == Exit.REFUSED_SETTINGS
+    assert "did you mean 'clock'?" in result.stderr
+    assert "to do:" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [["explain", "ann"], ["erase", "ann", "--yes"]], ids=lambda a: a[0])
+def test_a_kafka_that_does_not_answer_is_4(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments, env=NOWHERE)
+    assert result.exit_code == Exit.UNREACHABLE
+    assert "Kafka does not answer at 127.0.0.1:1" in result.stderr
+    assert "RESCORE_KAFKA__BOOTSTRAP_SERVERS" in result.stderr
+
+
+def test_config_show_is_json_where_asked(run: Run) -> None:
+    result = run("config", "show", "--json", env={"RESCORE_CLOCK": "records"})
+    assert json.loads(result.stdout)["clock"] == {"value": "records", "origin": "RESCORE_CLOCK"}
+
+
+def test_a_settings_file_is_named_before_the_command(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESCORE_CONFIG", "")  # so that it is put back after the test
+    (tmp_path / "a.toml").write_text('app = "other"\n')
+    assert json.loads(run("--config", "a.toml", "config", "show", "--json").stdout)["app"]["value"] == "other"
+
+
+def test_nothing_is_erased_or_dropped_without_a_yes(run: Run) -> None:
+    result = run("erase", "ann", typed="n\n")
+    assert result.exit_code == Exit.FAILURE
+    assert "nothing was erased" in result.stderr
+
+
+def test_a_dry_run_shows_events_as_they_would_be_sent_and_the_lines_that_would_not(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("account,what,when\n7,12.5,2024-01-02\n7,x,2024-01-03\n")
+    mapped = ["user_id=account", "transaction_amount=what", "transaction_date=when", "transaction_currency:=EUR"]
+    options = [part for one in mapped for part in ("--map", one)]
+    result = run("publish", "t.csv", *options, "--dry-run", env={"RESCORE_CLOCK": "records"})
+    assert result.exit_code == Exit.FAILURE
+    assert json.loads(result.stdout) == {
+        "topic": "transactions",
+        "key": "7",
+        "timestamp": "2024-01-02T00:00:00Z",
+        "value": {
+            "event_id": "t.csv:2",
+            "user_id": "7",
+            "transaction_amount": 12.5,
+            "transaction_date": "2024-01-02",
+            "transaction_currency": "EUR",
+        },
+    }
+    assert "t.csv, line 3: transaction_amount: 'x' is not a number" in result.stderr
+    assert "1 line was left out" in result.stderr
+
+
+def test_a_mistake_in_a_mapping_is_told_before_any_row(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    result = run("publish", "t.csv", "--map", "usr_id=a", "--dry-run")
+    assert result.exit_code == Exit.FAILURE
+    assert "there is no field 'usr_id'" in result.stderr
+
+
+BERKA_TRANSACTIONS = """"trans_id";"account_id";"date";"type";"operation";"amount";"balance";"k_symbol";"bank";"account"
+1;7;930705;"PRIJEM";"VKLAD";900.00;900.00;"";;
+2;7;930712;"VYDAJ";"PREVOD NA UCET";100.20;799.80;"UVER";"OP";"3"
+3;7;930812;"VYDAJ";"PREVOD NA UCET";100.20;699.60;"UVER";"OP";"3"
+4;8;930812;"VYBER";"VYBER";50.00;10.00;" ";;
+"""
+
+
+def test_the_shipped_maps_make_events_of_a_czech_bank(run: Run, tmp_path: Path) -> None:
+    import gzip
+
+    (tmp_path / "trans.csv").write_text(BERKA_TRANSACTIONS)
+    tables = {
+        "account.csv.gz": '"account_id";"district_id";"frequency";"date"\n7;1;"x";930101\n8;1;"x";930102\n',
+        "loan_1993-96.csv.gz": '"loan_id";"account_id";"date";"amount";"duration";"payments";"status"\n5;7;930706;200;2;100.00;"A"\n',
+    }
+    for name, text in tables.items():
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+
+    def events(file: str, mapping: str) -> list[dict[str, object]]:
+        result = run("publish", file, "--map-file", str(EXAMPLES / mapping), "--dry-run")
+        assert result.exit_code == Exit.OK, result.stderr
+        return [json.loads(line)["value"] for line in result.stdout.splitlines()]
+
+    transactions = events("trans.csv", "berka-transactions.toml")
+    assert [one["transaction_amount"] for one in transactions] == [900.0, -100.2, -100.2, -50.0]
+    assert transactions[0]["user_created"] == "1993-01-01"
+    issued = events("loan_1993-96.csv.gz", "berka-loans.toml")
+    assert [(one["loan_id"], one["due_date"], one["order_amount"]) for one in issued] == [
+        ("5/1", "1993-07-12", 100.0),
+        ("5/2", "1993-08-12", 100.0),
+    ]
+    repaid = events("trans.csv", "berka-repayments.toml")
+    assert [(one["loan_id"], one["paid_at"], one["amount"]) for one in repaid] == [
+        ("5/1", "1993-07-12", 100.0),
+        ("5/2", "1993-08-12", 100.0),
+    ]
