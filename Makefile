@@ -1,0 +1,58 @@
+# Each target does the set-up it needs. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The Python to build .venv with: make setup PYTHON=/path/to/python3.12
+PYTHON ?=
+VENV := .venv/bin
+READY := .venv/ready
+
+.PHONY: help setup demo test check bench docs lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with all that is needed: packages, .venv/bin/rescore, Kafka (no Java or Docker needed)
+
+$(READY): requirements.lock pyproject.toml local/environment.py local/kafka_jars.lock
+	@for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do
+	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+	        exec "$$candidate" local/environment.py
+	    fi
+	done
+	echo "Rescore needs Python 3.11, 3.12 or 3.13 with its venv module, and found none$(if $(PYTHON), at $(PYTHON))." >&2
+	echo "Install one (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.13)," >&2
+	echo "or name it: make setup PYTHON=/path/to/python3" >&2
+	exit 1
+
+demo: setup ## Everything on this machine: Kafka, Valkey, data that flows, scores that move (Ctrl-C ends it)
+	@exec $(VENV)/rescore demo
+
+test: setup ## All tests, on a real Kafka and a real Valkey; then formatting, lint and types
+	@echo "Tests, on a Kafka and a Valkey of their own"
+	$(VENV)/python -m pytest $(PYTEST)
+	$(MAKE) check
+
+check: setup ## Formatting, lint and types
+	@echo "Formatting"; $(VENV)/ruff format --check .
+	echo "Lint"; $(VENV)/ruff check .
+	echo "Types"; $(VENV)/mypy
+
+bench: setup ## Measure speed beside a bare pipe, on this machine
+	@exec $(VENV)/rescore bench
+
+docs: setup ## Write the pages of docs/ that are made from the code
+	@echo "docs/commands.md"; $(VENV)/python -m typer streams.__main__ utils docs --name rescore --title "Commands" --output docs/commands.md
+
+lock: setup ## Lock the newest packages that pyproject.toml allows into requirements.lock
+	@echo "requirements.lock"; $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --custom-compile-command "make lock" --extra dev --extra faust pyproject.toml --output-file requirements.lock
+
+clean: ## Remove .venv and what tools left in the tree (fetched jars stay in the user's cache folder)
+	@echo "Removing .venv and caches"
+	rm -rf .venv build rescore.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
