@@ -17,9 +17,8 @@ def benchmark_columns(
 ) -> TransactionColumns:
     """`events` transactions of `users` customers in order of time, spread evenly over [begin_ms, end_ms).
 
-    `zipf` is the exponent of the customers' activity (None: all alike). Who is busy is shuffled, so that they are
-    spread over partitions. Every transaction succeeds in the base currency and balances add up. Cost: 0.3 us and 64 bytes
-    each.
+    `zipf` is the exponent of the customers' activity (None: all alike). The busiest are scattered over the ids, and so
+    over partitions. Every transaction succeeds in the base currency and balances add up. Cost: 0.3 us, 64 bytes each.
 
     >>> columns = benchmark_columns(seed=1, events=1_000, users=50, begin_ms=0, end_ms=86_400_000)
     >>> len(columns.user), int(columns.user.max()) < 50
