@@ -419,5 +419,10 @@ def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
 
 def _discard(producer: Producer) -> None:
     """Throw a producer away without waiting: after a fatal error closing it may hang."""
-    producer.purge(blocking=False)
-    threading.Thread(target=producer.close, name="rescore-discarded-producer", daemon=True).start()
+
+    def close() -> None:
+        with suppress(KafkaException):
+            producer.purge(blocking=False)
+            producer.close()
+
+    threading.Thread(target=close, name="rescore-discarded-producer", daemon=True).start()

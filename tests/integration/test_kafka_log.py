@@ -43,3 +43,159 @@ def test_a_story_is_said_once_and_in_the_order_of_time(world: KafkaWorld) -> Non
     world.producer.flush()
     world.run_for(world.worker(), 30)
     world.check()
+
+
+def say(world: KafkaWorld, text: bytes, offset: int = 0) -> Transaction:
+    """A transaction of partition 0 with one change, one row and the progress record."""
+    state = TopicPartition(world.prefix + "rescore-state", 0)
+    return Transaction(
+        positions(world, offset),
+        {world.prefix + "score-changes": [Message(b"ann", text, [("h", b"1")])]},
+        {state: [Message(b"ann", b"row")]},
+        {state: Message(b"progress", text)},
+    )
+
+
+def changes(world: KafkaWorld) -> list[bytes | None]:
+    return [record.value for record in world.visible("score-changes")]
+
+
+def test_a_transaction_tells_where_its_progress_record_is_and_keeps_headers(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    log = world.log("a")
+    join(log, eventually)
+    eventually(log.open, "a producer")
+    state = TopicPartition(world.prefix + "rescore-state", 0)
+    assert log.transact(say(world, b"one")) == {state: 1}
+    assert log.transact(say(world, b"two")) == {state: 4}  # a marker lies between them
+    assert changes(world) == [b"one", b"two"]
+    assert world.visible("score-changes")[0].headers == [("h", b"1")]
+    assert log.committed(0) == {world.prefix + topic: 0 for topic in INPUTS}
+    assert log.committed(1) == dict.fromkeys([world.prefix + topic for topic in INPUTS])
+
+
+def test_a_tombstone_is_written_as_one(world: KafkaWorld, eventually: Callable[..., None]) -> None:
+    log = world.log("a")
+    join(log, eventually)
+    eventually(log.open, "a producer")
+    state = TopicPartition(world.prefix + "rescore-state", 1)
+    log.transact(Transaction(positions(world), placed={state: [Message(b"ann", None), Message(b"bob", b"")]}))
+    assert [(r.key, r.value) for r in world.visible("rescore-state")] == [(b"ann", None), (b"bob", b"")]
+
+
+def test_a_member_that_was_replaced_by_a_later_generation_can_not_commit(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    zombie = world.log("a", session_timeout_seconds=1.0)
+    join(zombie, eventually)
+    eventually(zombie.open, "a producer")
+    zombie._consumer.unsubscribe()  # it leaves, and does not know that it has
+    zombie._owned = {0, 1}
+    heir = world.log("b")
+    assert join(heir, eventually) == (0, 1)
+    with pytest.raises((AbortAndRewind, RecreateProducer)):
+        zombie.transact(say(world, b"zombie"))
+    eventually(heir.open, "a producer")
+    heir.transact(say(world, b"heir"))
+    assert changes(world) == [b"heir"]
+
+
+def test_a_producer_whose_id_was_taken_over_can_not_commit(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    first = world.log("a")
+    join(first, eventually)
+    eventually(first.open, "a producer")
+    first.transact(say(world, b"before"))
+    second = world.log("a")
+    eventually(second.open, "a producer")
+    with pytest.raises(RecreateProducer):
+        first.transact(say(world, b"fenced"))
+    assert changes(world) == [b"before"]
+
+
+def test_coming_back_ends_what_was_left_open(world: KafkaWorld, eventually: Callable[..., None]) -> None:
+    class Crash(BaseException):
+        pass
+
+    def die(step: str) -> None:
+        if step == "K8.committing":
+            raise Crash
+
+    state = TopicPartition(world.prefix + "rescore-state", 0)
+    dying = world.log("a", die)
+    join(dying, eventually)
+    eventually(dying.open, "a producer")
+    with pytest.raises(Crash):
+        dying.transact(say(world, b"never seen"))
+    dying._producer.flush(5)  # type: ignore[union-attr]
+
+    heir = world.log("a")
+    end = heir.end_offsets([state])
+    assert end == {state: 2}  # behind the open transaction
+    pieces = heir.read(state, 0, 2)
+    assert next(pieces) == []  # not stable yet
+    assert heir.committed(0) is None  # the barrier
+    eventually(heir.open, "a producer")
+    eventually(lambda: heir.committed(0) == dict.fromkeys(world.prefix + topic for topic in INPUTS), "the barrier")
+    assert [record for piece in pieces for record in piece] == []
+
+
+def test_reading_ends_at_the_offset_asked_for(world: KafkaWorld) -> None:
+    where = TopicPartition(world.prefix + "loans", 1)
+    for i in range(10):
+        world.producer.produce(where.topic, b"%d" % i, b"", where.partition, timestamp=1_000 + i)
+    world.producer.flush()
+    log = world.reader
+    assert [r.value for piece in log.read(where, 2, 5) for r in piece] == [b"2", b"3", b"4"]
+    assert log.first_offsets([where]) == {where: 0}
+    assert log.end_offsets([where]) == {where: 10}
+    assert [log.offset_at(where, ms) for ms in (0, 1_004, 9_999)] == [0, 4, 10]
+    assert log.partitions(where.topic) == 2
+
+
+def test_what_was_sought_to_is_fetched_once_resumed_and_its_end_is_told(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    for i in range(6):
+        world.producer.produce(world.prefix + "loans", b"%d" % i, b"", 0, timestamp=1_000 + i)
+    world.producer.flush()
+    log = world.log("a")
+    join(log, eventually)
+    places = [TopicPartition(world.prefix + topic, 0) for topic in INPUTS]
+    loans = places[1]
+    got: list[int] = []
+    ends: dict[str, int] = {}
+
+    def fetch() -> None:
+        polled = log.poll(100, 0.05)
+        got.extend(record.offset for record in polled.records)
+        ends.update({end.topic: end.offset for end in polled.ends})
+
+    fetch()
+    assert not got  # newly assigned partitions rest
+    log.seek({**dict.fromkeys(places, 0), loans: 2})
+    log.resume(places)
+    eventually(lambda: fetch() or len(ends) == 3, "three ends")
+    assert got == [2, 3, 4, 5]
+    assert ends == {**dict.fromkeys((w.topic for w in places), 0), loans.topic: 6}
+    log.pause(places)
+    world.producer.produce(loans.topic, b"6", b"", 0)
+    world.producer.flush()
+    fetch()
+    log.seek({loans: 1})
+    log.resume(places)
+    eventually(lambda: fetch() or ends[loans.topic] == 7, "the new end")
+    assert got == [2, 3, 4, 5, 1, 2, 3, 4, 5, 6]
+
+
+def test_two_workers_share_the_partitions_and_one_takes_over_when_the_other_leaves(world: KafkaWorld) -> None:
+    world.story()
+    world.producer.flush()
+    first = world.worker("a", session_timeout_seconds=1.0)
+    second = world.worker("b", session_timeout_seconds=1.0)
+    world.run_for(first, 60, lambda: second.turn() or len(world.progress()) == 2)
+    world.logs[1].close()  # the first one is gone for good
+    world.run_for(second, 60)
+    world.check()

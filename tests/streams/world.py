@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from schemas.batch import Record
-from tests.streams.toy_store import MemoryStore
+from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog

@@ -1,0 +1,150 @@
+"""Prometheus metrics of a worker, and the one log line of a batch. Names begin with `rescore_`, units are base units."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from streams.resolve import Standing
+from streams.wiring import BatchReport, Observer
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics(Observer):
+    """Keeps what the worker tells as Prometheus metrics. Costs some microseconds a batch, nothing a record."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"rescore_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"rescore_{name}", text, labels, registry=registry)
+
+        self._records = counter("records_taken", "Input records taken.")
+        self._changes = counter("score_changes", "Score changes committed.")
+        self._images = counter("rows_written", "After-images of rows committed.")
+        self._dead_letters = counter("dead_letters", "Records put aside as dead letters.")
+        self._inversions = counter("inversions", "Records taken behind a later one of the same user, journaled.")
+        self._timers = counter("timers_due", "Users whose timers were looked at.")
+        self._transactions = counter("transactions", "Transactions committed.")
+        self._rewinds = counter("rewinds", "Batches that came to nothing: aborted, unknown, or the store had moved.")
+        self._holds = counter("holds", "Turns in which time stood still as something did not answer.")
+        self._given_up = counter("partitions_given_up", "Partitions that went to other workers.", "lost")
+        self._seconds = Histogram(
+            "rescore_batch_step_duration_seconds", "Time of one step of a batch.", ("step",), registry=registry, buckets=SECONDS
+        )
+        self._state = gauge("partition_state", "What a partition does: 1 for the state it is in.", "partition", "state")
+        self._clock = gauge("partition_clock_timestamp_seconds", "The partition's clock.", "partition")
+        self._seq = gauge("partition_seq", "Transactions of the partition since its beginning.", "partition")
+        self._lag = gauge("lag_records", "Records (and markers) not yet taken.", "topic", "partition")
+        self._lag_seconds = gauge("lag_seconds", "Age of the oldest record that waits.", "partition")
+        self._turned = gauge("loop_turned_seconds", "Monotonic time of the last turn of the loop.")
+
+    def turned(self, at_seconds: float) -> None:
+        """See `Observer`."""
+        self._turned.set(at_seconds)
+
+    def batch(self, report: BatchReport) -> None:
+        """See `Observer`."""
+        self._records.inc(report.records)
+        self._changes.inc(report.changes)
+        self._images.inc(report.images)
+        self._dead_letters.inc(report.dead_letters)
+        self._inversions.inc(report.inversions)
+        self._timers.inc(report.due_users)
+        self._transactions.inc(report.committed)
+        for step, seconds in report.seconds.items():
+            self._seconds.labels(step).observe(seconds)
+        for partition, clock_ms in report.clock_ms.items():
+            self._clock.labels(partition).set(clock_ms / 1000)
+            self._seq.labels(partition).set(report.seq[partition])
+
+    def resolving(self, partition: int) -> None:
+        """See `Observer`."""
+        self._is(partition, "resolving")
+
+    def running(self, partition: int, standing: Standing) -> None:
+        """See `Observer`."""
+        self._is(partition, "running")
+        self._clock.labels(partition).set(standing.clock_ms / 1000)
+        self._seq.labels(partition).set(standing.seq)
+
+    def halted(self, partition: int, reason: str) -> None:
+        """See `Observer`."""
+        self._is(partition, "halted")
+
+    def given_up(self, partitions: tuple[int, ...], *, lost: bool) -> None:
+        """See `Observer`."""
+        self._given_up.labels(str(lost).lower()).inc(len(partitions))
+        for partition in partitions:
+            self._is(partition, None)
+
+    def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
+        """See `Observer`."""
+        self._rewinds.inc()
+
+    def held(self, reason: str) -> None:
+        """See `Observer`."""
+        self._holds.inc()
+
+    def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
+        """See `Observer`."""
+        for (topic, partition), count in records.items():
+            self._lag.labels(topic, partition).set(count)
+        for partition, behind_seconds in seconds.items():
+            self._lag_seconds.labels(partition).set(behind_seconds)
+
+    def _is(self, partition: int, state: str | None) -> None:
+        for name in ("resolving", "running", "halted"):
+            self._state.labels(partition, name).set(name == state)
+
+
+class LogLines(Observer):
+    """One line a batch that can be read aloud, and one for everything out of the ordinary."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def batch(self, report: BatchReport) -> None:
+        """See `Observer`."""
+        steps = {f"{step}_ms": round(seconds * 1000, 2) for step, seconds in report.seconds.items()}
+        fields = {
+            "partitions": report.partitions,
+            "records": report.records,
+            "timers": report.due_users,
+            "changes": report.changes,
+            "rows": report.images,
+            "dead_letters": report.dead_letters,
+            "inversions": report.inversions,
+            "committed": report.committed,
+            **steps,
+        }
+        line = " ".join(f"{name}={value}" for name, value in fields.items())
+        self._logger.info("batch %s", line, extra={"fields": fields})
+
+    def running(self, partition: int, standing: Standing) -> None:
+        """See `Observer`."""
+        self._logger.info("partition %d runs from transaction %d on", partition, standing.seq)
+
+    def given_up(self, partitions: tuple[int, ...], *, lost: bool) -> None:
+        """See `Observer`."""
+        numbers = ", ".join(map(str, partitions))
+        if lost:
+            self._logger.warning("partitions %s were given away while this worker was silent for too long", numbers)
+        else:
+            self._logger.info("partitions %s go to another worker", numbers)
+
+    def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
+        """See `Observer`."""
+        self._logger.warning("partitions %s go back to what is committed: %s", ", ".join(map(str, partitions)), reason)
+
+    def held(self, reason: str) -> None:
+        """See `Observer`."""
+        self._logger.warning("time stands still: %s", reason)
+
+    def halted(self, partition: int, reason: str) -> None:
+        """See `Observer`."""
+        self._logger.error("partition %d is halted: %s", partition, reason)
