@@ -1,0 +1,154 @@
+"""The demo's live view: a pure function from what is known to what is drawn, and the same as plain lines.
+
+The terminal is `rich`'s, which leaves colours out where there is no terminal or NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from local.view_words import Row
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+BINS = 8
+SCORE_FROM, SCORE_TO = 1.0, 5.0
+CLASSES = range(1, 7)
+COLUMNS: tuple[tuple[str, int], ...] = (
+    ("time", 12),
+    ("customer", 10),
+    ("score", 7),
+    ("old", 7),
+    ("new", 7),
+    ("band", 14),
+)
+FRAME_LINES = 6
+"""Lines of the view that are not rows of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that the view shows at one moment. `lag_seconds` None: not known; rows: the latest last."""
+
+    events: int
+    changes: int
+    lag_seconds: float | None
+    kafka: str
+    valkey: str
+    today: str = ""
+    rows: Sequence[Row] = ()
+    values: Sequence[int] = ()
+    statuses: Sequence[int] = ()
+    classes: Mapping[int, int] = field(default_factory=dict)
+    story: str = ""
+    hints: Sequence[str] = ()
+
+
+def render(scene: Scene, height: int) -> RenderableType:
+    """The view at a moment, at most `height` lines of a terminal, the whole width of it."""
+    room = max(height - FRAME_LINES, 1)
+    lines = [_header(scene), _table(scene.rows[-room:])]
+    if scene.story:
+        lines.append(Text(f"story: {scene.story}", style="yellow", no_wrap=True, overflow="ellipsis"))
+    lines.append(Text(distributions(scene), no_wrap=True, overflow="ellipsis"))
+    lines.append(Text("try: " + " · ".join(scene.hints), style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(*lines)
+
+
+def counters(scene: Scene) -> str:
+    """The header: how much has happened, how far behind, and where it all is.
+
+    >>> counters(Scene(12_480, 3_911, 0.1, "127.0.0.1:41873", "127.0.0.1:40211"))
+    'events 12,480   changes 3,911   lag 0.1 s   Kafka 127.0.0.1:41873   Valkey 127.0.0.1:40211'
+    """
+    lag = "-" if scene.lag_seconds is None else f"{scene.lag_seconds:.1f} s" if scene.lag_seconds >= 0.1 else "< 0.1 s"
+    parts = [f"events {scene.events:,}", f"changes {scene.changes:,}", f"lag {lag}"]
+    return "   ".join(
+        [*parts, f"Kafka {scene.kafka}", f"Valkey {scene.valkey}", *([scene.today] if scene.today else [])]
+    )
+
+
+def distributions(scene: Scene) -> str:
+    """How the scores are spread: value and status from 1 to 5, and how many customers are in each class."""
+    classes = " ".join(f"{number}:{scene.classes.get(number, 0)}" for number in CLASSES)
+    return f"distribution of value {sparkline(scene.values)}   status {sparkline(scene.statuses)}   classes {classes}"
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Counts as a row of blocks, the highest one full; an empty bin is a space where others are not.
+
+    >>> sparkline([0, 1, 4, 8])
+    ' ▁▄█'
+    """
+    most = max(counts, default=0)
+    return "".join(BLOCKS[-(-count * len(BLOCKS) // most) - 1] if count else " " for count in counts)
+
+
+def histogram(scores: Iterable[float]) -> list[int]:
+    """How many scores fall into each of eight bins of [1, 5], the last one closed.
+
+    >>> histogram([1.0, 1.4, 5.0])
+    [2, 0, 0, 0, 0, 0, 0, 1]
+    """
+    counts = [0] * BINS
+    width = (SCORE_TO - SCORE_FROM) / BINS
+    for score in scores:
+        counts[min(max(int((score - SCORE_FROM) / width), 0), BINS - 1)] += 1
+    return counts
+
+
+def plain_heading() -> str:
+    """The names of the columns, for lines without a terminal."""
+    return _in_columns([name for name, _ in COLUMNS], "why")
+
+
+def plain_row(row: Row) -> str:
+    """One change as a line."""
+    return _in_columns(row[: len(COLUMNS)], row.why)
+
+
+def plain_lines(before: Scene | None, scene: Scene) -> Iterator[str]:
+    """What is new in `scene`, as lines: the rows since `before`, the story, then counters and distributions."""
+    if before is None:
+        yield f"Rescore demo   {counters(scene)}"
+        yield plain_heading()
+    if scene.story and (before is None or scene.story != before.story):
+        yield f"story: {scene.story}"
+    yield from (plain_row(row) for row in scene.rows)
+    if before is not None and scene.changes != before.changes:
+        yield f"{counters(scene)}"
+        yield distributions(scene)
+
+
+def print_plain(console: Console, lines: Iterable[str]) -> None:
+    """Print lines whole, whatever the width: what is not a terminal does not wrap."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _header(scene: Scene) -> Text:
+    return Text.assemble(("Rescore demo   ", "bold"), counters(scene), no_wrap=True, overflow="ellipsis")
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for name, width in COLUMNS:
+        table.add_column(name, width=width, no_wrap=True, justify="right" if name in ("old", "new") else "left")
+    table.add_column("why", ratio=1, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        style = {True: "green", False: "red", None: ""}[row.up]
+        # As Text, because a description may hold square brackets, which would be taken for markup.
+        table.add_row(*(Text(cell) for cell in row[:4]), Text(row.new, style=style), Text(row.band), Text(row.why))
+    return table
+
+
+def _in_columns(cells: Sequence[str | bool | None], why: str) -> str:
+    aligned = [
+        str(cell).rjust(width) if name in ("old", "new") else str(cell).ljust(width)
+        for cell, (name, width) in zip(cells, COLUMNS, strict=True)
+    ]
+    return f"{' '.join(aligned)} {why}".rstrip()
