@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import random_streams as streams
 from numpy.testing import assert_array_equal
 
 from schemas.batch import EventBatch
@@ -14,6 +13,7 @@ from state.layout import decode_row
 from state.table import NEVER_MS, Table
 from streams.scoring import oracle
 from streams.scoring.step import Clocks, Step, step
+from tests.scoring import random_streams as streams
 
 
 def cut_batches(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
