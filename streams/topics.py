@@ -1,0 +1,250 @@
+"""The topics: what each must be, making them so, and refusing to start where they are not.
+
+`specification` and `problems` are pure: names and settings in, values out. `apply` and `describe` talk to Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from schemas.kinds import INPUT_TOPICS
+from streams.errors import RefusedSettings
+
+BROADCAST_TOPICS = ("fx-rates", "rescore-weights", "rescore-config")
+STATE_TOPIC = "rescore-state"
+JOURNAL_TOPIC = "rescore-journal"
+DEAD_LETTERS = ".dlq"
+DEAD_LETTER_ROOM_BYTES = 64 * 2**10
+"""A dead letter is its record plus headers that say what was wrong: its topic must hold more than the input's."""
+
+DAY_MS = 86_400_000
+FOR_EVER = -1
+ANSWER_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicOptions:
+    """What a deployment decides. `retention_ms` is shared by inputs, journal and broadcast topics; -1: for ever."""
+
+    partitions: int = 4
+    replication_factor: int = -1  # the broker's default
+    clock: Literal["wall", "records"] = "wall"
+    retention_ms: int = 365 * DAY_MS
+    record_bytes_max: int = 2**20
+    prefix: str = ""
+
+
+class TopicSpecification(NamedTuple):
+    """What one topic must be."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTopic:
+    """What one topic is."""
+
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+class Problem(NamedTuple):
+    """Something about a topic that would lose or disorder data, and what to do about it."""
+
+    topic: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what} {self.remedy}"
+
+
+def specification(options: TopicOptions) -> list[TopicSpecification]:
+    """Every topic of the contract under its full name.
+
+    >>> topics = {topic.name: topic for topic in specification(TopicOptions(partitions=8, clock="records"))}
+    >>> topics["loans"].partitions, topics["loans"].config["retention.ms"], topics["rescore-state"].partitions
+    (8, '-1', 8)
+    """
+    limit = {"max.message.bytes": str(options.record_bytes_max)}
+    kept = _kept(options)
+    dead_letter = {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(options.record_bytes_max + DEAD_LETTER_ROOM_BYTES),
+    }
+    stream = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+    state = table | {"segment.bytes": str(64 * 2**20), "min.cleanable.dirty.ratio": "0.2"}
+    configs = {
+        **{topic: kept | limit for topic in INPUT_TOPICS},
+        **{topic + DEAD_LETTERS: dead_letter for topic in INPUT_TOPICS},
+        **{topic: kept for topic in BROADCAST_TOPICS},
+        "score-changes": stream,
+        "scorecards": table,
+        "point-scores": table,
+        "actions": stream,
+        STATE_TOPIC: state,
+        JOURNAL_TOPIC: {**stream, "retention.ms": kept["retention.ms"]},
+        "rescore-examples": stream,
+    }
+    return [
+        TopicSpecification(options.prefix + name, 1 if name in BROADCAST_TOPICS else options.partitions, config)
+        for name, config in configs.items()
+    ]
+
+
+def _kept(options: TopicOptions) -> dict[str, str]:
+    """Settings of topics that replay needs. History carries its own time, which the broker must neither replace nor
+    take for an age: records stamped 1993 would be deleted within minutes by a finite retention."""
+    if options.clock == "wall":
+        return {
+            "cleanup.policy": "delete",
+            "message.timestamp.type": "LogAppendTime",
+            "retention.ms": str(options.retention_ms),
+        }
+    return {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "CreateTime",
+        "retention.ms": str(FOR_EVER),
+        "segment.ms": str(3_650 * DAY_MS),
+        "message.timestamp.after.max.ms": str(300_000),
+    }
+
+
+def problems(options: TopicOptions, found: Mapping[str, FoundTopic]) -> list[Problem]:
+    """What is wrong with the topics that are there; empty if a worker may start."""
+    apply = "Run `rescore topics apply`."
+    wrong: list[Problem] = []
+    for wanted in specification(options):
+        topic = found.get(wanted.name)
+        if topic is None:
+            wrong.append(Problem(wanted.name, "is not there.", apply))
+            continue
+        for key, value in wanted.config.items():
+            is_value = topic.config.get(key)
+            if is_value is not None and not _serves(key, value, is_value):
+                wrong.append(Problem(wanted.name, f"{key} is {is_value}, not {value}.", _why(key) + apply))
+        if topic.config.get("unclean.leader.election.enable") == "true":
+            remedy = "A broker that missed records could become their leader: set it to false."
+            wrong.append(Problem(wanted.name, "unclean.leader.election.enable is true.", remedy))
+    return wrong + _unequal_partitions(options, found)
+
+
+def _serves(key: str, wanted: str, found: str) -> bool:
+    """A larger limit or a longer retention than asked for does no harm."""
+    if key in ("max.message.bytes", "segment.ms"):
+        return int(found) >= int(wanted)
+    if key in ("segment.bytes", "min.cleanable.dirty.ratio"):
+        return True  # a matter of speed
+    if key == "retention.ms":
+        return int(found) == FOR_EVER or int(found) >= int(wanted) > 0
+    return found == wanted
+
+
+def _why(key: str) -> str:
+    reasons = {
+        "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps records, with records the publisher does. ",
+        "retention.ms": "Records deleted before they are taken are lost, and replay needs all of them. ",
+        "cleanup.policy": "Compaction of an input loses events; without it the state topic grows without end. ",
+        "max.message.bytes": "A record that fits its input but not its dead-letter topic would stop its partition. ",
+    }
+    return reasons.get(key, "")
+
+
+def _unequal_partitions(options: TopicOptions, found: Mapping[str, FoundTopic]) -> list[Problem]:
+    names = [options.prefix + name for name in (*INPUT_TOPICS, STATE_TOPIC)]
+    counts = {name: found[name].partitions for name in names if name in found}
+    if len(set(counts.values())) <= 1:
+        return []
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    remedy = (
+        "One customer's records must have one partition number in all of them. Make new topics with equal numbers of "
+        "partitions and publish again: adding partitions to a topic would move customers away from their state."
+    )
+    return [Problem(min(counts, key=lambda name: counts[name]), f"unequal numbers of partitions: {told}.", remedy)]
+
+
+def refuse(wrong: Sequence[Problem]) -> None:
+    """Raise `RefusedSettings` that names every problem; nothing where there is none."""
+    if wrong:
+        raise RefusedSettings(
+            f"{len(wrong)} topic setting(s) would lose or disorder data:\n" + "\n".join(f"  {problem}" for problem in wrong),
+            "See `rescore topics check`.",
+        )
+
+
+def describe(admin: AdminClient, names: Iterable[str]) -> dict[str, FoundTopic]:
+    """The topics of these names that are there. Raises `KafkaException` if no broker answers."""
+    wanted = set(names)
+    metadata = admin.list_topics(timeout=ANSWER_SECONDS)
+    counts = {
+        name: len(topic.partitions) for name, topic in metadata.topics.items() if name in wanted and topic.error is None
+    }
+    if not counts:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in counts]
+    answers = admin.describe_configs(resources, request_timeout=ANSWER_SECONDS)
+    return {
+        resource.name: FoundTopic(
+            counts[resource.name], {key: entry.value for key, entry in answer.result(ANSWER_SECONDS).items()}
+        )
+        for resource, answer in answers.items()
+    }
+
+
+def check(admin: AdminClient, options: TopicOptions) -> list[Problem]:
+    """What is wrong with the topics on the brokers."""
+    return problems(options, describe(admin, [topic.name for topic in specification(options)]))
+
+
+def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
+    """Make missing topics and set what is set otherwise; returns a line per topic touched. Repeatable.
+
+    Numbers of partitions are left alone: `problems` says what to do about them.
+    """
+    wanted = specification(options)
+    found = describe(admin, [topic.name for topic in wanted])
+    missing = [topic for topic in wanted if topic.name not in found]
+    done = [_make(admin, topic, options.replication_factor) for topic in missing]
+    for topic in wanted:
+        if topic.name not in found:
+            continue
+        other = {key: value for key, value in topic.config.items() if found[topic.name].config.get(key) != value}
+        if other:
+            _set(admin, topic.name, other)
+            done.append(f"{topic.name}: set " + ", ".join(f"{key}={value}" for key, value in other.items()))
+    return done
+
+
+def _make(admin: AdminClient, topic: TopicSpecification, replication_factor: int) -> str:
+    new = NewTopic(topic.name, topic.partitions, replication_factor, config=topic.config)
+    try:
+        admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[topic.name].result(ANSWER_SECONDS)
+    except KafkaException as failure:
+        if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
+            raise
+    return f"{topic.name}: made with {topic.partitions} partition(s)"
+
+
+def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(ANSWER_SECONDS)

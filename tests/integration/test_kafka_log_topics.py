@@ -1,0 +1,29 @@
+"""Topics made and mended on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+
+from streams.topics import TopicOptions, apply, check, specification
+
+
+def test_apply_makes_what_is_missing_mends_what_differs_and_then_has_nothing_to_do(
+    kafka: Any, topics: Any, eventually: Callable[..., None]
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    live = TopicOptions(partitions=2, prefix=topics.prefix, replication_factor=1)
+    topics.make("transactions", partitions=2, config={"retention.ms": "1000"})
+    assert {problem.topic for problem in check(admin, live)} == {topic.name for topic in specification(live)}
+    lines = apply(admin, live)
+    assert len(lines) == len(specification(live))
+    eventually(lambda: check(admin, live) == [], "sound topics")
+    assert apply(admin, live) == []
+
+    history = TopicOptions(partitions=2, prefix=topics.prefix, replication_factor=1, clock="records")
+    assert any("message.timestamp.type" in problem.what for problem in check(admin, history))
+    apply(admin, history)
+    eventually(lambda: check(admin, history) == [], "topics for history")
+    topics.made = [topic.name for topic in specification(live)]

@@ -1,0 +1,83 @@
+"""What topics must be, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.kinds import INPUT_TOPICS
+from streams.errors import RefusedSettings
+from streams.topics import FoundTopic, TopicOptions, problems, refuse, specification
+
+RECORDS = TopicOptions(clock="records")
+
+
+def sound(options: TopicOptions) -> dict[str, FoundTopic]:
+    return {topic.name: FoundTopic(topic.partitions, dict(topic.config)) for topic in specification(options)}
+
+
+@pytest.mark.parametrize("options", [TopicOptions(), RECORDS, TopicOptions(prefix="test.", partitions=1)])
+def test_topics_as_specified_are_sound(options: TopicOptions) -> None:
+    assert problems(options, sound(options)) == []
+    refuse([])
+
+
+def test_a_missing_topic_is_named() -> None:
+    found = sound(RECORDS)
+    del found["outcomes.dlq"]
+    (problem,) = problems(RECORDS, found)
+    assert problem.topic == "outcomes.dlq"
+    assert "rescore topics apply" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "value"),
+    [
+        ("loans", "retention.ms", "604800000"),
+        ("rescore-journal", "retention.ms", "604800000"),
+        ("rescore-weights", "retention.ms", "604800000"),
+        ("transactions", "message.timestamp.type", "LogAppendTime"),
+        ("transactions", "cleanup.policy", "compact"),
+        ("rescore-state", "cleanup.policy", "delete"),
+        ("loans.dlq", "max.message.bytes", "1048576"),
+        ("loans", "unclean.leader.election.enable", "true"),
+        ("loans", "message.timestamp.after.max.ms", "9223372036854775807"),
+    ],
+)
+def test_a_setting_that_would_lose_or_disorder_history_is_refused(topic: str, key: str, value: str) -> None:
+    found = sound(RECORDS)
+    found[topic].config[key] = value
+    (problem,) = problems(RECORDS, found)
+    assert problem.topic == topic
+    assert key in problem.what
+    with pytest.raises(RefusedSettings, match=key):
+        refuse([problem])
+
+
+def test_live_topics_are_stamped_by_the_broker() -> None:
+    options = TopicOptions()
+    found = sound(options)
+    found["loans"].config["message.timestamp.type"] = "CreateTime"
+    assert [problem.topic for problem in problems(options, found)] == ["loans"]
+
+
+def test_unequal_numbers_of_partitions_are_refused_with_each_number() -> None:
+    found = sound(RECORDS)
+    found["loans"] = FoundTopic(3, found["loans"].config)
+    (problem,) = problems(RECORDS, found)
+    assert problem.topic == "loans"
+    assert all(f"{topic} " in problem.what for topic in (*INPUT_TOPICS, "rescore-state"))
+
+
+def test_more_room_and_longer_keeping_do_no_harm() -> None:
+    options = TopicOptions()
+    found = sound(options)
+    found["loans.dlq"].config["max.message.bytes"] = str(2**24)
+    found["loans"].config["retention.ms"] = "-1"
+    found["rescore-state"].config["segment.bytes"] = "1048576"
+    assert problems(options, found) == []
+
+
+def test_every_dead_letter_topic_has_room_for_the_largest_record_and_its_headers() -> None:
+    topics = {topic.name: topic.config for topic in specification(RECORDS)}
+    for name in INPUT_TOPICS:
+        assert int(topics[f"{name}.dlq"]["max.message.bytes"]) == int(topics[name]["max.message.bytes"]) + 65_536
