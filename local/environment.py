@@ -1,6 +1,6 @@
 """Makes `.venv` from the lock file and everything the demo and the tests need. What `make setup` runs.
 
-Runs under any Python of the system (3.11 to 3.13), before there is an environment, so it imports the standard library alone.
+Runs under any Python of the system (3.11 to 3.13) before there is an environment, so the standard library has to do.
 A line a step, with its time; what the tools print is kept in `.venv/setup.log` and shown when a step fails.
 """
 
@@ -29,7 +29,10 @@ def steps() -> list[tuple[str, list[str]]]:
     python = str(PYTHON)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     found = [
-        ("packages, each checked by hash", [*pip, "install", "--require-hashes", "-r", str(ROOT / "requirements.lock")]),
+        (
+            "packages, each checked by hash",
+            [*pip, "install", "--require-hashes", "-r", str(ROOT / "requirements.lock")],
+        ),
         (
             "rescore itself, at .venv/bin/rescore",
             [*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)],

@@ -1,16 +1,13 @@
 """Kafka's jars: fetched once from Maven Central (or the user's mirror of it), each checked against a committed hash.
 
-`kafka_jars.lock` names every jar with its SHA-256; `python -m local.relock` writes it anew for another version. The jars
-rest in the user's cache folder, so that a second start, or a second checkout, fetches nothing.
-
-    python -m local.jars        # fetch what is missing, say what was done
+`kafka_jars.lock` names every jar with its SHA-256; `python -m local.relock` writes it anew for another version. The
+jars rest in the user's cache folder, so that a second start, or a second checkout, fetches nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 import time
 import urllib.error
@@ -19,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 KAFKA_VERSION = "4.1.1"
 MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
@@ -91,7 +88,7 @@ def _fetch_one(jar: Jar, folder: Path, repository: str) -> None:
         )
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part", delete=False) as part:
         part.write(content)
-    os.replace(part.name, folder / jar.name)  # appears whole or not at all
+    Path(part.name).replace(folder / jar.name)  # appears whole or not at all
 
 
 def download(url: str) -> bytes:
@@ -121,13 +118,13 @@ def repository_url(settings: Path | None = None) -> str:
             for mirror_of, url in _mirrors(path):
                 if covers_central(mirror_of):
                     return url.rstrip("/")
-        except ElementTree.ParseError as error:
+        except ET.ParseError as error:
             raise JarsUnavailable(f"{path} is not valid XML: {error}; correct it") from None
     return MAVEN_CENTRAL
 
 
 def _mirrors(settings: Path) -> Iterator[tuple[str, str]]:
-    for element in ElementTree.parse(settings).iter():
+    for element in ET.parse(settings).iter():
         if element.tag.rpartition("}")[2] == "mirror":
             values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in element}
             if values.get("blocked") != "true" and values.get("url"):
@@ -142,19 +139,3 @@ def covers_central(mirror_of: str) -> bool:
     """
     names = {name.strip() for name in mirror_of.split(",")}
     return "!central" not in names and bool(names & {"central", "*", "external:*"})
-
-
-def main() -> None:
-    """Fetch, and say so in a line."""
-    started = time.monotonic()
-    try:
-        jars = fetch()
-    except JarsUnavailable as error:
-        sys.exit(f"local.jars: {error}")
-    size_mb = sum(path.stat().st_size for path in jars) / 1e6
-    folder = jars[0].parent
-    print(f"Apache Kafka {KAFKA_VERSION}: {len(jars)} jars, {size_mb:.0f} MB, {time.monotonic() - started:.1f} s, {folder}")
-
-
-if __name__ == "__main__":
-    main()

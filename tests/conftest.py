@@ -1,7 +1,8 @@
 """A real Kafka and a real Valkey for every test that asks, and topics of its own.
 
-By default both are started here from wheels. `RESCORE_TEST_BOOTSTRAP_SERVERS` and `RESCORE_TEST_REDIS_URL` name servers to
-use instead; `RESCORE_TEST_CONTAINERS=1` starts them with testcontainers. A server that can not be had is a failure, not a skip.
+By default both are started here from wheels. `RESCORE_TEST_BOOTSTRAP_SERVERS` and `RESCORE_TEST_REDIS_URL` name servers
+to use instead; `RESCORE_TEST_CONTAINERS=1` starts them with testcontainers. A server that can not be had is a failure,
+not a skip.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ValkeyAt:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka | KafkaAt]:
-    """A Kafka shared by the session: `.bootstrap_servers`. A test that kills brokers starts its own `local.kafka.Kafka`."""
+    """A Kafka shared by the session: `.bootstrap_servers`. A test that kills brokers starts one of its own."""
     if named := os.environ.get("RESCORE_TEST_BOOTSTRAP_SERVERS"):
         yield KafkaAt(named)
     elif WITH_CONTAINERS:
@@ -100,7 +101,9 @@ class Topics:
         """Make topics, wait until the broker serves them, and return their full names."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         full = [self.name(name) for name in names]
-        new = [NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {})) for name in full]
+        new = [
+            NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {})) for name in full
+        ]
         for future in admin.create_topics(new, operation_timeout=timeout_seconds).values():
             future.result(timeout_seconds)
         self.made.extend(full)
@@ -134,7 +137,7 @@ def topics(kafka: Kafka | KafkaAt, prefix: str) -> Iterator[Topics]:
 
 @pytest.fixture
 def eventually() -> Callable[..., None]:
-    """`eventually(condition, "what", seconds=10)`: polls until the condition holds; fails with the words when it does not."""
+    """`eventually(condition, "what", seconds=10)`: polls until it holds; fails with the words when it does not."""
 
     def wait(condition: Callable[[], object], what: str = "the condition", seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds

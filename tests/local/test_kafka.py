@@ -105,7 +105,7 @@ def test_a_topic_is_not_made_by_asking_for_it(kafka, prefix):
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log_and_leaves_nothing(tmp_path: Path):
-    with pytest.raises(StartFailed, match="log.retention.ms") as failure:
+    with pytest.raises(StartFailed, match=r"log\.retention\.ms") as failure:
         Kafka.start(tmp_path / "mine", settings={"log.retention.ms": "not a number"})
     assert "log" in str(failure.value)
     with pytest.raises(StartFailed):
