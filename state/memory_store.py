@@ -1,0 +1,135 @@
+"""The store in memory: the twin of `state.redis_store` for tests, simulations and one-off runs.
+
+It says the same as Redis does, by one contract test and a state machine that drives both. Nothing survives the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import nsmallest
+
+from state.errors import StoreAhead, StoreUnavailable
+from state.store import Position, RowWrite, SaveOutcome
+
+
+@dataclass
+class _Held:
+    """One partition."""
+
+    position: Position
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    due_ms: dict[bytes, int] = field(default_factory=dict)
+
+    def write(self, writes: Iterable[RowWrite]) -> None:
+        for user, row, due_ms in writes:
+            if row is None:
+                self.rows.pop(user, None)
+            else:
+                self.rows[user] = row
+            self.move(user, due_ms)
+
+    def move(self, user: bytes, due_ms: int | None) -> None:
+        if due_ms is None:
+            self.due_ms.pop(user, None)
+        else:
+            self.due_ms[user] = due_ms
+
+
+class MemoryStore:
+    """Keeps `state.store.Store` in dictionaries. One instance may serve several workers: all see the same state.
+
+    >>> store = MemoryStore()
+    >>> store.restore(0, Position(0, "session", -1), [])
+    >>> store.save(0, 0, Position(1, "session", 7), [RowWrite(b"ann", b"row", 1_000)])
+    <SaveOutcome.OK: 'ok'>
+    >>> store.load(0, [b"ann", b"bob"]), store.due(0, 1_000, 10)
+    ([b'row', None], [b'ann'])
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, _Held] = {}
+
+    def check(self) -> None:
+        """Nothing can be wrong with it."""
+
+    def position(self, partition: int) -> Position | None:
+        """See `Store`."""
+        held = self._partitions.get(partition)
+        return held.position if held else None
+
+    def claim(self, partition: int, nonce: str) -> Position | None:
+        """See `Store`."""
+        held = self._partitions.get(partition)
+        if held is None:
+            return None
+        held.position = held.position._replace(nonce=nonce)
+        return held.position
+
+    def load(self, partition: int, users: Sequence[bytes]) -> list[bytes | None]:
+        """See `Store`."""
+        held = self._partitions.get(partition)
+        return [held.rows.get(user) if held else None for user in users]
+
+    def read(self, user: bytes, partition: int) -> tuple[bytes | None, Position | None]:
+        """Row and position of one moment, for readers: no row counts while the position is None or not ready."""
+        return self.load(partition, [user])[0], self.position(partition)
+
+    def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
+        """See `Store`."""
+        held = self._ready(partition)
+        if held is None:
+            return []
+        due = ((due_ms, user) for user, due_ms in held.due_ms.items() if due_ms <= until_ms)
+        return [user for _, user in nsmallest(limit, due)]
+
+    def earliest_due_ms(self, partition: int) -> int | None:
+        """See `Store`."""
+        held = self._ready(partition)
+        return min(held.due_ms.values(), default=None) if held else None
+
+    def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
+        """See `Store`. Raises `StoreAhead`."""
+        held = self._partitions.get(partition)
+        if held is None:
+            return SaveOutcome.MISSING
+        if held.position.nonce != position.nonce:
+            return SaveOutcome.FENCED
+        if not held.position.ready:
+            return SaveOutcome.MISSING
+        if held.position.seq == position.seq:
+            return SaveOutcome.ALREADY
+        if held.position.seq < expected_seq:
+            return SaveOutcome.BEHIND
+        if held.position.seq > expected_seq:
+            raise StoreAhead(
+                f"partition {partition}: the store is at transaction {held.position.seq}, "
+                f"transaction {position.seq} was to follow {expected_seq}"
+            )
+        held.write(writes)
+        held.position = position._replace(ready=True)
+        return SaveOutcome.OK
+
+    def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
+        """See `Store`. Raises `StoreUnavailable` where another session has taken the partition meanwhile."""
+        held = self._partitions[partition] = _Held(position._replace(ready=False))
+        for chunk in chunks:
+            self._go_on(partition, held, position)
+            held.write(chunk)
+        self._go_on(partition, held, position)
+        held.position = position._replace(ready=True)
+
+    def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
+        """See `Store`. Does nothing where the partition is not ready."""
+        held = self._ready(partition)
+        if held is not None:
+            for user, due_ms in dues:
+                held.move(user, due_ms)
+
+    def _ready(self, partition: int) -> _Held | None:
+        held = self._partitions.get(partition)
+        return held if held is not None and held.position.ready else None
+
+    def _go_on(self, partition: int, held: _Held, position: Position) -> None:
+        if self._partitions.get(partition) is not held or held.position.nonce != position.nonce:
+            raise StoreUnavailable(f"partition {partition} was taken by another session while it was being rebuilt")
