@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import config, customers, dead_letters, events, subscribe
+from streams.commands import config, customers, dead_letters, events, lag, subscribe, topics
 from streams.commands.common import EXIT_CODES
 
 app = typer.Typer(
@@ -34,8 +34,10 @@ app.command()(events.publish)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
 app.command()(customers.explain)
+app.command()(lag.lag)
 app.command()(customers.override)
 app.command()(customers.erase)
+app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(config.app, name="config")
 
@@ -47,7 +49,7 @@ def root(
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    ] = False,  # noqa: ARG001 - its callback has answered
 ) -> None:
     """Scores of customers, recalculated on every event, exactly once."""
     if config_path is not None:

@@ -48,7 +48,7 @@ class DeadLetter(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to be written; `partition` None leaves the choice to the partitioner, `timestamp_ms` None to the broker."""
+    """A record to be written; `partition` None leaves the choice to the partitioner, a time of None to the broker."""
 
     topic: str
     key: bytes | None
@@ -97,7 +97,7 @@ def _letter(record: Record, headers: Mapping[str, bytes]) -> DeadLetter:
 
 
 def _number(headers: Mapping[str, bytes], name: str) -> int:
-    """A number in a header, as text; -1 where there is none, so that a foreign record in the topic is shown, not fatal."""
+    """A number in a header; -1 where there is none, so that a foreign record in the topic is shown, not fatal."""
     try:
         return int(headers.get(name, b"-1"))
     except ValueError:

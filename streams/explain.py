@@ -149,12 +149,13 @@ def trust(change: Change, time_text: TimeText) -> str:
     """How much stands behind the score: confidence, coverage, versions."""
     confidence = change.get("confidence")
     believed = "" if confidence is None else f"confidence {confidence:.2f}; "
-    covered = f"{change['events']:,} events from {time_text(change['first_event_ms'])} to {time_text(change['last_event_ms'])}"
+    first, last = time_text(change["first_event_ms"]), time_text(change["last_event_ms"])
+    covered = f"{change['events']:,} events from {first} to {last}"
     return f"{believed}{covered}; decided by {change['weights_version']}, {change['policy_version']}"
 
 
 def adverse_lines(story: Story, time_text: TimeText) -> list[str]:
-    """What a decision against the customer has to say of this score: the principal shortfalls, never a positive reason."""
+    """What a decision against the customer has to say of this score: principal shortfalls, nothing positive."""
     if story.score not in CREDIT_SCORES:
         return [f"{story.score}: made for service and marketing; it is no ground for a credit decision"]
     now = story.now

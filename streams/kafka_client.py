@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -29,12 +30,13 @@ ANSWER_SECONDS = 3.0
 ASK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 SETTLE_PAUSE_SECONDS = 0.1
+CONTROL_RECORDS_MAX = 100
 SETTLING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are named so
     }
 )
 """Answers of a broker that has not yet heard of a topic's new leader."""
@@ -117,7 +119,7 @@ def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dic
     return latest
 
 
-def _offsets(kafka: KafkaSettings, asked: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+def _offsets(kafka: KafkaSettings, asked: dict[TopicPartition, Any]) -> dict[TopicPartition, Any]:
     """What the broker answers for each partition. Raises KafkaUnreachable."""
     admin = admin_of(kafka)
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -135,7 +137,7 @@ def _offsets(kafka: KafkaSettings, asked: Mapping[TopicPartition, Any]) -> dict[
 
 
 def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
-    """Where each partition ends as the broker says now, behind open transactions: a commit that was acknowledged is in."""
+    """Where each partition ends as the broker says now, behind open transactions: what was acknowledged is in."""
     return _at(kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
 
@@ -168,6 +170,17 @@ def read(
     # Absolute offsets: librdkafka lets half a second pass before it asks for a logical one of a leader not known yet.
     ends = end_offsets(kafka, places)
     starts = first_offsets(kafka, places) if from_beginning else ends
+    until = {place: end for place, end in ends.items() if end > starts[place]} if exit_at_end else None
+    yield from _between(kafka, starts, until, stop)
+
+
+def _between(
+    kafka: KafkaSettings,
+    starts: Mapping[tuple[str, int], int],
+    ends: dict[tuple[str, int], int] | None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Committed records from `starts` to `ends` (None: for ever) in no group."""
     consumer = Consumer(
         common(kafka)
         | {
@@ -180,9 +193,9 @@ def read(
         }
     )
     try:
-        consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
-        until = {place: end for place, end in ends.items() if end > starts[place]} if exit_at_end else None
-        yield from _records(kafka, consumer, until, stop)
+        wanted = {place: offset for place, offset in starts.items() if ends is None or place in ends}
+        consumer.assign([TopicPartition(*place, offset) for place, offset in wanted.items()])
+        yield from _records(kafka, consumer, ends, stop)
     finally:
         consumer.close()
 
@@ -196,7 +209,7 @@ def _records(
             place = (str(message.topic()), int(message.partition() or 0))
             offset = int(message.offset() or 0)
             error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - a name of librdkafka's
                 raise unreachable(kafka, KafkaException(error))
             # The end is known by a record at or behind it or by the end of the partition being told, because the last
             # offsets of a partition may be control records, which are never delivered.
@@ -252,3 +265,46 @@ def _produce(producer: Producer, message: DeadLetterMessage) -> None:
             producer.poll(0.1)
         else:
             return
+
+
+class Group(NamedTuple):
+    """A consumer group as the broker sees it now."""
+
+    workers: int
+    state: str
+    committed: dict[tuple[str, int], int]
+
+
+def group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Group:
+    """State, members and committed offsets of a group; an unknown group has no members. Raises KafkaUnreachable."""
+    admin = admin_of(kafka)
+    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
+    try:
+        described = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
+        asked = [ConsumerGroupTopicPartitions(name, places)]
+        offsets = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return Group(0, "DEAD", {})
+        raise unreachable(kafka, error) from None
+    committed = {(place.topic, place.partition): place.offset for place in offsets.topic_partitions if place.offset >= 0}
+    return Group(len(described.members), described.state.name, committed)
+
+
+def waiting_records(
+    kafka: KafkaSettings, counts: Mapping[str, int], committed: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], int]:
+    """How many records wait in each partition behind what is committed.
+
+    Offsets also count control records, which nobody takes: where only a few offsets are left, they are looked at.
+    """
+    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
+    ends, firsts = end_offsets(kafka, places), first_offsets(kafka, places)
+    starts = {place: max(committed.get(place, 0), firsts[place]) for place in ends}
+    waiting = {place: max(end - starts[place], 0) for place, end in ends.items()}
+    doubtful = {place: ends[place] for place, count in waiting.items() if 0 < count <= CONTROL_RECORDS_MAX}
+    if doubtful:
+        waiting |= dict.fromkeys(doubtful, 0)
+        for record in _between(kafka, starts, doubtful):
+            waiting[record.topic, record.partition] += 1
+    return waiting

@@ -51,7 +51,7 @@ class Published:
     last_time_ms: int | None = None
     refusals: dict[str, int] = field(default_factory=dict)  # why Kafka refused records: how many
 
-    def delivered(self, error: Any, message: Any) -> None:
+    def delivered(self, error: Any, _message: Any) -> None:
         """Delivery report of one record."""
         if error is None:
             self.acknowledged += 1
@@ -83,7 +83,7 @@ def publish(
     topic_name: Callable[[str], str] = str,
     stamp: bool = False,
     published: Published | None = None,
-    told: Callable[[Published], None] = lambda published: None,
+    told: Callable[[Published], None] = lambda _published: None,
 ) -> Published:
     """Send events in the order given and wait until Kafka has acknowledged them all.
 
@@ -111,7 +111,8 @@ def publish(
 def _not_back(event: Event, done: Published) -> None:
     if done.last_time_ms is not None and event.time_ms < done.last_time_ms:
         raise TimeGoesBack(
-            f"an event of {text_of_ms(event.time_ms)} comes after one of {text_of_ms(done.last_time_ms)}: leave out --as-is"
+            f"an event of {text_of_ms(event.time_ms)} comes after one of {text_of_ms(done.last_time_ms)}: "
+            "leave out --as-is"
         )
 
 
@@ -147,7 +148,8 @@ def refuse_to_go_back(first_ms: int, latest_ms: dict[str, int]) -> None:
     topic = max(latest_ms, key=lambda name: latest_ms[name])
     if first_ms < latest_ms[topic]:
         raise TimeGoesBack(
-            f"topic {topic} holds records up to {text_of_ms(latest_ms[topic])}; these events begin at {text_of_ms(first_ms)}"
+            f"topic {topic} holds records up to {text_of_ms(latest_ms[topic])}; "
+            f"these events begin at {text_of_ms(first_ms)}"
         )
 
 

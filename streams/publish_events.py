@@ -69,7 +69,7 @@ def read_events(
     encode: Encode,
     number: int = 0,
     standard_input: IO[bytes] | None = None,
-    progress: Progress = lambda done: None,
+    progress: Progress = lambda _done: None,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
 

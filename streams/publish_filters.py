@@ -40,7 +40,7 @@ def _day(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)
+        return datetime.combine(value, datetime.min.time())
     try:
         return datetime.fromisoformat(str(value))
     except ValueError:
@@ -58,14 +58,14 @@ def _whole(argument: str) -> Callable[[Row], int]:
     """An argument that is a whole number, or the column that holds one."""
     if re.fullmatch(r"[+-]?\d+", argument):
         number = int(argument)
-        return lambda row: number
+        return lambda _row: number
     return lambda row: int(read_number(row.get(argument)))
 
 
 def _parse_date(pattern: str) -> Filter:
-    def parse(value: Any, row: Row) -> str:
+    def parse(value: Any, _row: Row) -> str:
         try:
-            return _iso(datetime.strptime(str(value), pattern))
+            return _iso(datetime.strptime(str(value), pattern))  # noqa: DTZ007 - the file's own zone, or none
         except ValueError:
             raise ValueError(f"{value!r} is not a date written {pattern}") from None
 
@@ -95,7 +95,7 @@ def _next_day_of_month(argument: str) -> Filter:
     if not 1 <= wanted <= 28:
         raise ValueError
 
-    def following(value: Any, row: Row) -> str:
+    def following(value: Any, _row: Row) -> str:
         moment = _day(value)
         this_month = moment.replace(day=wanted)
         return _iso(this_month if moment < this_month else _add_months(this_month, 1))
@@ -114,7 +114,7 @@ def _months_after(other: str) -> Filter:
 def _number(decimal: str = "") -> Filter:
     if decimal not in ("", ",", "."):
         raise ValueError
-    return lambda value, row: read_number(value, decimal)
+    return lambda value, _row: read_number(value, decimal)
 
 
 def _negative_when(other: str, first: str, *more: str) -> Filter:
@@ -124,7 +124,7 @@ def _negative_when(other: str, first: str, *more: str) -> Filter:
 
 def _times(argument: str) -> Filter:
     factor = float(argument)
-    return lambda value, row: read_number(value) * factor
+    return lambda value, _row: read_number(value) * factor
 
 
 def _plus(argument: str) -> Filter:
@@ -139,7 +139,7 @@ def _plus(argument: str) -> Filter:
 
 def _round(argument: str) -> Filter:
     digits = int(argument)
-    return lambda value, row: round(read_number(value), digits)
+    return lambda value, _row: round(read_number(value), digits)
 
 
 def _translate(first: str, *more: str) -> Filter:
@@ -149,21 +149,21 @@ def _translate(first: str, *more: str) -> Filter:
         if not equals:
             raise ValueError
         words[theirs] = ours
-    return lambda value, row: words.get(str(value), value)
+    return lambda value, _row: words.get(str(value), value)
 
 
 def _or(default: str) -> Filter:
-    return lambda value, row: default if value in (None, "") else value
+    return lambda value, _row: default if value in (None, "") else value
 
 
 def _text(change: Callable[[str], str]) -> Callable[[], Filter]:
-    return lambda: lambda value, row: None if value is None else change(str(value))
+    return lambda: lambda value, _row: None if value is None else change(str(value))
 
 
 FILTERS: dict[str, Callable[..., Filter]] = {
     "number": _number,
-    "negate": lambda: lambda value, row: -read_number(value),
-    "abs": lambda: lambda value, row: abs(read_number(value)),
+    "negate": lambda: lambda value, _row: -read_number(value),
+    "abs": lambda: lambda value, _row: abs(read_number(value)),
     "negative_when": _negative_when,
     "times": _times,
     "plus": _plus,

@@ -1,4 +1,4 @@
-"""From the columns of somebody's file to the fields of our events: a small language, and nothing but functions of a row.
+"""From the columns of somebody's file to the fields of our events: a small language of functions of a row.
 
 An expression is a column and filters after it, as in a shell pipeline:
 
@@ -7,8 +7,8 @@ An expression is a column and filters after it, as in a shell pipeline:
 
 A text is words with expressions in braces: `t-{trans_id}`. On the command line `--map our=EXPRESSION` and
 `--map our:=TEXT`; in a mapping file (TOML) the tables `[columns]` and `[texts]`. A mapping file may also derive columns
-first (`[derive]`), keep only some rows (`where`), bring in the row of another file (`[lookup.<name>]`), and make several
-events of a row (`repeat`).
+first (`[derive]`), keep only some rows (`where`), bring in the row of another file (`[lookup.<name>]`), and make
+several events of a row (`repeat`).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Lookup:
 class FileMapping:
     """Everything said about how one file becomes events. The empty one takes columns with our own names as they are.
 
-    `same_names`: columns that have the name of a field and are not mapped go to that field. A mapping file means what it
-    lists and no more, unless it says `same_names = true`.
+    `same_names`: columns that have the name of a field and are not mapped go to that field. A mapping file means what
+    it lists and no more, unless it says `same_names = true`.
     """
 
     topic: str | None = None
@@ -194,7 +194,7 @@ def template(text: str) -> Evaluate:
     """
     parts = re.split(r"\{([^{}]*)\}", text)
     if len(parts) == 1:
-        return lambda row: text
+        return lambda _row: text
     words, expressions = parts[::2], [expression(part) for part in parts[1::2]]
 
     def evaluate(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Rows of somebody's file, whatever it is: CSV, JSON lines or Parquet, compressed or not, each row with its line number.
+"""Rows of somebody's file: CSV, JSON lines or Parquet, compressed or not, each row with its line number.
 
 What a file is, is told from its first bytes and not from its name. A line that can not be read is a value among the
 rows (`BadLine`), so that one bad line never costs the others.
@@ -41,7 +41,7 @@ class UnreadableFile(Exception):
 
 
 def read_lines(
-    path: Path | None, standard_input: IO[bytes], progress: Progress = lambda done: None
+    path: Path | None, standard_input: IO[bytes], progress: Progress = lambda _done: None
 ) -> Iterator[Line | BadLine]:
     """Rows of a file (None: of standard input) in its own order.
 
@@ -155,7 +155,7 @@ def sniff_delimiter(header: str) -> str:
 
 def _parquet(source: Path | IO[bytes], name: str) -> Iterator[Line | BadLine]:
     """A Parquet file is read from its end, so that one from a pipe has to be taken whole first."""
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    from pyarrow import ArrowException, parquet
 
     try:
         with parquet.ParquetFile(source) as table:

@@ -255,8 +255,9 @@ class Loaded:
 def load(environment: Mapping[str, str]) -> Loaded:
     """Settings of the environment and a TOML file over the defaults.
 
-    The file is the one that `RESCORE_CONFIG` (`rescore --config`) names, which then must exist, or `rescore.toml` in the
-    working directory if it is there. Raises `RefusedSettings` that names every mistake at once and what to do about it.
+    The file is the one that `RESCORE_CONFIG` (`rescore --config`) names, which then must exist, or `rescore.toml` in
+    the working directory if it is there. Raises `RefusedSettings` that names every mistake at once
+    and what to do about it.
 
     >>> loaded = load({"RESCORE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"})
     >>> loaded.settings.kafka.bootstrap_servers, loaded.origins["kafka.bootstrap_servers"]

@@ -163,7 +163,7 @@ def _settle(
 ) -> int:
     """Write what settles the chosen letters, in transactions; returns how many were settled.
 
-    The producer comes first: it fences any other that settles letters, so what is read after it can not be settled twice.
+    The producer comes first: it fences any other that settles letters, so that what is read then is settled once.
     """
     from streams.dead_letters import chosen as choose
     from streams.kafka_client import producer, transact

@@ -188,7 +188,7 @@ def _show(job: _Job) -> None:
             check(value)
             return encode_json(value)
 
-        for shown, event in enumerate(job.events(number, encode, lambda done: None)):
+        for shown, event in enumerate(job.events(number, encode, lambda _done: None)):
             if shown == DRY_RUN_EVENTS:
                 break
             timestamp = text_of_ms(event.time_ms) if job.settings.clock == "records" else "set by the broker"
@@ -228,7 +228,7 @@ def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
 
     encoders = [job.encoder(source.topic) for source in job.sources]
     if job.as_is:
-        return in_order([job.events(n, encode, lambda done: None) for n, encode in enumerate(encoders)]), None
+        return in_order([job.events(n, encode, lambda _done: None) for n, encode in enumerate(encoders)]), None
     size = sum(source.path.stat().st_size for source in job.sources if source.path and source.path.is_file())
     with _progress("reading", size, as_bytes=True) as tell:
         events = [event for n, encode in enumerate(encoders) for event in job.events(n, encode, tell)]

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from schemas.registry import ConfluentRegistry
     from streams.avro_values import Values
     from streams.settings import Settings
 
@@ -15,14 +16,17 @@ def values(chosen: Settings) -> Values:
     """Reader and writer of values, with the registry where one is configured."""
     from streams.avro_values import Values
 
-    if chosen.registry.url is None:
-        return Values()
+    return Values(None if chosen.registry.url is None else registry_of(chosen))
+
+
+def registry_of(chosen: Settings) -> ConfluentRegistry:
+    """The schema registry that is configured."""
     from schemas.registry import ConfluentRegistry
 
     login = {}
     if chosen.registry.username and chosen.registry.password:
         login["basic.auth.user.info"] = f"{chosen.registry.username}:{chosen.registry.password.get_secret_value()}"
-    return Values(ConfluentRegistry(chosen.registry.url, login, chosen.topic_prefix))
+    return ConfluentRegistry(chosen.registry.url or "", login, chosen.topic_prefix)
 
 
 def partition_of(chosen: Settings, user: str, partitions: int) -> int:

@@ -59,11 +59,13 @@ def _change(sequence: int = 1, **fields: Any) -> dict[str, Any]:
 def test_a_line_names_loan_reasons_by_size_and_cause() -> None:
     assert why(_change()) == "loan L-88: 31 to 90 days late (-0.17), 1 to 30 days late (+0.02)   [time passed]"
     text = line(_change(2), "10:31:07")
-    assert text.startswith("10:31:07") and "2.000" in text and "2.173" in text
+    assert text.startswith("10:31:07")
+    assert "2.000" in text
+    assert "2.173" in text
 
 
 @pytest.mark.parametrize(
-    ("fields", "shown"),
+    "fields, shown",
     [
         ({"score": "value", "new": 4.0}, "4.00"),
         ({"score": "rfm", "new": None, "new_text": "545"}, "545"),

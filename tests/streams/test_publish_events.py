@@ -90,7 +90,7 @@ def test_a_correction_carries_what_it_replaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    "row, says",
     [
         ('{"transaction_amount":1,"transaction_date":"2024-01-01"}', "has no user_id"),
         ('{"user_id":"a","transaction_date":"2024-01-01"}', "has no transaction_amount: map a column"),
@@ -114,7 +114,7 @@ def test_a_row_that_is_no_event_is_a_bad_line_that_says_what_to_change(row: str,
 
 
 @pytest.mark.parametrize(
-    ("avro", "raw", "value"),
+    "avro, raw, value",
     [
         ("string", 576.0, "576"),
         ("long", "12345678901234567", 12345678901234567),
@@ -184,7 +184,7 @@ def test_with_the_clock_of_records_each_record_is_stamped_and_time_does_not_go_b
 
 def test_events_before_the_end_of_what_a_topic_holds_are_refused() -> None:
     refuse_to_go_back(10, {"loans": 9, "transactions": 10})
-    with pytest.raises(TimeGoesBack, match="topic transactions holds records up to 1970-01-01T00:00:00.011Z"):
+    with pytest.raises(TimeGoesBack, match=r"topic transactions holds records up to 1970-01-01T00:00:00\.011Z"):
         refuse_to_go_back(10, {"loans": 9, "transactions": 11})
 
 

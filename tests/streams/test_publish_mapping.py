@@ -22,7 +22,7 @@ ROW = {"amount": "1 234,50", "type": "VYDAJ", "date": "930131", "n": 2, "empty":
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    "text, value",
     [
         ("amount", "1 234,50"),
         ("absent", None),
@@ -71,7 +71,7 @@ def test_a_lone_comma_before_three_digits_is_refused_because_it_may_mean_either(
 
 
 @pytest.mark.parametrize(
-    ("text", "keeps"),
+    "text, keeps",
     [("type is VYDAJ A", True), ("type is_not VYDAJ", False), ("empty present", False), ("absent absent", True)],
 )
 def test_a_condition_keeps_or_leaves_out_a_row(text: str, keeps: bool) -> None:
@@ -79,7 +79,7 @@ def test_a_condition_keeps_or_leaves_out_a_row(text: str, keeps: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    "text, says",
     [
         ("amount | nubmer", "unknown filter 'nubmer'"),
         ("amount | times", "times FACTOR"),

@@ -43,8 +43,10 @@ def test_bad_lines_of_a_csv_file_are_told_by_number_and_the_others_are_read(tmp_
     lines = _lines(_bytes(tmp_path, b"a,b\n1,2\n3\n4,\xff\n5,6\n"))
     assert [line.number for line in lines] == [2, 3, 4, 5]
     assert [type(line) for line in lines] == [Line, BadLine, BadLine, Line]
-    assert isinstance(lines[1], BadLine) and lines[1].message == "has 1 columns, the header has 2"
-    assert isinstance(lines[2], BadLine) and lines[2].message == "is not UTF-8 text"
+    assert isinstance(lines[1], BadLine)
+    assert lines[1].message == "has 1 columns, the header has 2"
+    assert isinstance(lines[2], BadLine)
+    assert lines[2].message == "is not UTF-8 text"
 
 
 def test_json_lines_are_told_from_csv_by_their_first_letter(tmp_path: Path) -> None:
@@ -70,11 +72,11 @@ def test_a_damaged_compressed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_is_read_with_its_own_types_from_a_file_and_from_a_pipe(tmp_path: Path) -> None:
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     path = tmp_path / "file"
-    parquet.write_table(pyarrow.table({"a": [1, None], "b": ["x", "y"]}), path)
+    parquet.write_table(pa.table({"a": [1, None], "b": ["x", "y"]}), path)
     expected = [Line(1, {"a": 1, "b": "x"}), Line(2, {"a": None, "b": "y"})]
     assert _lines(path) == expected
     assert list(read_lines(None, io.BytesIO(path.read_bytes()))) == expected
@@ -96,7 +98,7 @@ def test_progress_reaches_the_size_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "delimiter"), [("a,b", ","), ('"a,b,c";d', ";"), ("a\tb", "\t"), ("a", ","), ("a|b|c", "|")]
+    "header, delimiter", [("a,b", ","), ('"a,b,c";d', ";"), ("a\tb", "\t"), ("a", ","), ("a|b|c", "|")]
 )
 def test_the_delimiter_is_the_one_most_frequent_outside_quotes(header: str, delimiter: str) -> None:
     assert sniff_delimiter(header) == delimiter

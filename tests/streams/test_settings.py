@@ -60,7 +60,7 @@ def test_any_key_of_librdkafka_passes_through_from_both_sides(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    "environment, says",
     [
         ({"RESCORE_CLOK": "wall"}, "RESCORE_CLOK: there is no setting 'clok' (did you mean 'clock'?)"),
         ({"RESCORE_KAFKA__BOOTSTRAP": "x"}, "did you mean 'kafka.bootstrap_servers'?"),

@@ -1,0 +1,48 @@
+"""Redis for the commands: one customer's committed row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from streams.commands.common import Exit, fail
+
+if TYPE_CHECKING:
+    from state.row import Row
+    from streams.settings import Settings
+
+
+class Place(NamedTuple):
+    """Which committed state a row is of."""
+
+    partition: int
+    seq: int
+
+
+def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
+    """A customer's row and which committed state it is; None where nothing is known of them.
+
+    Never a default: a partition that is being rebuilt, or is not there, ends the command with a sentence.
+    """
+    from state.layout import decode_row
+    from state.redis_store import RedisStore
+    from streams.commands.wire import partition_of
+    from streams.kafka_client import require_topics
+
+    topic = chosen.topic("transactions")
+    partitions = require_topics(chosen.kafka, [topic])[topic]
+    partition = partition_of(chosen, user, partitions)
+    store = RedisStore(
+        chosen.redis.url.get_secret_value(),
+        chosen.app,
+        partitions,
+        timeout_seconds=chosen.redis.timeout_seconds,
+        connect_timeout_seconds=chosen.redis.connect_timeout_seconds,
+    )
+    try:
+        row, position = store.read(user.encode(), partition)
+    finally:
+        store.close()
+    if position is None or not position.ready:
+        state = "is being rebuilt" if position else "is not there yet"
+        fail(f"partition {partition} of {user!r} {state} in Redis", "rescore lag says when it is", Exit.UNREACHABLE)
+    return None if row is None else (decode_row(row), Place(partition, position.seq))
