@@ -1,0 +1,142 @@
+"""Customers without a broker or a store: events by name in, changes by name out, through the decoder and the real step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas.batch import Record, Reject
+from schemas.decode import Decoder, decode
+from schemas.kinds import CAUSE_NAMES, SCORE_NAMES, Reason
+from schemas.known_schemas import StaticRegistry
+from state.layout import decode_row
+from state.row import Row
+from state.table import NEVER_MS, Table
+from state.versions import Policy, Rate, Versions
+from streams.scoring.step import Clocks, Step, step
+from streams.versions import packaged_weights
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at_ms(day: float) -> int:
+    """Milliseconds of a moment counted in days from the start."""
+    return round((START + timedelta(days=day)).timestamp() * 1000)
+
+
+def iso(day: float) -> str:
+    """The same as text."""
+    return (START + timedelta(days=day)).isoformat()
+
+
+@dataclass
+class Customers:
+    """Rows of customers, taken forward by events."""
+
+    policy: Policy = field(default_factory=Policy)
+    rates: list[Rate] = field(default_factory=list)
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    dues: dict[bytes, int] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    examples: list[Any] = field(default_factory=list)
+    inversions: list[Any] = field(default_factory=list)
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        self.versions = Versions([self.policy], [packaged_weights()], self.rates)
+        self.decoder = Decoder(StaticRegistry(), partitions=1)
+
+    def transaction(self, day: float, amount: float, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
+        """A transaction on a day; `known` says when it arrives, if later."""
+        known = more.pop("known", day)
+        fields = {
+            "event_id": f"t-{self.offset}", "user_id": user, "transaction_state": "SUCCEEDED",
+            "transaction_currency": "EUR", "user_balance": 1000.0, "transaction_amount": amount,
+            "user_created": iso(-400), "user_category": "WEB", "transaction_date": iso(day),
+        }  # fmt: skip
+        return self.take("transactions", known, {**fields, **more})
+
+    def issued(self, day: float, loan: str, due: float, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
+        """A loan of 100,000 with a margin of 10,000."""
+        known = more.pop("known", day)
+        fields = {
+            "event_id": f"i-{self.offset}", "user_id": user, "event": "issued", "loan_id": loan, "order_amount": 100_000.0,
+            "gross_margin": 10_000.0, "promo": 0.0, "currency": "EUR", "order_date": iso(day), "due_date": iso(due)[:10],
+            "point": "p-1", "province": "north",
+        }  # fmt: skip
+        return self.take("loans", known, {**fields, **more})
+
+    def repaid(self, day: float, loan: str, amount: float = 100_000.0, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
+        """A payment of a loan."""
+        known = more.pop("known", day)
+        fields = {
+            "event_id": f"r-{self.offset}", "user_id": user, "event": "repaid", "loan_id": loan, "amount": amount,
+            "paid_at": iso(day),
+        }  # fmt: skip
+        return self.take("loans", known, {**fields, **more})
+
+    def cancelled(self, day: float, loan: str, user: str = "ann") -> list[dict[str, Any]]:
+        """A loan that is taken back."""
+        fields = {"event_id": f"c-{self.offset}", "user_id": user, "event": "cancelled", "loan_id": loan, "order_date": iso(day)}
+        return self.take("loans", day, fields)
+
+    def command(self, day: float, command: str, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
+        """A command about a customer."""
+        return self.take("commands", day, {"event_id": f"m-{self.offset}", "user_id": user, "command": command, **more})
+
+    def take(self, topic: str, day: float, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        """One record, known on a day."""
+        key = fields["user_id"].encode()
+        record = Record(topic, 0, self.offset, at_ms(day), key, json.dumps(fields).encode())
+        self.offset += 1
+        return self._step([record], at_ms(day))
+
+    def advance(self, day: float) -> list[dict[str, Any]]:
+        """Let time pass without an event, to the turn of a day or a moment in it."""
+        return self._step([], at_ms(day))
+
+    def row(self, user: str = "ann") -> Row:
+        """What is known of a customer."""
+        packed = self.rows[user.encode()]
+        assert packed is not None
+        return decode_row(packed)
+
+    def _step(self, records: list[Record], clock_ms: int) -> list[dict[str, Any]]:
+        batch = decode(records, 0, self.decoder)
+        self.rejects += batch.rejects
+        due = sorted(user for user, at in self.dues.items() if at <= clock_ms and user not in batch.users)
+        users = [*batch.users, *due]
+        done = step(Table.of(users, [self.rows.get(user) for user in users]), batch, self.versions, Clocks(clock_ms))
+        for i, user in enumerate(users):
+            self.rows[user] = done.table.row(i)
+            self.dues[user] = int(done.table.due_ms[i])
+        self.rejects += done.journal.rejects
+        self.inversions += list(done.journal.inversions)
+        self.examples += list(done.examples)
+        return [self._spell(done, change) for change in done.changes.rows]
+
+    def _spell(self, done: Step, change: Any) -> dict[str, Any]:
+        reasons = done.changes.reasons[change["reasons_at"] : change["reasons_at"] + change["reasons_count"]]
+        return {
+            "user": done.table.users[change["user"]].decode(),
+            "score": SCORE_NAMES[change["score"]],
+            "cause": CAUSE_NAMES[change["cause"]],
+            "old": float(change["old"]),
+            "new": float(change["new"]),
+            "base": float(change["base"]),
+            "sequence": int(change["sequence"]),
+            "day": (int(change["decided_ms"]) - at_ms(0)) / 86_400_000,
+            "valid_until": None
+            if change["valid_until_ms"] == NEVER_MS
+            else (int(change["valid_until_ms"]) - at_ms(0)) / 86_400_000,
+            "loan": done.changes.slice_of_text(change["loan_at"], change["loan_length"]).decode(),
+            "point": done.changes.slice_of_text(change["point_at"], change["point_length"]).decode(),
+            "reasons": {Reason(int(r["code"])).name: (float(r["level"]), float(r["moved"])) for r in reasons},
+        }
+
+
+def of(changes: list[dict[str, Any]], score: str) -> list[dict[str, Any]]:
+    """The changes of one score."""
+    return [change for change in changes if change["score"] == score]
