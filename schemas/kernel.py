@@ -174,7 +174,7 @@ def _is_utf8(data: Any, at: int, end: int) -> bool:
 
 @compiled
 def _is_key(data: Any, at: int, length: int, keys: Any, start: int, end: int) -> bool:
-    if length <= 0 or length != end - start or length > ID_BYTES_MAX:
+    if length <= 0 or length != end - start or length > ID_BYTES_MAX or data[at] == 0:
         return False
     for i in range(length):
         if data[at + i] != keys[start + i]:

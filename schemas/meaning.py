@@ -118,6 +118,8 @@ def _key(fields: Fields, record: Record) -> bytes:
     if record.key != owner.encode():
         shown = record.key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
         raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the user_id {owner[:ID_BYTES_MAX]!r}")
+    if record.key[0] == 0:
+        raise Refused(RejectCode.WRONG_TYPE, "user_id begins with a zero byte, which is kept for records of our own")
     return _bounded(record.key, "user_id")
 
 

@@ -110,10 +110,10 @@ class ConfluentRegistry:
         """The registered text as a schema with what it refers to; None where it is no Avro schema."""
         if found.schema_type not in (None, "AVRO") or found.schema_str is None:
             return None
-        for reference in found.references or ():
+        for reference in found.references or []:
             subject, version = reference.subject, reference.version
             inner = self._ask(lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
-            if inner is None or inner.schema is None or self._read(inner.schema, known) is None:
+            if inner is None or self._read(inner.schema, known) is None:
                 return None
         try:
             return parse(json.loads(found.schema_str), known)

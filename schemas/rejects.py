@@ -129,5 +129,5 @@ def refuse(record: int, stage: str, code: RejectCode, detail: str) -> Reject:
 
 def _sentence(what: str, remedy: str) -> str:
     # A name of a field keeps its case.
-    first = what if "_" in what.split(" ")[0] else what[0].upper() + what[1:]
+    first = what if "_" in what.partition(" ")[0] else what[0].upper() + what[1:]
     return f"{first}: {remedy}."

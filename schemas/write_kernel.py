@@ -1,0 +1,272 @@
+"""The compiled writers: score changes and scorecards from columns to Avro, the bytes that `schemas.writing` defines.
+
+Avro has no padding and no names on the wire, so a writer is the schema's fields in their order and nothing else. When a
+schema changes, so does its writer here; a test compares both on random columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schemas.batch import WINDOW_DAYS
+from schemas.compiled import compiled
+from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
+
+NEVER_MS = 2**62
+VALUE, STATUS, REVENUE, CLASS = int(Score.VALUE), int(Score.STATUS), int(Score.REVENUE), int(Score.CLASS)
+RFM, SEGMENT = int(Score.RFM), int(Score.SEGMENT)
+
+# Sections of the table of words that a writer is given; the names of versions follow.
+SCORE_WORDS = 0
+CAUSE_WORDS = SCORE_WORDS + len(SCORE_NAMES)
+BAND_WORDS = CAUSE_WORDS + len(CAUSE_NAMES)
+SEGMENT_WORDS = BAND_WORDS + len(VALUE_BANDS)
+TOPIC_WORDS = SEGMENT_WORDS + len(SEGMENT_NAMES)
+REASON_WORDS = TOPIC_WORDS + len(INPUT_TOPICS)  # code and text of each reason, by code, both with their lengths
+VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies
+WINDOWS = len(WINDOW_DAYS)
+DIGITS_MAX = 20
+
+
+@compiled
+def write_changes(
+    rows: Any, reasons: Any, text: Any, users: Any, user_starts: Any, events: Any, event_text: Any, partition: int,
+    prefix: Any, words: Any, word_starts: Any, weights: int, out: Any, ends: Any,
+) -> None:  # fmt: skip
+    """Each score change behind the other in `out`; change i ends at `ends[i]`. About 0.4 us each.
+
+    `words[word_starts[w]:word_starts[w + 1]]` is word w: see the sections above; there are `weights` names of weights.
+    """
+    at = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        user, user_size = user_starts[row.user], user_starts[row.user + 1] - user_starts[row.user]
+        at = _bytes(out, at, prefix, 0, len(prefix))
+        at = _change_id(out, at, row, users, user, user_size, words, word_starts)
+        at = _text(out, at, users, user, user_size)
+        at = _word(out, at, words, word_starts, SCORE_WORDS + row.score)
+        at = _long(out, at, row.sequence)
+        at = _incarnation(out, at, row.incarnation_rank, row.incarnation_offset)
+        at = _number_or_null(out, at, row.old, row.score < RFM)
+        at = _number_or_null(out, at, row.new, row.score < RFM)
+        at = _name_or_null(out, at, row.score, row.old, words, word_starts)
+        at = _name_or_null(out, at, row.score, row.new, words, word_starts)
+        at = _word_or_null(out, at, words, word_starts, BAND_WORDS, row.old_band)
+        at = _word_or_null(out, at, words, word_starts, BAND_WORDS, row.new_band)
+        at = _cause(out, at, row, text, events, event_text, partition, words, word_starts)
+        at = _long(out, _long(out, at, row.event_time_ms), row.decided_ms)
+        at = _word(out, at, words, word_starts, VERSION_WORDS + row.weights_version)
+        at = _word(out, at, words, word_starts, VERSION_WORDS + weights + row.policy_version)
+        at = _number_or_null(out, at, row.base, True)
+        at = _reasons(out, at, reasons, row.reasons_at, row.reasons_count, words, word_starts)
+        at = _number_or_null(out, at, row.confidence, True)
+        at = _long(out, _long(out, _long(out, at, row.first_event_ms), row.last_event_ms), row.events)
+        at = _until(out, at, row.valid_until_ms)
+        at = _text_or_null(out, at, text, row.point_at, row.point_length)
+        at = _word(out, at, words, word_starts, SEGMENT_WORDS + row.segment)
+        ends[i] = at
+
+
+@compiled
+def write_cards(
+    cards: Any, text: Any, users: Any, user_starts: Any, floors: Any, prefix: Any, words: Any, word_starts: Any,
+    weights: int, out: Any, ends: Any,
+) -> None:  # fmt: skip
+    """Each scorecard behind the other in `out`; card i ends at `ends[i]`. `floors` are those of the bands, by policy."""
+    at = 0
+    for i in range(len(cards)):
+        card = cards[i]
+        at = _bytes(out, at, prefix, 0, len(prefix))
+        at = _text(out, at, users, user_starts[card.user], user_starts[card.user + 1] - user_starts[card.user])
+        at = _incarnation(out, at, card.incarnation_rank, card.incarnation_offset)
+        at = _long(out, at, card.clock_ms)
+        at = _scores(out, at, card, floors, words, word_starts)
+        for score in range(SCORES):
+            at = _long(out, at, card.sequence[score])
+        for score in range(SCORES):
+            at = _number_or_null(out, at, card.confidence[score], True)
+        at = _byte(out, at, 1 if card.has_override else 0)
+        for state in range(5):
+            at = _long(out, at, card.counts[state])
+        at = _long(out, at, card.open_loans)
+        defaulted = card.first_payment_default
+        at = _byte(out, at, 0) if defaulted < 0 else _byte(out, _byte(out, at, 2), 1 if defaulted > 0 else 0)
+        at = _number_or_null(out, _number_or_null(out, at, card.forecast, True), card.consistency, True)
+        at = _number_or_null(out, _number_or_null(out, at, card.efficiency, True), card.discipline, True)
+        at = _long(out, at, card.balance_minor)
+        at = _windows(out, at, card)
+        at = _long(out, _long(out, _long(out, at, card.first_event_ms), card.last_event_ms), card.events)
+        at = _until(out, at, card.valid_until_ms)
+        at = _word(out, at, words, word_starts, VERSION_WORDS + card.weights_version)
+        at = _word(out, at, words, word_starts, VERSION_WORDS + weights + card.policy_version)
+        at = _text_or_null(out, at, text, card.point_at, card.point_length)
+        ends[i] = at
+
+
+@compiled
+def _scores(out: Any, at: int, card: Any, floors: Any, words: Any, word_starts: Any) -> int:
+    value = card.score[VALUE]
+    at = _number_or_null(out, at, value, True)
+    band = -1
+    if not np.isnan(value):
+        band = 0
+        for floor in floors[card.policy_version]:
+            band += value >= floor
+    at = _word_or_null(out, at, words, word_starts, BAND_WORDS, band)
+    at = _number_or_null(out, _number_or_null(out, at, card.score[STATUS], True), card.score[REVENUE], True)
+    score_class = card.score[CLASS]
+    at = _byte(out, at, 0) if np.isnan(score_class) else _long(out, _byte(out, at, 2), int(score_class))
+    at = _name_or_null(out, at, RFM, card.score[RFM], words, word_starts)
+    return _word(out, at, words, word_starts, SEGMENT_WORDS + card.segment)
+
+
+@compiled
+def _windows(out: Any, at: int, card: Any) -> int:
+    at = _long(out, at, WINDOWS)
+    for w in range(WINDOWS):
+        at = _long(out, _long(out, at, WINDOW_DAYS[w]), card.deposits_minor[w])
+        at = _long(out, _long(out, at, card.withdrawals_minor[w]), card.transactions[w])
+    return _byte(out, at, 0)
+
+
+@compiled
+def _change_id(out: Any, at: int, row: Any, users: Any, user: int, size: int, words: Any, word_starts: Any) -> int:
+    """user_id/score/incarnation/sequence."""
+    score = word_starts[SCORE_WORDS + row.score] + 1  # its length is one byte
+    score_size = word_starts[SCORE_WORDS + row.score + 1] - score
+    digits = _digits(row.incarnation_rank) + _digits(row.incarnation_offset) + _digits(row.sequence)
+    at = _long(out, at, size + score_size + digits + 4)
+    at = _byte(out, _bytes(out, at, users, user, size), 47)
+    at = _byte(out, _bytes(out, at, words, score, score_size), 47)
+    at = _byte(out, _decimal(out, at, row.incarnation_rank), 45)
+    at = _byte(out, _decimal(out, at, row.incarnation_offset), 47)
+    return _decimal(out, at, row.sequence)
+
+
+@compiled
+def _incarnation(out: Any, at: int, rank: int, offset: int) -> int:
+    """rank-offset."""
+    at = _long(out, at, _digits(rank) + _digits(offset) + 1)
+    return _decimal(out, _byte(out, _decimal(out, at, rank), 45), offset)
+
+
+@compiled
+def _cause(
+    out: Any, at: int, row: Any, text: Any, events: Any, event_text: Any, partition: int, words: Any, word_starts: Any
+) -> int:
+    at = _word(out, at, words, word_starts, CAUSE_WORDS + row.cause)
+    if row.event < 0:
+        for _ in range(4):
+            at = _byte(out, at, 0)
+    else:
+        event = events[row.event]
+        at = _word_or_null(out, at, words, word_starts, TOPIC_WORDS, event.rank)
+        at = _long(out, _byte(out, at, 2), partition)
+        at = _long(out, _byte(out, at, 2), event.offset)
+        at = _text_or_null(out, at, event_text, event.event_id_at, event.event_id_length)
+    return _text_or_null(out, at, text, row.loan_at, row.loan_length)
+
+
+@compiled
+def _reasons(out: Any, at: int, reasons: Any, first: int, count: int, words: Any, word_starts: Any) -> int:
+    if count > 0:
+        at = _long(out, at, count)
+        for i in range(first, first + count):
+            at = _word(out, at, words, word_starts, REASON_WORDS + reasons[i].code)
+            at = _double(out, _double(out, at, reasons[i].level), reasons[i].moved)
+    return _byte(out, at, 0)
+
+
+@compiled
+def _name_or_null(out: Any, at: int, score: int, value: float, words: Any, word_starts: Any) -> int:
+    """The value of a score that is a text: an rfm's three digits, a segment's name."""
+    if score == SEGMENT and not np.isnan(value):
+        return _word_or_null(out, at, words, word_starts, SEGMENT_WORDS, int(value))
+    if score == RFM and not np.isnan(value) and value != 0.0:
+        rfm = int(value)
+        return _decimal(out, _long(out, _byte(out, at, 2), _digits(rfm)), rfm)
+    return _byte(out, at, 0)
+
+
+@compiled
+def _word(out: Any, at: int, words: Any, word_starts: Any, word: int) -> int:
+    return _bytes(out, at, words, word_starts[word], word_starts[word + 1] - word_starts[word])
+
+
+@compiled
+def _word_or_null(out: Any, at: int, words: Any, word_starts: Any, section: int, index: int) -> int:
+    return _byte(out, at, 0) if index < 0 else _word(out, _byte(out, at, 2), words, word_starts, section + index)
+
+
+@compiled
+def _until(out: Any, at: int, valid_until_ms: int) -> int:
+    return _byte(out, at, 0) if valid_until_ms >= NEVER_MS else _long(out, _byte(out, at, 2), valid_until_ms)
+
+
+@compiled
+def _text(out: Any, at: int, source: Any, start: int, length: int) -> int:
+    return _bytes(out, _long(out, at, length), source, start, length)
+
+
+@compiled
+def _text_or_null(out: Any, at: int, source: Any, start: int, length: int) -> int:
+    return _byte(out, at, 0) if length == 0 else _text(out, _byte(out, at, 2), source, start, length)
+
+
+@compiled
+def _number_or_null(out: Any, at: int, number: float, is_number: bool) -> int:
+    return _double(out, _byte(out, at, 2), number) if is_number and not np.isnan(number) else _byte(out, at, 0)
+
+
+@compiled
+def _byte(out: Any, at: int, byte: int) -> int:
+    out[at] = byte
+    return at + 1
+
+
+@compiled
+def _bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
+    for i in range(length):
+        out[at + i] = source[start + i]
+    return at + length
+
+
+@compiled
+def _long(out: Any, at: int, number: int) -> int:
+    """A long as a zigzag-coded varint."""
+    signed = np.int64(number)
+    left = np.uint64(signed << 1) ^ np.uint64(signed >> 63)
+    while left >= np.uint64(128):
+        out[at] = np.uint8(left & np.uint64(127)) | np.uint8(128)
+        left >>= np.uint64(7)
+        at += 1
+    out[at] = np.uint8(left)
+    return at + 1
+
+
+@compiled
+def _double(out: Any, at: int, number: float) -> int:
+    out[at : at + 8].view(np.float64)[0] = number
+    return at + 8
+
+
+@compiled
+def _digits(number: int) -> int:
+    """How many digits a number of 0 or more has."""
+    count = 1
+    while number >= 10:
+        number //= 10
+        count += 1
+    return count
+
+
+@compiled
+def _decimal(out: Any, at: int, number: int) -> int:
+    """A number of 0 or more in decimal."""
+    end = at + _digits(number)
+    for i in range(end - 1, at - 1, -1):
+        out[i] = 48 + number % 10
+        number //= 10
+    return end

@@ -1,0 +1,209 @@
+"""The writers in bulk against the readable ones, and what comes out against what went in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.random import Generator, default_rng
+
+from schemas.batch import CARD, CHANGE, EXAMPLE, INVERSION, REASON, Changes, EventBatch
+from schemas.codec import (
+    CloudEvents,
+    Decoder,
+    Encoder,
+    Refused,
+    VersionNames,
+    card_to_dict,
+    change_to_dict,
+    decode,
+    decode_value,
+    encode_changes,
+    encode_examples,
+    encode_inversions,
+    encode_scorecards,
+    encode_value,
+)
+from schemas.definitions import Schema, parse, schema
+from schemas.kinds import Cause, Reason, Score
+from schemas.known_schemas import CONFLUENT, StaticRegistry
+from schemas.writing import NEVER_MS
+from tests.schemas.samples import NOW_MS, REGISTRY, record, transaction
+
+NAMES = VersionNames(("weights-1", "weights-" + "é" * 40), ("policy-1",), ((2.0, 3.0, 4.0),))
+USERS = [b"ann", "žofie".encode(), b"u" * 256, b"7"]
+
+
+class Framing(StaticRegistry):
+    """Every schema has an id, as with a registry server."""
+
+    def prefix_of(self, name: str) -> bytes:
+        return CONFLUENT + b"\0\0\0\x2a"
+
+    def schema_of_id(self, schema_id: int) -> Schema | None:
+        return parse(schema("ScoreChange")) if schema_id == 42 else None
+
+
+def batch_of(*event_ids: str | None) -> EventBatch:
+    records = [record(transaction(event_id=event_id), offset=10**i) for i, event_id in enumerate(event_ids)]
+    return decode(records, 0, Decoder(REGISTRY, 1))
+
+
+def whole(random: Generator, count: int) -> Any:
+    """Whole numbers of every size."""
+    return random.integers(0, 2**62, count) >> random.integers(0, 62, count)
+
+
+def maybe(random: Generator, numbers: Any) -> Any:
+    return np.where(random.random(np.shape(numbers)) < 0.3, np.nan, numbers)
+
+
+def random_changes(random: Generator, count: int, events: int) -> Changes:
+    text = np.frombuffer("P-7/Jaén/L-88".encode(), np.uint8)
+    rows, cards = np.zeros(count, CHANGE), np.zeros(count, CARD)
+    reasons = np.zeros(4 * count, REASON)
+    reasons["code"] = random.choice([int(code) for code in Reason], len(reasons))
+    reasons["level"], reasons["moved"] = random.normal(size=(2, len(reasons)))
+    rows["score"] = random.integers(0, 6, count)
+    for name in ("old", "new"):
+        codes = np.where(rows["score"] == Score.RFM, random.integers(0, 556, count), random.integers(0, 6, count))
+        rows[name] = maybe(random, np.where(rows["score"] < Score.CLASS, random.normal(size=count), codes))
+    rows["event"] = random.integers(-1, events, count)
+    rows["cause"] = random.integers(0, len(Cause), count)
+    rows["old_band"], rows["new_band"] = random.integers(-1, 4, (2, count))
+    rows["base"], rows["confidence"] = maybe(random, random.normal(size=(2, count)))
+    rows["event_time_ms"] = -whole(random, count)
+    rows["reasons_at"], rows["reasons_count"] = np.arange(count) * 4, random.integers(0, 5, count)
+    rows["loan_at"], rows["loan_length"] = 10, random.choice([0, 4], count)
+    cards["score"] = maybe(random, random.uniform(0, 6, (count, 6)))
+    cards["score"][:, Score.CLASS] = np.floor(cards["score"][:, Score.CLASS])
+    cards["score"][:, Score.RFM] = np.floor(cards["score"][:, Score.RFM] * 100)
+    cards["confidence"] = maybe(random, random.random((count, 6)))
+    cards["first_payment_default"] = random.integers(-1, 2, count)
+    cards["has_override"] = random.random(count) < 0.5
+    for name in ("forecast", "consistency", "efficiency", "discipline"):
+        cards[name] = maybe(random, random.normal(size=count))
+    for name in ("sequence", "counts", "deposits_minor", "withdrawals_minor", "transactions"):
+        cards[name] = whole(random, cards[name].size).reshape(cards[name].shape)
+    cards["balance_minor"] = -whole(random, count)
+    cards["clock_ms"], cards["open_loans"] = whole(random, count), whole(random, count)
+    for columns in (rows, cards):
+        columns["user"] = random.integers(0, len(USERS), count)
+        columns["segment"] = random.integers(0, 6, count)
+        columns["incarnation_rank"], columns["incarnation_offset"] = random.integers(0, 5, count), whole(random, count)
+        columns["first_event_ms"], columns["last_event_ms"] = -whole(random, count), whole(random, count)
+        columns["events"], columns["weights_version"] = whole(random, count), random.integers(0, 2, count)
+        columns["valid_until_ms"] = np.where(random.random(count) < 0.3, NEVER_MS, whole(random, count))
+        columns["point_at"], columns["point_length"] = 4, random.choice([0, 5], count)
+    rows["sequence"], rows["decided_ms"] = whole(random, count), whole(random, count)
+    return Changes(rows, reasons, text.copy(), cards)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.booleans())
+def test_writing_in_bulk_is_writing_one_by_one_to_the_byte(seed: int, framed: bool) -> None:
+    random, batch = default_rng(seed), batch_of("t-1", None, "é" * 128)
+    changes = random_changes(random, 30, len(batch.events))
+    encoder = Encoder(
+        Framing() if framed else REGISTRY, {int(Reason.DEPOSITS): "Einzahlungen über 30 Tage " * 9}, "dev."
+    )
+    values = encode_changes(changes, batch, USERS, NAMES, encoder)
+    said = [change_to_dict(i, changes, batch, USERS, NAMES, encoder) for i in range(30)]
+    assert values == [encode_value("ScoreChange", fields, encoder) for fields in said]
+    cards = encode_scorecards(changes, USERS, NAMES, encoder)
+    shown = [card_to_dict(i, changes, USERS, NAMES) for i in range(30)]
+    assert cards == [encode_value("Scorecard", fields, encoder) for fields in shown]
+
+
+def test_a_change_comes_back_as_it_was_said() -> None:
+    batch, encoder = batch_of("t-1"), Encoder(REGISTRY)
+    changes = random_changes(default_rng(1), 1, 1)
+    row = changes.rows[:1]
+    row["score"], row["cause"], row["event"], row["sequence"] = Score.RFM, Cause.EVENT, 0, 7
+    row["user"], row["incarnation_rank"], row["incarnation_offset"] = 0, 3, 120
+    row["old"], row["new"], row["reasons_count"], row["valid_until_ms"] = np.nan, 545.0, 0, NEVER_MS
+    (value,) = encode_changes(changes, batch, USERS, NAMES, encoder)
+    said = decode_value("ScoreChange", value, REGISTRY)
+    assert said["change_id"] == "ann/rfm/3-120/7"
+    assert (said["old"], said["new"], said["old_text"], said["new_text"]) == (None, None, None, "545")
+    cause = said["cause"]
+    assert (cause["kind"], cause["topic"], cause["partition"], cause["offset"]) == ("event", "transactions", 0, 1)
+    assert cause["event_id"] == "t-1"
+    assert (said["reasons"], said["valid_until_ms"]) == ([], None)
+    assert said == change_to_dict(0, changes, batch, USERS, NAMES, encoder)
+
+
+def test_a_stranger_reads_a_change_with_fastavro_and_the_schema_file_alone() -> None:
+    batch, changes = batch_of("t-1"), random_changes(default_rng(2), 1, 1)
+    (value,) = encode_changes(changes, batch, USERS, NAMES, Encoder(REGISTRY))
+    import io
+
+    fields: Any = fastavro.schemaless_reader(io.BytesIO(value[10:]), parse(schema("ScoreChange")), None)
+    assert fields == change_to_dict(0, changes, batch, USERS, NAMES, Encoder(REGISTRY))
+
+
+def test_nothing_said_is_nothing_written() -> None:
+    batch = batch_of()
+    none = Changes(np.zeros(0, CHANGE), np.zeros(0, REASON), np.zeros(0, np.uint8), np.zeros(0, CARD))
+    encoder = Encoder(REGISTRY)
+    assert encode_changes(none, batch, [], NAMES, encoder) == []
+    assert encode_scorecards(none, [], NAMES, encoder) == []
+
+
+def test_bands_are_those_of_the_policy_in_force() -> None:
+    changes = random_changes(default_rng(3), 1, 0)
+    changes.cards["score"][0, Score.VALUE] = 2.5
+    names = VersionNames(("w", "w2"), ("p",), ((2.6, 3.0, 4.0),))
+    assert card_to_dict(0, changes, USERS, names)["value_band"] == "low"
+    assert card_to_dict(0, changes, USERS, VersionNames(("w", "w2"), ("p",)))["value_band"] == "medium"
+
+
+def test_headers_name_the_change_and_hand_the_trace_on() -> None:
+    traced = record(transaction(), headers=[("other", b"x"), ("traceparent", b"00-1-2-01")])
+    batch = decode([traced], 0, Decoder(REGISTRY, 1))
+    changes = random_changes(default_rng(4), 2, 1)
+    changes.rows["event"] = [0, -1]
+    changes.rows["decided_ms"] = NOW_MS
+    with_trace, without = CloudEvents("/rescore/test").change_headers(changes, batch, USERS)
+    said = dict(with_trace)
+    fields = change_to_dict(0, changes, batch, USERS, NAMES, Encoder(REGISTRY))
+    assert said["ce_id"].decode() == fields["change_id"]
+    assert said["ce_type"].decode() == f"rescore.score.changed.{fields['score']}"
+    assert said["ce_subject"].decode() == fields["user_id"]
+    assert said["ce_time"] == b"2024-06-30T12:00:00.000Z"
+    assert (said["ce_specversion"], said["ce_source"], said["content-type"]) == (
+        b"1.0", b"/rescore/test", b"application/avro",
+    )  # fmt: skip
+    assert said["traceparent"] == b"00-1-2-01"
+    assert "traceparent" not in dict(without)
+
+
+def test_examples_and_inversions_come_back_as_they_were_said() -> None:
+    encoder, examples, inversions = Encoder(REGISTRY, topic_prefix="dev."), np.zeros(1, EXAMPLE), np.zeros(1, INVERSION)
+    examples["day"], examples["features"], examples["label"] = 19_900, 65_535, 2.5
+    (value,) = encode_examples(examples, [b"\x01" * 16], encoder)
+    said = decode_value("Example", value, REGISTRY)
+    assert (said["kind"], said["model"], said["user_hash"], said["day"]) == ("example", "value", b"\x01" * 16, 19_900)
+    assert (said["features"], said["label"]) == ([65_535] * 19, 2.5)
+    inversions["incarnation_rank"], inversions["incarnation_offset"], inversions["ordinal"] = 3, 5, 12
+    batch = batch_of("t-1")
+    (value,) = encode_inversions(inversions, batch, batch.users, encoder)
+    said = decode_value("Inversion", value, REGISTRY)
+    assert (said["topic"], said["offset"], said["user_id"]) == ("dev.transactions", 1, "ann")
+    assert (said["incarnation"], said["ordinal"]) == ("3-5", 12)
+
+
+def test_progress_comes_back_as_it_was_said() -> None:
+    progress = {"seq": 8, "nonce": "n", "clock_ms": NOW_MS, "next_offsets": {"loans": 3}, "code_version": "1"}
+    assert decode_value("Progress", encode_value("Progress", progress, Encoder(REGISTRY)), REGISTRY) == progress
+
+
+def test_fields_that_do_not_fit_are_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="do not fit the schema Progress"):
+        encode_value("Progress", {"seq": "eight"}, Encoder(REGISTRY))
+    with pytest.raises(Refused, match="none of the encodings"):
+        decode_value("Progress", b"?", REGISTRY)
