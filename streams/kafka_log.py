@@ -131,6 +131,7 @@ class KafkaLog:
         self._options = options
         self._failpoint = failpoint
         self._changes: list[AssignmentChange] = []
+        self._closing = False
         self._owned: set[int] = set()
         self._producer: Producer | None = None
         self._readers: list[Consumer] = []
@@ -171,6 +172,9 @@ class KafkaLog:
         return None  # everything else (a broker away, a leader moving) librdkafka mends by itself
 
     def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        if self._closing:
+            consumer.unassign()
+            return
         places = [KafkaPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
         consumer.assign(places)
         consumer.pause(places)
@@ -367,12 +371,14 @@ class KafkaLog:
 
     def close(self) -> None:
         """See `Log.close`. Our partitions stay ours until the session ends, as a static member is expected back."""
-        self._consumer.close()
+        self._closing = True
+        if self._producer is not None:
+            _aside(self._producer.close).join(self._options.transaction_timeout_seconds)
+            self._producer = None
+        # An assignment that is on its way can keep a consumer from closing; the session's end does the same for us.
+        _aside(self._consumer.close).join(self._options.session_timeout_seconds)
         for reader in self._readers:
             reader.close()
-        if self._producer is not None:
-            _discard(self._producer)
-            self._producer = None
 
 
 def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
@@ -419,10 +425,17 @@ def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
 
 def _discard(producer: Producer) -> None:
     """Throw a producer away without waiting: after a fatal error closing it may hang."""
+    producer.purge(blocking=False)
+    _aside(producer.close)
 
-    def close() -> None:
-        with suppress(KafkaException):
-            producer.purge(blocking=False)
-            producer.close()
 
-    threading.Thread(target=close, name="rescore-discarded-producer", daemon=True).start()
+def _aside(close: Callable[[], object]) -> threading.Thread:
+    """Run a call that may hang in a thread of its own, which ends with the process at the latest."""
+
+    def run() -> None:
+        with suppress(KafkaException, RuntimeError):
+            close()
+
+    thread = threading.Thread(target=run, name="rescore-closing", daemon=True)
+    thread.start()
+    return thread
