@@ -51,7 +51,7 @@ class Scene:
 def render(scene: Scene, height: int) -> RenderableType:
     """The view at a moment, at most `height` lines of a terminal, the whole width of it."""
     room = max(height - FRAME_LINES, 1)
-    lines = [_header(scene), _table(scene.rows[-room:])]
+    lines: list[RenderableType] = [_header(scene), _table(scene.rows[-room:])]
     if scene.story:
         lines.append(Text(f"story: {scene.story}", style="yellow", no_wrap=True, overflow="ellipsis"))
     lines.append(Text(distributions(scene), no_wrap=True, overflow="ellipsis"))

@@ -1,0 +1,294 @@
+"""`rescore demo`: topics, a worker, real data flowing, the live view, and at the end a recount.
+
+Kafka and Redis are given; who calls decides whether they are the embedded ones. The worker is a process of its own, as
+in production. Everything else happens here, in three threads: one publishes, one reads score changes, one draws.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.live import Live
+
+from local.demo_children import Background, DemoFailed, run_command
+from local.demo_feed import Feed, moment
+from local.demo_publisher import Pace, Publisher
+from local.demo_summary import Summary, count_again
+from local.generator import Beat, Population, events, population
+from local.generator_population import DAY_MS
+from local.view import Scene, plain_lines, print_plain, render
+from schemas.kinds import INPUT_TOPICS
+from streams.commands.wire import values
+from streams.kafka_client import (
+    group_of,
+    latest_timestamps_ms,
+    producer,
+    read,
+    require_topics,
+    waiting_records,
+)
+from streams.settings import Settings, load
+
+__all__ = ["DemoFailed", "Options", "Summary", "TopicsInUse", "run"]
+
+FRAME_SECONDS = 0.25
+PLAIN_SECONDS = 1.0
+ROWS_PER_FRAME = 3
+FINISH_SECONDS = 20.0
+BEHIND_EVERY_SECONDS = 0.3
+FIRST_DAY = date(2025, 1, 1)
+
+
+class TopicsInUse(Exception):
+    """The topics hold records of somebody: use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the demo shows. `folder` is for logs; `data` are the user's own files, published instead of generated ones.
+
+    Generated customers have a past of `history_days`, published at once; then `days_per_second` days pass in a second.
+    `publish_arguments` go to `rescore publish` with the files (`--map-file`, `--topic`, ...).
+    """
+
+    folder: Path
+    seconds: float = 60.0
+    customers: int = 300
+    seed: int = 1
+    history_days: int = 240
+    days_per_second: float = 2.5
+    partitions: int = 2
+    data: tuple[Path, ...] = ()
+    publish_arguments: tuple[str, ...] = ()
+
+    @property
+    def live_days(self) -> int:
+        """Days that pass before the eyes of the user, with some to spare."""
+        return int(self.seconds * self.days_per_second) + 7
+
+
+def run(
+    kafka_bootstrap: str,
+    redis_url: str,
+    options: Options,
+    stop_event: threading.Event,
+    console: Console,
+    environment: Mapping[str, str],
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Show Rescore at work until `options.seconds` have passed, the data end, or `stop_event` is set; then recount.
+
+    `environment` is this process's, for the settings of the child processes. Prints to `console`: a live view on a
+    terminal, plain lines elsewhere. Raises DemoFailed, TopicsInUse, and what the Kafka client raises.
+    """
+    inherited = dict(environment) | {
+        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "RESCORE_REDIS__URL": redis_url,
+        "RESCORE_CLOCK": "records",
+        "RESCORE_PARTITIONS": str(options.partitions),
+        "RESCORE_METRICS__PORT": "0",
+    }
+    settings = load(inherited).settings
+    options.folder.mkdir(parents=True, exist_ok=True)
+    run_command(["topics", "apply"], inherited, options.folder / "topics.log")
+    _refuse_topics_in_use(settings)
+    stage = _Stage(settings, options, inherited, clock)
+    with stage.playing():
+        _show(stage, console, stop_event, kafka_bootstrap, _address(redis_url))
+        console.print(
+            "finishing: the worker takes what is still waiting, then everything is counted again", style="dim"
+        )
+        stage.finish()
+    return count_again(settings, stage.sent, options.folder)
+
+
+def _refuse_topics_in_use(settings: Settings) -> None:
+    counts = require_topics(settings.kafka, map(settings.topic, INPUT_TOPICS))
+    if latest_timestamps_ms(settings.kafka, counts):
+        raise TopicsInUse(
+            f"the input topics of Kafka at {settings.kafka.bootstrap_servers} hold records already; "
+            "use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP"
+        )
+
+
+def _address(redis_url: str) -> str:
+    """Host and port of a Redis URL, without a password that may be in it.
+
+    >>> _address("redis://:secret@127.0.0.1:6379/0")
+    '127.0.0.1:6379'
+    """
+    parts = urlsplit(redis_url)
+    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+
+
+class _Stage:
+    """The parts of a running demo."""
+
+    def __init__(
+        self, settings: Settings, options: Options, environment: Mapping[str, str], clock: Callable[[], float]
+    ) -> None:
+        self.settings, self.options, self.environment, self.clock = settings, options, environment, clock
+        self.sample = None if options.data else _sample(options)
+        self.values = values(settings)
+        self.publisher = self._publisher(self.sample) if self.sample else None
+        favourites = {beat.user_id for beat in self.sample.story} if self.sample else set()
+        self.feed = Feed(lambda data: self.values.decode("score-changes", data), favourites, clock)
+        self.waiting = -1  # records not taken yet; not known at first
+        self._inputs = require_topics(settings.kafka, map(settings.topic, INPUT_TOPICS))
+        self._quiet = threading.Event()
+        self._failures: list[Exception] = []
+        self._children: list[Background] = []
+        self._data: Background | None = None
+        self._data_sent = 0
+
+    @contextmanager
+    def playing(self) -> Iterator[None]:
+        """Start everything; stop it in order, whatever happens in between."""
+        with ExitStack() as stack:
+            worker = Background(["worker"], self.environment, self.options.folder / "worker.log")
+            self._children.append(stack.enter_context(worker))
+            reader = threading.Thread(target=self._guarded(self._read), name="demo-reader", daemon=True)
+            watcher = threading.Thread(target=self._guarded(self._watch), name="demo-watcher", daemon=True)
+            for thread in (reader, watcher):
+                thread.start()
+                stack.callback(thread.join)
+            stack.callback(self._quiet.set)
+            if self.publisher:
+                self.publisher.start()
+                stack.callback(self.publisher.stop)
+            else:
+                files = map(str, self.options.data)
+                command = ["publish", *files, *self.options.publish_arguments]
+                self._data = Background(command, self.environment, self.options.folder / "publish.log")
+                stack.enter_context(self._data)
+            yield
+
+    def check(self) -> None:
+        """Raise what went wrong in any of the parts."""
+        for child in self._children:
+            child.check()
+        if self._data and self._data.exit_code:
+            self._data.check()
+        failures = [*self._failures, *([self.publisher.failure] if self.publisher and self.publisher.failure else [])]
+        if failures:
+            raise failures[0]
+
+    @property
+    def sent(self) -> int:
+        """Events published so far."""
+        return self.publisher.published.sent if self.publisher else self._data_sent
+
+    @property
+    def over(self) -> bool:
+        """Whether the user's own data have been published and taken."""
+        return self._data is not None and self._data.exit_code is not None and self.waiting == 0
+
+    def finish(self) -> None:
+        """Publish no more, and give the worker time to take what is there."""
+        if self.publisher:
+            self.publisher.stop()
+        if self._data:
+            self._data.stop()
+        self.waiting = -1
+        deadline = self.clock() + FINISH_SECONDS
+        while self.waiting != 0 and self.clock() < deadline:
+            self.check()
+            self._quiet.wait(BEHIND_EVERY_SECONDS / 3)
+
+    def _read(self) -> None:
+        topic = self.settings.topic("score-changes")
+        counts = require_topics(self.settings.kafka, [topic])
+        for record in read(self.settings.kafka, counts, exit_at_end=False, stop=self._quiet.is_set):
+            self.feed.add(record)
+
+    def _watch(self) -> None:
+        """How far behind the worker is, and so when the past has been taken."""
+        kafka, past = self.settings.kafka, self.publisher.past_is_out if self.publisher else threading.Event()
+        while not self._quiet.wait(BEHIND_EVERY_SECONDS):
+            past_was_out = past.is_set()
+            committed = group_of(kafka, self.settings.app, self._inputs).committed
+            self.waiting = sum(waiting_records(kafka, self._inputs, committed).values())
+            self._data_sent = sum(committed.values()) + self.waiting
+            if self.publisher and past_was_out and self.waiting == 0:
+                self.publisher.caught_up.set()
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def keep() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told by the thread that draws
+                self._failures.append(error)
+
+        return keep
+
+    def _publisher(self, sample: Population) -> Publisher:
+        encoders = {topic: self.values.encoder(topic) for topic in ("transactions", "loans", "fx-rates")}
+        live_ms = sample.story_day * DAY_MS
+        return Publisher(
+            events(sample),
+            producer(self.settings.kafka),
+            lambda topic, value: encoders[topic](value),
+            self.settings.topic,
+            Pace(live_ms, self.options.days_per_second),
+            self.clock,
+        )
+
+
+def _sample(options: Options) -> Population:
+    days = options.history_days + options.live_days
+    return population(options.seed, options.customers, FIRST_DAY, days, story_after_days=options.history_days)
+
+
+def _show(stage: _Stage, console: Console, stop_event: threading.Event, kafka: str, valkey: str) -> None:
+    """Draw until the time is over. On a terminal four times a second, elsewhere a few lines a second."""
+    deadline = stage.clock() + stage.options.seconds
+    if not console.is_terminal:
+        before: Scene | None = None
+        while not stop_event.wait(PLAIN_SECONDS) and stage.clock() < deadline and not stage.over:
+            stage.check()
+            scene = _scene(stage, kafka, valkey, fresh_only=True)
+            print_plain(console, plain_lines(before, scene))
+            before = scene
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while not stop_event.wait(FRAME_SECONDS) and stage.clock() < deadline and not stage.over:
+            stage.check()
+            live.update(render(_scene(stage, kafka, valkey), console.height), refresh=True)
+
+
+def _scene(stage: _Stage, kafka: str, valkey: str, fresh_only: bool = False) -> Scene:
+    publisher = stage.publisher
+    look = stage.feed.look(publisher.sent if publisher else lambda _event_id: None, ROWS_PER_FRAME)
+    now_ms = publisher.now_ms if publisher else 0
+    return Scene(
+        events=stage.sent,
+        changes=look.changes,
+        lag_seconds=look.lag_seconds,
+        kafka=kafka,
+        valkey=valkey,
+        today=f"{datetime.fromtimestamp(now_ms / 1_000, UTC):%a %d %b %Y}" if now_ms else "",
+        rows=look.fresh if fresh_only else look.rows,
+        values=look.values,
+        statuses=look.statuses,
+        classes=look.classes,
+        story=_told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else "",
+        hints=_hints(look.rows[-1].customer if look.rows else "c-000002", kafka),
+    )
+
+
+def _told(story: tuple[Beat, ...], now_ms: int, live_ms: int) -> str:
+    """The latest beat of the story that has happened."""
+    told = [beat for beat in story if live_ms <= beat.time_ms <= now_ms]
+    return f"{told[-1].text} ({told[-1].user_id}, {moment(told[-1].time_ms)})" if told else ""
+
+
+def _hints(customer: str, kafka: str) -> list[str]:
+    return [f"rescore explain {customer}", "rescore subscribe --score status", f"kcat -b {kafka} -t score-changes"]

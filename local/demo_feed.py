@@ -1,0 +1,135 @@
+"""What the demo knows of score changes while they arrive: counts, the latest of each score, a few worth showing."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from local.demo_publisher import Clock, Sent
+from local.view import histogram
+from local.view_words import Change, Row, row_of
+from schemas.batch import Record
+
+DECODED_PER_LOOK = 1_000
+ROWS_KEPT = 60
+SCORES_OF_INTEREST = ("status", "value", "revenue")
+
+
+class _Seen(NamedTuple):
+    at_seconds: float
+    value: bytes
+
+
+class Look(NamedTuple):
+    """What one look at the feed found; `fresh` are rows that were not there before."""
+
+    changes: int
+    lag_seconds: float | None
+    rows: list[Row]
+    fresh: list[Row]
+    values: list[int]
+    statuses: list[int]
+    classes: dict[int, int]
+
+
+class Feed:
+    """Filled by the thread that reads, looked at by the one that draws.
+
+    Only the latest change of each score is decoded, and not all at once: drawing must not slow what is drawn.
+    """
+
+    def __init__(self, decode: Callable[[bytes], dict[str, Any]], favourites: AbstractSet[str], clock: Clock) -> None:
+        self.changes = 0
+        self._decode, self._favourites, self._clock = decode, favourites, clock
+        self._lock = threading.Lock()
+        self._waiting: dict[str, _Seen] = {}
+        self._latest: dict[str, dict[str, float]] = {"value": {}, "status": {}, "class": {}}
+        self._rows: list[Row] = []
+        self._lag_seconds: float | None = None
+
+    def add(self, record: Record) -> None:
+        """A record of score-changes. Cheap: nothing is decoded here."""
+        change_id = change_id_of(record)
+        score = change_id.rsplit("/", 2)[0] if change_id else f"{record.partition}/{record.offset}"
+        with self._lock:
+            self.changes += 1
+            self._waiting.pop(score, None)  # so that it is the last in line again
+            if record.value is not None:
+                self._waiting[score] = _Seen(self._clock(), record.value)
+
+    def look(self, sent: Callable[[str], Sent | None], rows_max: int) -> Look:
+        """Decode what has come, and say how things stand; at most `rows_max` new rows."""
+        with self._lock:
+            changes = self.changes
+            taken = [self._waiting.pop(score) for score in list(self._waiting)[-DECODED_PER_LOOK:]]
+        decoded = [(seen, self._decode(seen.value)) for seen in taken]
+        for _, change in decoded:
+            self._note(change)
+        self._measure_lag(decoded, sent)
+        chosen = choose([change for _, change in decoded], self._favourites, rows_max)
+
+        def happened(event_id: str) -> str | None:
+            event = sent(event_id)
+            return event.words if event else None
+
+        fresh = [row_of(change, moment(change["decided_ms"]), happened) for change in chosen]
+        self._rows = [*self._rows, *fresh][-ROWS_KEPT:]
+        classes: dict[int, int] = {}
+        for number in self._latest["class"].values():
+            classes[int(number)] = classes.get(int(number), 0) + 1
+        values, statuses = (histogram(self._latest[score].values()) for score in ("value", "status"))
+        return Look(changes, self._lag_seconds, self._rows, fresh, values, statuses, classes)
+
+    def _note(self, change: Change) -> None:
+        if (latest := self._latest.get(change["score"])) is not None:
+            if change["new"] is None:
+                latest.pop(change["user_id"], None)
+            else:
+                latest[change["user_id"]] = change["new"]
+
+    def _measure_lag(self, decoded: Sequence[tuple[_Seen, Change]], sent: Callable[[str], Sent | None]) -> None:
+        """From the moment an event was handed to the client to that at which its change was read here."""
+        lags = []
+        for seen, change in decoded:
+            event_id = change["cause"].get("event_id")
+            if event_id and change["cause"]["kind"] == "event" and (event := sent(event_id)):
+                lags.append(seen.at_seconds - event.at_seconds)
+        if lags:
+            self._lag_seconds = statistics.median(lags)
+
+
+def change_id_of(record: Record) -> str | None:
+    """The change_id, which is the CloudEvents id of the record's headers."""
+    for name, value in record.headers or ():
+        if name == "ce_id":
+            return value.decode()
+    return None
+
+
+def choose(changes: Sequence[Change], favourites: AbstractSet[str], rows_max: int) -> list[Change]:
+    """The changes most worth a line, in the order in which they were decided.
+
+    First those of the story's customers, then changes of band, then scores that rise and fall by how far they moved.
+    """
+
+    def worth(change: Change) -> tuple[bool, bool, bool, float]:
+        moved = abs(change["new"] - change["old"]) if None not in (change["new"], change["old"]) else 0.0
+        interesting = change["score"] in SCORES_OF_INTEREST
+        crossed = change["old_band"] != change["new_band"] and change["old_band"] is not None
+        return interesting and change["user_id"] in favourites, crossed, interesting, moved
+
+    chosen = sorted(changes, key=worth, reverse=True)[:rows_max]
+    return sorted(chosen, key=lambda change: int(change["decided_ms"]))
+
+
+def moment(time_ms: int) -> str:
+    """A moment as the table shows it.
+
+    >>> moment(1_741_775_460_000)
+    '12 Mar 10:31'
+    """
+    return f"{datetime.fromtimestamp(time_ms / 1_000, UTC):%d %b %H:%M}"

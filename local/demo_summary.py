@@ -1,0 +1,67 @@
+"""The demo's last word: everything counted again from the topics, where the data are, what to read next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.demo_feed import change_id_of
+from local.demo_recount import Recount, recount
+from schemas.batch import Record
+from schemas.kinds import INPUT_TOPICS
+from streams.commands.wire import values
+from streams.dead_letters import open_letters
+from streams.kafka_client import read, require_topics
+from streams.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the demo did. `dead_letters` counts the refused events by their message."""
+
+    events: int
+    recount: Recount
+    dead_letters: dict[str, int]
+    folder: Path
+
+    @property
+    def exact(self) -> bool:
+        """Whether the recount found every change once and every state equal."""
+        return self.recount.exact
+
+    def lines(self) -> Iterator[str]:
+        """The summary in words."""
+        count = self.recount
+        yield f"{self.events:,} events of {count.customers:,} customers became {count.changes:,} score changes"
+        if count.exact:
+            yield f"exactly once: every change once, every state equal to the recount ({count.scores:,} scores)"
+        else:
+            yield (
+                f"NOT exactly once: {count.twice:,} changes twice, {count.gaps:,} gaps, "
+                f"{count.differing:,} scorecards differ; please report it with the logs in {self.folder}"
+            )
+        for message, number in self.dead_letters.items():
+            yield f"dead letters: {number:,} x {message}"
+        yield f"logs of the parts: {self.folder}"
+        yield "read next: README.md, docs/architecture.md; your own data: rescore demo --data FILE"
+
+
+def count_again(settings: Settings, events: int, folder: Path) -> Summary:
+    """Read score-changes, scorecards and dead letters from their beginning, and count. Some 5 microseconds a record."""
+    decode = values(settings).decode
+    latest = {(record.key or b"").decode(): record.value for record in _all(settings, "scorecards")}
+    cards = {user: None if data is None else decode("scorecards", data) for user, data in latest.items()}
+    counted = recount((_change_id(record, decode) for record in _all(settings, "score-changes")), cards)
+    letters = open_letters(_all(settings, *(f"{topic}.dlq" for topic in INPUT_TOPICS)))
+    return Summary(events, counted, dict(Counter(letter.message for letter in letters).most_common()), folder)
+
+
+def _all(settings: Settings, *topics: str) -> Iterator[Record]:
+    return read(settings.kafka, require_topics(settings.kafka, map(settings.topic, topics)))
+
+
+def _change_id(record: Record, decode: Any) -> str:
+    return change_id_of(record) or str(decode("score-changes", record.value)["change_id"])
