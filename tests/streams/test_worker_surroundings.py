@@ -1,0 +1,146 @@
+"""What stands beside the loop: broadcast versions, probes, metrics, log lines, slots."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streams.broadcast import NOTICE_MS, Broadcast
+from streams.health import TURN_SECONDS_MAX, Health, HealthServer
+from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
+from streams.metrics import LogLines, Metrics
+from streams.resolve import Standing
+from streams.slot import SlotTaken, take_slot
+from streams.wiring import Observers
+from tests.streams.world import World
+
+RUNNING = Standing(3, {}, 1_000, "nonce")
+
+
+def new_broadcast(broker: MemoryBroker) -> Broadcast[list[bytes]]:
+    log = MemoryLog(broker, "a", ["in"])
+    return Broadcast(log, ["fx-rates", "rescore-config"], [], lambda old, new: [*old, *(r.value or b"" for r in new)])
+
+
+def settle(broadcast: Broadcast[list[bytes]], newest_ms: int) -> int:
+    for _ in range(10):
+        until_ms = broadcast.until_ms(newest_ms)
+    return until_ms
+
+
+def test_clocks_may_go_on_for_the_notice_after_everything_asked_for_was_read() -> None:
+    broker = MemoryBroker({"in": 1, "fx-rates": 2, "rescore-config": 1})
+    broker.write("fx-rates", b"EUR", b"a", 10, 0)
+    broker.write("rescore-config", b"policy", b"b", 10, 0)
+    broadcast = new_broadcast(broker)
+    assert settle(broadcast, 1_000) == 1_000 + NOTICE_MS
+    assert sorted(broadcast.versions) == [b"a", b"b"]
+
+
+def test_a_version_written_meanwhile_is_read_before_a_clock_can_reach_it() -> None:
+    broker = MemoryBroker({"in": 1, "fx-rates": 2, "rescore-config": 1})
+    broadcast = new_broadcast(broker)
+    settle(broadcast, 1_000)
+    broker.write("fx-rates", b"EUR", b"new", 1_001, 1)
+    assert broadcast.until_ms(1_000 + NOTICE_MS) == 1_000 + NOTICE_MS  # effective at 31,001 at the earliest
+    assert broadcast.versions == []
+    settle(broadcast, 1_001 + NOTICE_MS)
+    assert broadcast.versions == [b"new"]
+
+
+def test_clocks_hold_while_the_brokers_do_not_answer() -> None:
+    broker = MemoryBroker({"in": 1, "fx-rates": 2, "rescore-config": 1})
+    broadcast = new_broadcast(broker)
+    broker.reachable = False
+    assert settle(broadcast, 1_000) < 1_000
+    broker.reachable = True
+    assert settle(broadcast, 5_000) >= 1_000 + NOTICE_MS
+
+
+def test_a_worker_reads_versions_before_it_takes_what_they_may_rule() -> None:
+    world = World()
+    world.broker = MemoryBroker({**world.broker.counts, "fx-rates": 1, "rescore-config": 1})
+    world.story()
+    broadcast = Broadcast(
+        MemoryLog(world.broker, "a", ["commands"]), ["fx-rates"], [0], lambda old, new: [old[0] + len(new)]
+    )
+    world.broker.write("fx-rates", b"EUR", b"rate", 0)
+    world.run(world.worker(gate=broadcast))
+    assert broadcast.versions == [1]
+    world.check()
+
+
+def test_ready_means_that_every_partition_takes_records() -> None:
+    health = Health(lambda: 0.0)
+    assert not health.ready()[0]
+    health.resolving(0)
+    health.resolving(1)
+    health.running(0, RUNNING)
+    assert health.ready() == (False, "restoring partitions 1")
+    health.running(1, RUNNING)
+    assert health.ready()[0]
+    health.halted(1, "somebody has reset the offsets")
+    assert health.ready() == (False, "halted: somebody has reset the offsets")
+    health.given_up((1,), lost=False)
+    assert health.ready()[0]
+
+
+def test_alive_means_that_the_loop_goes_round() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    now[0] = TURN_SECONDS_MAX + 1
+    assert not health.live()[0]
+    health.turned(now[0])
+    assert health.live()[0]
+
+
+def test_probes_and_metrics_are_served_over_http() -> None:
+    registry = CollectorRegistry()
+    health, metrics = Health(lambda: 0.0), Metrics(registry)
+    server = HealthServer(health, registry, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        assert urlopen(f"{url}/livez").status == 200
+        with pytest.raises(HTTPError, match="503") as refused:
+            urlopen(f"{url}/readyz")
+        refused.value.close()
+        world = World()
+        world.story()
+        world.run(world.worker(observer=Observers(health, metrics)))
+        assert urlopen(f"{url}/readyz").status == 200
+        text = urlopen(f"{url}/metrics").read().decode()
+        assert 'rescore_partition_state{partition="0",state="running"} 1.0' in text
+        assert f"rescore_score_changes_total {float(sum(map(len, world.changes().values())))}" in text
+        with pytest.raises(HTTPError, match="404") as missing:
+            urlopen(f"{url}/elsewhere")
+        missing.value.close()
+    finally:
+        server.close()
+
+
+def test_a_batch_is_one_line_and_trouble_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rescore.worker")
+    world = World()
+    world.story()
+    world.broker.commit_faults = [CommitFault.REFUSED]
+    world.run(world.worker(observer=LogLines(logging.getLogger("rescore.worker"))))
+    lines = [record.getMessage() for record in caplog.records]
+    batches = [line for line in lines if line.startswith("batch ")]
+    taken = sum(int(line.split("records=")[1].split()[0]) for line in batches)
+    assert taken == sum(len(world.broker.visible(topic)) for topic in ("commands", "loans", "transactions"))
+    assert any("go back to what is committed" in line for line in lines)
+
+
+def test_a_slot_in_use_is_refused_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
+    first, second = take_slot(tmp_path, "app"), take_slot(tmp_path, "app")
+    assert (first.number, second.number) == (0, 1)
+    with pytest.raises(SlotTaken, match="RESCORE_SLOT"):
+        take_slot(tmp_path, "app", 1)
+    assert take_slot(tmp_path, "other", 1).number == 1
+    first.release()
+    assert take_slot(tmp_path, "app").number == 0
