@@ -28,6 +28,7 @@ from streams.settings import KafkaSettings
 
 ANSWER_SECONDS = 3.0
 ASK_SECONDS = 1.0
+TOPIC_SECONDS = 1.5
 SETTLE_SECONDS = 10.0
 SETTLE_PAUSE_SECONDS = 0.1
 CONTROL_RECORDS_MAX = 100
@@ -87,10 +88,15 @@ def unreachable(kafka: KafkaSettings, error: KafkaException) -> KafkaUnreachable
 def require_topics(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
     """Partition counts of topics that all have to be there. Raises TopicMissing, KafkaUnreachable."""
     wanted = list(topics)
-    counts = partition_counts(kafka, wanted)
-    if missing := [name for name in wanted if name not in counts]:
-        raise TopicMissing(f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}")
-    return counts
+    deadline = time.monotonic() + TOPIC_SECONDS  # a broker hears of a topic made a moment ago only now
+    while True:
+        counts = partition_counts(kafka, wanted)
+        missing = [name for name in wanted if name not in counts]
+        if not missing:
+            return counts
+        if time.monotonic() > deadline:
+            raise TopicMissing(f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(missing)}")
+        time.sleep(SETTLE_PAUSE_SECONDS)
 
 
 def producer(kafka: KafkaSettings, transactional_id: str | None = None) -> Producer:

@@ -89,13 +89,15 @@ def test_events_go_where_the_java_client_would_send_them_in_order_of_time(house:
 
 
 def test_a_live_topic_is_stamped_by_the_broker(house: House, tmp_path: Path) -> None:
-    house.run("publish", _csv(tmp_path, "a.csv", "ann,1,1993-01-01,EUR,e"))
+    result = house.run("publish", _csv(tmp_path, "a.csv", "ann,1,1993-01-01,EUR,e"))
+    assert result.exit_code == Exit.OK, result.output
     (record,) = house.records("transactions")
     assert record.timestamp_ms > 1_600_000_000_000
 
 
 def test_history_is_not_published_before_history_that_is_there(house: House, tmp_path: Path) -> None:
-    assert house.run("publish", _csv(tmp_path, "a.csv", "ann,1,1993-02-01,EUR,e"), clock="records").exit_code == Exit.OK
+    first = house.run("publish", _csv(tmp_path, "a.csv", "ann,1,1993-02-01,EUR,e"), clock="records")
+    assert first.exit_code == Exit.OK, first.output
     result = house.run("publish", _csv(tmp_path, "b.csv", "ann,1,1993-01-31,EUR,f"), clock="records")
     assert result.exit_code == Exit.FAILURE
     assert "holds records up to 1993-02-01T00:00:00Z; these events begin at 1993-01-31T00:00:00Z" in result.stderr
