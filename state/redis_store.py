@@ -40,6 +40,9 @@ DELETE, LEAVE, NOT_DUE = -1, -2, math.nan
 SOURCE = Path(__file__).with_name("rescore.lua").read_text(encoding="utf-8")
 DIGEST = hashlib.sha256(SOURCE.encode()).hexdigest()[:12]
 
+RIGHTS = "~{app.* +@read +@write +@transaction +@connection +info +fcall +function|load"
+"""What a worker's user needs on the server, as an ACL says it."""
+
 TRANSIENT = re.compile(r"^(OOM|MISCONF|NOREPLICAS|LOADING|BUSY|READONLY|MASTERDOWN|TRYAGAIN|CLUSTERDOWN|UNKILLABLE)\b|"
                        r"read only|out of memory|command not allowed when used memory", re.IGNORECASE)  # fmt: skip
 """Answers of a server that can not now, but may soon: the write did not happen."""
@@ -263,7 +266,7 @@ class _Translated:
         if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
             raise RefusedSettings(
                 f"Redis refuses this user ({error})",
-                "correct RESCORE_REDIS__URL, or allow the user `~{app.* +@read +@write +info +fcall +function|load`",
+                f"correct RESCORE_REDIS__URL, or allow the user of app `app` `{RIGHTS}`",
             ) from error
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
