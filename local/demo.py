@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.live import Live
 
-from local.demo_children import Background, DemoFailed, run_command
+from local.demo_children import Background, DemoFailed
 from local.demo_feed import Feed, moment
 from local.demo_publisher import Pace, Publisher
 from local.demo_summary import Summary, count_again
@@ -26,8 +26,10 @@ from local.generator import Beat, Population, events, population
 from local.generator_population import DAY_MS
 from local.view import Scene, plain_lines, print_plain, render
 from schemas.kinds import INPUT_TOPICS
+from streams.commands.topics import options_of
 from streams.commands.wire import values
 from streams.kafka_client import (
+    admin_of,
     group_of,
     latest_timestamps_ms,
     producer,
@@ -36,6 +38,7 @@ from streams.kafka_client import (
     waiting_records,
 )
 from streams.settings import Settings, load
+from streams.topics import apply
 
 __all__ = ["DemoFailed", "Options", "Summary", "TopicsInUse", "run"]
 
@@ -98,7 +101,7 @@ def run(
     }
     settings = load(inherited).settings
     options.folder.mkdir(parents=True, exist_ok=True)
-    run_command(["topics", "apply"], inherited, options.folder / "topics.log")
+    apply(admin_of(settings.kafka), options_of(settings))
     _refuse_topics_in_use(settings)
     stage = _Stage(settings, options, inherited, clock)
     with stage.playing():

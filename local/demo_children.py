@@ -1,4 +1,4 @@
-"""Other `rescore` commands as child processes of the demo, to their end or beside it, never left behind."""
+"""Other `rescore` commands as child processes beside the demo, never left behind."""
 
 from __future__ import annotations
 
@@ -23,16 +23,6 @@ class DemoFailed(Exception):
 def command_of(arguments: Sequence[str]) -> list[str]:
     """The command line of `rescore ...` for this Python."""
     return [sys.executable, "-m", "streams", *arguments]
-
-
-def run_command(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Run a command to its end; what it says goes to `log`. Raises DemoFailed where it fails."""
-    with log.open("ab") as output:
-        done = subprocess.run(
-            command_of(arguments), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
-        raise DemoFailed(failure_of(arguments, done.returncode, log))
 
 
 def failure_of(arguments: Sequence[str], code: int, log: Path) -> str:

@@ -44,8 +44,8 @@ class Pace(NamedTuple):
 class Publisher(threading.Thread):
     """Publishes a stream in its own thread, remembers the latest events, and stops when told or at the stream's end.
 
-    Before the first live event it waits until `caught_up` is set (at most fifteen seconds): the story is not for a worker
-    that is still busy with the past.
+    Before the first live event it waits until `caught_up` is set (at most fifteen seconds): the story is not for a
+    worker that is still busy with the past.
     """
 
     def __init__(

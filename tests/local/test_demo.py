@@ -1,0 +1,340 @@
+"""The parts of the demo: pace, feed, recount, children; on a real Kafka what is published and what is counted again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.demo import _address, _told
+from local.demo_children import Background, DemoFailed
+from local.demo_feed import Feed, choose
+from local.demo_publisher import Pace, Publisher, Sent
+from local.demo_recount import recount
+from local.demo_summary import count_again
+from local.generator import SampleEvent, events, population
+from local.generator_population import DAY_MS
+from schemas.batch import Record
+from streams.avro_values import Values
+from streams.kafka_client import producer, read, require_topics
+from streams.settings import KafkaSettings, Settings
+
+VALUES = Values()
+SAMPLE = population(seed=1, customers=20, first_day=date(2025, 1, 1), days=60, story_after_days=40)
+
+
+def a_change(user: str, sequence: int, **fields: Any) -> dict[str, Any]:
+    change = {
+        "change_id": f"{user}/status/2-0/{sequence}",
+        "user_id": user,
+        "score": "status",
+        "sequence": sequence,
+        "incarnation": "2-0",
+        "old": 2.5,
+        "new": 2.6,
+        "old_text": None,
+        "new_text": None,
+        "old_band": None,
+        "new_band": None,
+        "cause": {"kind": "event", "event_id": f"e-{user}"},
+        "event_time_ms": 0,
+        "decided_ms": 1_741_775_460_000 + sequence,
+        "weights_version": "w",
+        "policy_version": "p",
+        "base": None,
+        "reasons": [],
+        "confidence": None,
+        "first_event_ms": 0,
+        "last_event_ms": 0,
+        "events": 1,
+        "segment": "none",
+    }
+    return change | fields
+
+
+def a_record(change: dict[str, Any]) -> Record:
+    headers = [("ce_id", change["change_id"].encode())]
+    value = VALUES.encoder("score-changes")(change)
+    return Record("score-changes", 0, 0, 0, change["user_id"].encode(), value, headers)
+
+
+def a_feed(favourites: frozenset[str] = frozenset(), now: float = 10.0) -> Feed:
+    return Feed(lambda data: VALUES.decode("score-changes", data), favourites, lambda: now)
+
+
+def nothing_sent(_event_id: str) -> Sent | None:
+    return None
+
+
+def test_the_feed_counts_every_change_and_shows_the_latest_of_each_score() -> None:
+    feed = a_feed()
+    for sequence, new in ((1, 2.6), (2, 4.9)):
+        feed.add(a_record(a_change("ann", sequence, new=new)))
+    look = feed.look(nothing_sent, rows_max=5)
+    assert look.changes == 2
+    assert [row.new for row in look.fresh] == ["4.90"]
+    assert (sum(look.statuses), look.statuses[-1]) == (1, 1)
+
+
+def test_a_second_look_shows_only_what_is_new_and_keeps_the_rows() -> None:
+    feed = a_feed()
+    feed.add(a_record(a_change("ann", 1)))
+    feed.look(nothing_sent, 5)
+    feed.add(a_record(a_change("bob", 1)))
+    look = feed.look(nothing_sent, 5)
+    assert [row.customer for row in look.fresh] == ["bob"]
+    assert [row.customer for row in look.rows] == ["ann", "bob"]
+
+
+def test_the_feed_measures_from_sending_an_event_to_reading_its_change_and_tells_what_it_was() -> None:
+    feed = a_feed(now=10.0)
+    feed.add(a_record(a_change("ann", 1)))
+    look = feed.look({"e-ann": Sent(9.7, "salary +2,450")}.get, 5)
+    assert look.lag_seconds == pytest.approx(0.3)
+    assert look.fresh[0].why == "salary +2,450"
+
+
+def test_a_customer_whose_score_is_gone_leaves_the_distribution() -> None:
+    feed = a_feed()
+    feed.add(a_record(a_change("ann", 1)))
+    assert sum(feed.look(nothing_sent, 5).statuses) == 1
+    feed.add(a_record(a_change("ann", 2, new=None)))
+    assert sum(feed.look(nothing_sent, 5).statuses) == 0
+
+
+def test_more_changes_than_one_look_decodes_are_all_decoded_by_the_next_ones() -> None:
+    feed = a_feed()
+    for number in range(1_500):
+        feed.add(a_record(a_change(f"user-{number}", 1)))
+    assert sum(feed.look(nothing_sent, 5).statuses) == 1_000
+    assert sum(feed.look(nothing_sent, 5).statuses) == 1_500
+
+
+def test_the_story_comes_first_then_bands_then_what_moved_far() -> None:
+    small, far = a_change("small", 1), a_change("far", 2, new=4.0)
+    crossed = a_change("crossed", 3, old_band="high", new_band="top")
+    story = a_change("story", 4)
+    code = a_change("code", 5, score="class", old=1.0, new=6.0)
+    everything = [small, far, crossed, story, code]
+
+    def chosen(rows: int) -> list[str]:
+        return [change["user_id"] for change in choose(everything, {"story"}, rows)]
+
+    assert [chosen(rows) for rows in (1, 2, 3)] == [["story"], ["crossed", "story"], ["far", "crossed", "story"]]
+    assert chosen(4) == ["small", "far", "crossed", "story"]
+
+
+def card(**sequences: int) -> dict[str, Any]:
+    return {"incarnation": "2-0", "sequences": {"value": 0, "status": 0} | sequences}
+
+
+IDS = ["ann/status/2-0/1", "bob/value/2-0/1", "ann/status/2-0/2", "ann/status/9-4/1"]
+CARDS = {"ann": card(status=1) | {"incarnation": "9-4"}, "bob": card(value=1)}
+
+
+def test_a_whole_log_is_exact_also_where_a_customer_came_back_after_an_erasure() -> None:
+    counted = recount(IDS, CARDS)
+    assert counted.exact
+    assert (counted.changes, counted.customers, counted.scores, counted.scorecards) == (4, 2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "ids,cards,fault",
+    [
+        ([*IDS, IDS[0]], CARDS, "twice"),
+        ([*IDS[:2], *IDS[3:], "ann/status/2-0/3"], CARDS, "gaps"),
+        ([IDS[2], IDS[0], *IDS[1:2], IDS[3]], CARDS, "gaps"),
+        (IDS, CARDS | {"bob": card(value=2)}, "differing"),
+        (IDS, {"ann": CARDS["ann"]}, "differing"),
+        (IDS, CARDS | {"eve": card(status=1)}, "differing"),
+    ],
+)
+def test_each_way_of_not_being_exactly_once_is_found(ids: list[str], cards: dict[str, Any], fault: str) -> None:
+    counted = recount(ids, cards)
+    assert not counted.exact
+    assert getattr(counted, fault) > 0
+
+
+def test_an_erased_customer_has_no_scorecard_and_that_is_right() -> None:
+    assert recount(IDS[:1], {"ann": None}).exact
+
+
+class Recorder:
+    """A producer that keeps what it is given, and acknowledges at once."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, int, bytes]] = []
+
+    def produce(self, topic: str, value: bytes | None = None, key: bytes | None = None, **options: Any) -> None:
+        assert key is not None
+        self.records.append((topic, options["timestamp"], key))
+        options["on_delivery"](None, None)
+
+    def poll(self, _timeout: float = 0) -> int:
+        return 0
+
+    def flush(self, _timeout: float = 0) -> int:
+        return 0
+
+
+def a_publisher(stream: Iterator[SampleEvent], to: Any, pace: Pace, clock: Callable[[], float]) -> Publisher:
+    encoders = {topic: VALUES.encoder(topic) for topic in ("transactions", "loans", "fx-rates")}
+    return Publisher(stream, to, lambda topic, value: encoders[topic](value), str, pace, clock)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock on which every look takes `step` seconds."""
+    ticks = count()
+    return lambda: next(ticks) * step
+
+
+def test_the_past_goes_at_once_and_a_live_day_takes_its_time() -> None:
+    live_ms = SAMPLE.begin_ms + 40 * DAY_MS
+    clock = ticking(0.001)
+    recorder = Recorder()
+    publisher = a_publisher(events(SAMPLE), recorder, Pace(live_ms, 50.0), clock)
+    publisher.caught_up.set()
+    publisher.start()
+    publisher.join(30)
+    assert not publisher.is_alive()
+    assert publisher.failure is None
+    assert len(recorder.records) == publisher.published.acknowledged == sum(1 for _ in events(SAMPLE))
+    assert [time_ms for _, time_ms, _ in recorder.records] == [event.timestamp_ms for event in events(SAMPLE)]
+    # Twenty live days at fifty a second.
+    assert clock() >= 0.39
+
+
+def test_the_live_part_waits_until_the_past_is_taken() -> None:
+    live_ms = SAMPLE.begin_ms + 40 * DAY_MS
+    recorder = Recorder()
+    publisher = a_publisher(events(SAMPLE), recorder, Pace(live_ms, 1e6), ticking(0.001))
+    publisher.start()
+    assert publisher.past_is_out.wait(30)
+    assert max(time_ms for _, time_ms, _ in recorder.records) < live_ms
+    publisher.caught_up.set()
+    publisher.join(30)
+    assert max(time_ms for _, time_ms, _ in recorder.records) >= live_ms
+
+
+def test_a_publisher_that_is_told_to_stop_stops() -> None:
+    publisher = a_publisher(events(SAMPLE), Recorder(), Pace(SAMPLE.begin_ms, 1e-6), ticking(0.001))
+    publisher.start()
+    publisher.stop()
+    assert not publisher.is_alive()
+
+
+def test_an_error_of_the_publisher_is_kept_for_the_one_who_watches() -> None:
+    unreadable = iter([SampleEvent("transactions", 0, "ann", {"user_id": "ann"})])
+    publisher = a_publisher(unreadable, Recorder(), Pace(1, 1.0), ticking(0.001))
+    publisher.start()
+    publisher.join(30)
+    assert isinstance(publisher.failure, ValueError | KeyError)
+
+
+def test_the_story_tells_the_latest_beat_of_the_live_part_alone() -> None:
+    live_ms = SAMPLE.story_day * DAY_MS
+    lost = next(beat for beat in SAMPLE.story if beat.name == "job lost")
+    assert _told(SAMPLE.story, live_ms - 1, live_ms) == ""
+    assert _told(SAMPLE.story, lost.time_ms, live_ms).startswith("Bruno loses his job (c-000002, ")
+
+
+def test_a_password_in_the_url_of_redis_is_not_shown() -> None:
+    assert _address("rediss://user:secret@cache.example:6380/0") == "cache.example:6380"
+    assert _address("unix:///run/valkey.sock") == "/run/valkey.sock"
+
+
+def test_a_child_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    with Background(["no-such-command"], os.environ, tmp_path / "child.log") as child:
+        eventually(lambda: child.exit_code is not None, "the end of the child", 30)
+        with pytest.raises(DemoFailed, match=r"`rescore no-such-command` ended with exit code 2[\s\S]*No such command"):
+            child.check()
+
+
+@pytest.fixture
+def demo_settings(topics: Any) -> Settings:
+    records = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
+    topics.make("transactions", "loans", "fx-rates", "score-changes", partitions=2, config=records)
+    topics.make(
+        "scorecards", *(f"{name}.dlq" for name in ("commands", "applicants", "loans", "transactions", "outcomes"))
+    )
+    return Settings(kafka=KafkaSettings(bootstrap_servers=topics.bootstrap_servers), topic_prefix=topics.prefix)
+
+
+def test_published_events_are_in_kafka_at_their_own_time_and_can_be_read_but_for_the_poison(
+    demo_settings: Settings,
+) -> None:
+    encoders = {topic: VALUES.encoder(topic) for topic in ("transactions", "loans", "fx-rates")}
+    publisher = Publisher(
+        events(SAMPLE),
+        producer(demo_settings.kafka),
+        lambda topic, value: encoders[topic](value),
+        demo_settings.topic,
+        Pace(SAMPLE.end_ms, 1.0),
+        ticking(0.001),
+    )
+    publisher.start()
+    publisher.join(60)
+    assert publisher.failure is None
+    counts = require_topics(demo_settings.kafka, [demo_settings.topic(name) for name in encoders])
+    records = list(read(demo_settings.kafka, counts))
+    assert sorted((r.topic, r.timestamp_ms) for r in records) == sorted(
+        (demo_settings.topic(event.topic), event.timestamp_ms) for event in events(SAMPLE)
+    )
+    unreadable = 0
+    for record in records:
+        try:
+            VALUES.decode(record.topic.removeprefix(demo_settings.topic_prefix), record.value or b"")
+        except ValueError:
+            unreadable += 1
+    assert unreadable == 1
+
+
+def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_path: Path) -> None:
+    sender = producer(demo_settings.kafka)
+    changes = [a_change("ann", 1), a_change("ann", 2), a_change("bob", 1)]
+    for change in changes:
+        record = a_record(change)
+        sender.produce(demo_settings.topic("score-changes"), record.value, record.key, headers=[*record.headers or []])
+    for user, sequence in (("ann", 1), ("ann", 2), ("bob", 1)):
+        value = VALUES.encoder("scorecards")(a_scorecard(user, sequence))
+        sender.produce(demo_settings.topic("scorecards"), value, user.encode())
+    letter: list[tuple[str, str | bytes | None]] = [("__streams.errors.message", b"The value can not be decoded.")]
+    sender.produce(demo_settings.topic("transactions.dlq"), b"poison", b"farid", headers=letter)
+    assert sender.flush(30) == 0
+    summary = count_again(demo_settings, 7, tmp_path)
+    assert summary.exact
+    assert (summary.recount.changes, summary.recount.customers, summary.dead_letters) == (
+        3,
+        2,
+        {"The value can not be decoded.": 1},
+    )
+    lines = list(summary.lines())
+    assert lines[0] == "7 events of 2 customers became 3 score changes"
+    assert lines[1].startswith("exactly once: every change once, every state equal to the recount")
+
+
+def a_scorecard(user: str, status_sequence: int) -> dict[str, Any]:
+    numbers: dict[str, Any] = dict.fromkeys(("value", "status", "revenue", "class", "rfm", "segment"), 0)
+    loans = dict.fromkeys(("non_default", "bdr_30", "bdr_30_plus", "npl", "wo", "open"), 0)
+    return {
+        "user_id": user,
+        "incarnation": "2-0",
+        "clock_ms": 0,
+        "segment": "none",
+        "sequences": numbers | {"status": status_sequence},
+        "confidence": {},
+        "has_override": False,
+        "loans": loans,
+        "balance_minor": 0,
+        "windows": [],
+        "first_event_ms": 0,
+        "last_event_ms": 0,
+        "events": 1,
+        "weights_version": "w",
+        "policy_version": "p",
+    }
