@@ -299,7 +299,9 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
     changes = [a_change("ann", 1), a_change("ann", 2), a_change("bob", 1)]
     for change in changes:
         record = a_record(change)
-        sender.produce(demo_settings.topic("score-changes"), record.value, record.key, headers=[*record.headers or []])
+        sender.produce(
+            demo_settings.topic("score-changes"), record.value, record.key, headers=[*(record.headers or [])]
+        )
     for user, sequence in (("ann", 1), ("ann", 2), ("bob", 1)):
         value = VALUES.encoder("scorecards")(a_scorecard(user, sequence))
         sender.produce(demo_settings.topic("scorecards"), value, user.encode())
