@@ -48,9 +48,11 @@ bench: setup ## Measure speed beside a bare pipe, on this machine
 docs: setup ## Write the pages of docs/ that are made from the code
 	@echo "docs/commands.md"; $(VENV)/python -m typer streams.__main__ utils docs --name rescore --title "Commands" --output docs/commands.md
 
-lock: setup ## Lock the newest packages that pyproject.toml allows into requirements.lock
-	@echo "requirements.lock"; $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --custom-compile-command "make lock" --extra dev --extra faust pyproject.toml --output-file requirements.lock
+lock: setup ## Lock the newest packages that pyproject.toml allows: for people and tests, and for the image alone
+	@compile="$(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url"
+	$$compile --custom-compile-command "make lock" pyproject.toml --extra dev --extra faust --output-file requirements.lock
+	$$compile --custom-compile-command "make lock" pyproject.toml --constraint requirements.lock --output-file requirements-runtime.lock
+	echo "requirements.lock, requirements-runtime.lock"
 
 clean: ## Remove .venv and what tools left in the tree (fetched jars stay in the user's cache folder)
 	@echo "Removing .venv and caches"

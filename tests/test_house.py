@@ -38,7 +38,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pyruhvro": ("schemas",),
     "pyarrow": ("schemas", "streams.publish_reading"),
     "redis": ("state.redis_store",),
-    "numba": ("schemas.compiled",),
+    "numba": ("schemas.compiled", "schemas.write_kernel"),
     "msgspec": ("schemas", "local.prior"),
     "xxhash": ("schemas", "state", "streams.scoring", "local"),
     "numpy": TOPS,
@@ -196,6 +196,15 @@ def test_the_lock_file_names_and_hashes_every_requirement_and_no_host():
     wanted = [*described["dependencies"], *described["optional-dependencies"]["dev"]]
     names = {normal(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in wanted}
     assert names <= locked, f"make lock: {names - locked} are not in requirements.lock"
+
+
+def test_the_image_runs_the_versions_that_were_tested():
+    pins = [
+        set(re.findall(r"^[A-Za-z0-9._-]+==[^ ;]+", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements-runtime.lock", "requirements.lock")
+    ]
+    assert pins[0]
+    assert pins[0] <= pins[1], f"make lock: {pins[0] - pins[1]}"
 
 
 def test_tests_do_not_sleep_but_poll_for_a_condition():
