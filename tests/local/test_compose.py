@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile agree with the settings, the commands and the embedded servers. No engine needed."""
+"""docker-compose.yml and the Dockerfile agree with the settings, the commands and the embedded servers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,5 @@ def test_the_image_is_made_of_files_that_are_there():
     assert not [name for names in copied for name in names if not (ROOT / name).exists()]
     assert {"schemas", "state", "streams", "local"} <= {name for names in copied for name in names}
     assert any(line.startswith("USER rescore") for line in lines)
-    builder = re.search(
-        r"^setuptools==.*\\\n(    --hash=sha256:\w+( \\)?\n)+", (ROOT / "requirements.lock").read_text(), re.M
-    )
-    assert builder, "the builder the Dockerfile takes from requirements.lock is not there"
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(r"^setuptools==\S+ \\$", lock, re.MULTILINE), "the builder that the Dockerfile takes from it"

@@ -18,8 +18,8 @@ PATH = "org/example/thing/1.0/thing-1.0.jar"
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    def log_message(self, *_: object) -> None:
+        """A test has no log."""
 
 
 @pytest.fixture
