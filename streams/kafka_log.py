@@ -375,10 +375,19 @@ class KafkaLog:
         if self._producer is not None:
             _aside(self._producer.close).join(self._options.transaction_timeout_seconds)
             self._producer = None
-        # An assignment that is on its way can keep a consumer from closing; the session's end does the same for us.
+        self._leave()
         _aside(self._consumer.close).join(self._options.session_timeout_seconds)
         for reader in self._readers:
             reader.close()
+
+    def _leave(self) -> None:
+        """An assignment that nobody has heard of yet would keep the consumer from closing for ever: hear it first."""
+        with suppress(KafkaException, RuntimeError):
+            self._consumer.unsubscribe()
+            for _ in range(20):
+                self._consumer.poll(0.02)
+                if not self._consumer.assignment():
+                    return
 
 
 def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
