@@ -8,8 +8,8 @@ ever late. What can not be read is refused with the words of what to publish ins
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.batch import Record
+from schemas.codec import Encoder, Refused, Registry, encode_value
+from schemas.readable import read_fields
 from schemas.times import time_ms
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_currency
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
@@ -27,8 +29,8 @@ ADOPTION_DELAY_MS = 30_000
 FORMULAS = ("formula-1",)
 """The formula versions this program knows; a policy that names another one is refused."""
 
-Read = Callable[[Record], dict[str, Any]]
-"""Fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
+Read = Callable[[Record], tuple[str, dict[str, Any]]]
+"""Kind and fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
 
 _CUTS = ("status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles", "revenue_quintiles")
 _ARRAYS = ("beta", "knots", "phi_mean", "forecasts", "consistencies", *_CUTS)
@@ -42,7 +44,7 @@ class Refusal(NamedTuple):
 
 
 class UnknownFormula(Exception):
-    """A policy in force names a formula this program does not know: upgrade this program before that policy is due."""
+    """A policy names a formula this program does not know: upgrade this program before that policy is due."""
 
 
 @cache
@@ -100,47 +102,84 @@ def body_of_policy(policy: Policy) -> str:
     return json.dumps({k: v for k, v in asdict(policy).items() if k not in ("version", "effective_ms")}, sort_keys=True)
 
 
-def build_versions(
-    records: Iterable[Record], read: Read, kind_of: Callable[[str], str], first_policy: Policy | None = None
-) -> tuple[Versions, Sequence[Refusal]]:
-    """The versions that these broadcast records (in offset order per topic) make, and the records that were refused.
+@dataclass(frozen=True)
+class Known:
+    """What the broadcast topics have said so far. The order in which topics were read makes no difference."""
 
-    `kind_of` maps a topic to its plain name; `first_policy` is the packaged policy as this deployment sets it up, used
-    until the topic has one.
-    """
-    weights: list[Weights] = []
-    policies: list[Policy] = []
-    rates: list[Rate] = []
+    policy: Policy  # of this deployment, until the topic has one
+    records: tuple[Record, ...]
+    versions: Versions
+    refused: tuple[Refusal, ...] = ()
+
+    @classmethod
+    def first(cls, policy: Policy) -> Known:
+        """Before anything was read: the packaged weights and this policy."""
+        return cls(policy, (), Versions([policy], [packaged_weights()]))
+
+    def adopt(self, records: Iterable[Record], read: Read) -> Known:
+        """These records too. All versions are made anew: there are few, and they arrive rarely."""
+        every = (*self.records, *records)
+        versions, refused = build_versions(every, read, self.policy)
+        return Known(self.policy, every, versions, tuple(refused))
+
+
+def build_versions(records: Iterable[Record], read: Read, policy: Policy) -> tuple[Versions, list[Refusal]]:
+    """The versions that these broadcast records make, and the records that count as never published."""
+    bodies: dict[str, list[tuple[Record, dict[str, Any]]]] = {"policy": [], "weights": [], "rate": []}
     refused: list[Refusal] = []
-    for record in records:
+    for record in sorted(records, key=lambda record: (record.topic, record.partition, record.offset)):
         try:
-            body = read(record)
-            kind = kind_of(record.topic)
-            wanted_ms = _moment(body["effective_at"]) if kind == "fx-rates" else int(body["effective_ms"])
-            effective_ms = max(wanted_ms, record.timestamp_ms + ADOPTION_DELAY_MS)
-            if kind == "rescore-weights":
-                weights.append(weights_of(body, effective_ms if weights else BEGINNING_MS))
-            elif kind == "fx-rates":
-                rates.append(_rate_of(body, effective_ms, (policies or [first_policy or Policy()])[0].base_currency))
-            elif body["name"] == "policy":
-                at = effective_ms if policies else BEGINNING_MS
-                policies.append(_following(policy_of(json.loads(body["body"]), str(body["version"]), at), policies))
-        except (ValueError, KeyError, TypeError) as error:
-            refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
-    weights = _in_time(weights) or [packaged_weights()]
-    return Versions(_in_time(policies) or [first_policy or Policy()], weights, rates), refused
+            kind, body = read(record)
+        except ValueError as error:
+            refused.append(Refusal(record, str(error)))
+        else:
+            bodies.setdefault(kind, []).append((record, body))
+    policies = _accepted(bodies["policy"], refused, lambda body, at, had: _following(_policy(body, at), had))
+    weights = _accepted(bodies["weights"], refused, lambda body, at, had: weights_of(body, at))  # noqa: ARG005
+    base_currency = (policies or [policy])[0].base_currency
+    rates = [
+        rate._replace(effective_ms=_effective_ms(record, body))
+        for record, body in bodies["rate"]
+        if (rate := _tried(record, refused, lambda body=body: _rate_of(body, base_currency))) is not None
+    ]
+    return Versions(policies or [policy], weights or [packaged_weights()], rates), refused
 
 
-def _following(policy: Policy, earlier: Sequence[Policy]) -> Policy:
+def _accepted(
+    bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Callable[[dict[str, Any], int, list[Any]], Any]
+) -> list[Any]:
+    """The versions of one name in order of their effective time; the first counts from the beginning of time."""
+    made: list[Any] = []
+    for record, body in bodies:
+        at = _effective_ms(record, body) if made else BEGINNING_MS
+        version = _tried(record, refused, lambda body=body, at=at: make(body, at, made))
+        if version is not None:
+            made.append(version)
+    return sorted(made, key=lambda version: version.effective_ms)  # of two at the same time the later one counts
+
+
+def _tried(record: Record, refused: list[Refusal], make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError) as error:
+        refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
+        return None
+
+
+def _effective_ms(record: Record, body: dict[str, Any]) -> int:
+    wanted_ms = _moment(body["effective_at"]) if "effective_at" in body else int(body["effective_ms"])
+    return max(wanted_ms, record.timestamp_ms + ADOPTION_DELAY_MS)
+
+
+def _policy(body: dict[str, Any], effective_ms: int) -> Policy:
+    return policy_of(json.loads(body["body"]), str(body["version"]), effective_ms)
+
+
+def _following(policy: Policy, earlier: list[Policy]) -> Policy:
     for name in ("base_currency", "time_zone", "label_days"):
         if earlier and getattr(policy, name) != getattr(earlier[0], name):
             raise ValueError(f"{name} is fixed for the life of the state: {getattr(earlier[0], name)!r}")
     return policy
-
-
-def _in_time(versions: list[Any]) -> list[Any]:
-    """By effective time; of two at the same time the one published later counts."""
-    return sorted(versions, key=lambda version: version.effective_ms)
 
 
 def _moment(text: str) -> int:
@@ -150,10 +189,47 @@ def _moment(text: str) -> int:
     return moment_ms
 
 
-def _rate_of(body: dict[str, Any], effective_ms: int, base_currency: str) -> Rate:
+def _rate_of(body: dict[str, Any], base_currency: str) -> Rate:
     if body["base_currency"] != base_currency:
         raise ValueError(f"the rate is in {body['base_currency']}; the policy's base currency is {base_currency}")
     rate = float(body["rate"])
     if not 0.0 < rate < 1e12:
         raise ValueError(f"rate {rate} has to be above 0: units of the base currency for one unit of {body['currency']}")
-    return Rate(pack_currency(str(body["currency"])), effective_ms, rate)
+    _moment(body["effective_at"])
+    return Rate(pack_currency(str(body["currency"])), 0, rate)
+
+
+def first_policy(base_currency: str, time_zone: str) -> Policy:
+    """The packaged policy as a deployment sets it up."""
+    return Policy(base_currency=base_currency, time_zone=time_zone)
+
+
+def first_records(policy: Policy, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:
+    """Topic, key and value of the versions that the first worker publishes."""
+    config = {"name": "policy", "version": policy.version, "effective_ms": 0, "body": body_of_policy(policy)}
+    weights = body_of_weights(packaged_weights()) | {"effective_ms": 0}
+    return [
+        ("rescore-config", b"policy", encode_value("Config", config, encoder)),
+        ("rescore-weights", weights["version"].encode(), encode_value("Weights", weights, encoder)),
+    ]
+
+
+def reader(registry: Registry, topic_prefix: str) -> Read:
+    """Reads broadcast records: what kind they are ("policy", "weights", "rate", "flow...") and their fields.
+
+    Raises RegistryUnavailable where the registry does not answer: nothing is decided then.
+    """
+
+    def read(record: Record) -> tuple[str, dict[str, Any]]:
+        name = SCHEMAS[record.topic.removeprefix(topic_prefix)]
+        try:
+            fields: dict[str, Any] = dict(read_fields(record.value or b"", name, registry))
+        except Refused as refused:
+            raise ValueError(refused.detail) from refused
+        return KINDS.get(name) or str(fields["name"]), fields
+
+    return read
+
+
+SCHEMAS = {"fx-rates": "FxRate", "rescore-weights": "Weights", "rescore-config": "Config"}
+KINDS = {"FxRate": "rate", "Weights": "weights"}

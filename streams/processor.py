@@ -1,0 +1,153 @@
+"""The journey of a batch between bytes and bytes: decode -> load -> step -> encode. No clock, no broker, no store of its own.
+
+This is what a worker (`streams.worker`) does with the records of one partition. Bad records become dead letters with
+their bytes as received; only a registry that does not answer holds the batch back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.batch import Changes, EventBatch, Record, Reject
+from schemas.codec import (
+    CloudEvents,
+    Decoder,
+    Encoder,
+    RegistryUnavailable,
+    SchemaNotRegistered,
+    VersionNames,
+    decode,
+    encode_changes,
+    encode_examples,
+    encode_inversions,
+    encode_scorecards,
+)
+from schemas.kinds import Cause, RejectCode
+from state.store import RowWrite
+from state.table import NEVER_MS, Table
+from state.versions import Versions
+from streams.dead_letters import ERROR_PREFIX, SUFFIX
+from streams.output import Message, Output, PauseAndRetry, RowsLoader
+from streams.scoring.step import Clocks, Step, step
+
+USER_HASH_BYTES = 16
+
+
+@dataclass(slots=True)
+class ScoreProcessor:
+    """Takes batches of one deployment. `versions` says what is known to be in force by now; `examples_key` keys the hash
+    that stands for a user in training examples.
+    """
+
+    decoder: Decoder
+    encoder: Encoder
+    events: CloudEvents
+    versions: Callable[[], Versions]
+    examples_key: bytes = b""
+    _names: VersionNames = field(init=False, default=VersionNames((), ()))
+    _named: Versions | None = field(init=False, default=None)
+
+    def process(
+        self,
+        partition: int,
+        records: Sequence[Record],
+        load: RowsLoader,
+        due_users: Sequence[bytes],
+        clock_ms: int,
+    ) -> Output:
+        """See `streams.output.Processor`."""
+        versions = self.versions()
+        try:
+            batch = decode(list(records), partition, self.decoder)
+            present = set(batch.users)
+            users = [*batch.users, *(user for user in due_users if user not in present)]
+            done = step(Table.of(users, load(users)), batch, versions, Clocks(clock_ms))
+            return self._output(batch, done, versions)
+        except (RegistryUnavailable, SchemaNotRegistered) as error:
+            raise PauseAndRetry(str(error)) from error
+
+    def _output(self, batch: EventBatch, done: Step, versions: Versions) -> Output:
+        users, names = done.table.users, self._names_of(versions)
+        values = encode_changes(done.changes, batch, users, names, self.encoder)
+        headers = self.events.change_headers(done.changes, batch, users)
+        owners = done.changes.rows["user"].tolist()
+        cards = encode_scorecards(done.changes, users, names, self.encoder)
+        card_owners = done.changes.cards["user"].tolist()
+        images, checked = rows_written(done.table)
+        return Output(
+            changes=[Message(users[u], v, h) for u, v, h in zip(owners, values, headers, strict=True)],
+            scorecards=[
+                *(Message(users[user], None) for user in sorted(erased(done.changes) - set(card_owners))),
+                *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
+            ],
+            examples=self._examples(done),
+            journal=self._journal(batch, done),
+            dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects]),
+            images=images,
+            checked=checked,
+        )
+
+    def _names_of(self, versions: Versions) -> VersionNames:
+        if versions is not self._named:
+            self._named = versions
+            self._names = VersionNames(
+                tuple(weights.version for weights in versions.weights),
+                tuple(policy.version for policy in versions.policies),
+                tuple(policy.value_band_floors for policy in versions.policies),
+            )
+        return self._names
+
+    def _examples(self, done: Step) -> list[Message]:
+        if not len(done.examples):
+            return []
+        owners = [done.table.users[user] for user in done.examples["user"].tolist()]
+        hashes = [hashlib.blake2b(user, key=self.examples_key, digest_size=USER_HASH_BYTES).digest() for user in owners]
+        values = encode_examples(done.examples, hashes, self.encoder)
+        return [Message(hashed, value) for hashed, value in zip(hashes, values, strict=True)]
+
+    def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
+        inversions = done.journal.inversions
+        values = encode_inversions(inversions, batch, done.table.users, self.encoder)
+        owners = [done.table.users[user] for user in inversions["user"].tolist()]
+        return [Message(user, value) for user, value in zip(owners, values, strict=True)]
+
+
+def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | None]]]:
+    """After-images of the rows that changed, and the due times of those that did not."""
+    packed, starts = table.packed.tobytes(), table.starts.tolist()
+    dues = [None if due == NEVER_MS else due for due in table.due_ms.tolist()]
+    changed = table.changed.tolist()
+    images = [
+        RowWrite(user, packed[starts[i] : starts[i + 1]] or None, dues[i])
+        for i, user in enumerate(table.users)
+        if changed[i]
+    ]
+    return images, [(user, dues[i]) for i, user in enumerate(table.users) if not changed[i]]
+
+
+def erased(changes: Changes) -> set[int]:
+    """Users (by index) whose scores ended with an erasure: their scorecard becomes a tombstone."""
+    gone = changes.rows["cause"] == Cause.ERASURE
+    return set(np.unique(changes.rows["user"][gone]).tolist())
+
+
+def dead_letters(batch: EventBatch, rejects: Iterable[Reject]) -> dict[str, list[Message]]:
+    """Dead letters by topic, in the order of their records: bytes as received, and why in the headers."""
+    letters: dict[str, list[Message]] = {}
+    for reject in sorted(rejects, key=lambda reject: reject.record):
+        record = batch.records[reject.record]
+        why = {
+            "topic": record.topic,
+            "partition": str(record.partition),
+            "offset": str(record.offset),
+            "exception": RejectCode(reject.code).name,
+            "message": reject.message,
+            "stage": reject.stage,
+        }
+        headers = [*(record.headers or []), *((ERROR_PREFIX + name, text.encode()) for name, text in why.items())]
+        letters.setdefault(record.topic + SUFFIX, []).append(Message(record.key, record.value, headers))
+    return letters

@@ -1,0 +1,28 @@
+"""Compile every kernel, or load it from the cache: a worker does so before it joins its group.
+
+    python -m streams.scoring.warm
+
+About a minute where nothing is cached yet (`make setup` and the image do it), a second where it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.batch import EVENT, EventBatch
+from schemas.codec import warm as warm_codec
+from state.table import Table
+from state.versions import Policy, Versions
+from streams.scoring.step import Clocks, step
+from streams.versions import packaged_weights
+
+
+def warm() -> None:
+    """Run each compiled function once on next to nothing."""
+    warm_codec()
+    empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
+    step(Table.of([b"nobody"], [None]), empty, Versions([Policy()], [packaged_weights()]), Clocks(0))
+
+
+if __name__ == "__main__":
+    warm()
