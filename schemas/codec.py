@@ -1,8 +1,8 @@
 """Between bytes and columns: what the processes call. The ways it is done are in the modules named here.
 
 `decode` (schemas.decode) makes an `EventBatch` of records. `encode_changes`, `encode_scorecards`, `encode_examples` and
-`encode_inversions` (schemas.encode) make values of what a step said. `encode_value`, `decode_value`, `change_to_dict` and
-`card_to_dict` (schemas.writing) are for single values and for people; `CloudEvents` makes headers.
+`encode_inversions` (schemas.encode) make values of what a step said. `encode_value`, `decode_value`, `change_to_dict`
+and `card_to_dict` (schemas.writing) are for single values and for people; `CloudEvents` makes headers.
 """
 
 from __future__ import annotations

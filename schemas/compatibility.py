@@ -25,7 +25,7 @@ class Incompatible(NamedTuple):
 
 
 def incompatibilities() -> list[Incompatible]:
-    """Every break of FULL_TRANSITIVE between the current schemas and their released versions; empty if there is none."""
+    """Every break of FULL_TRANSITIVE between the current schemas and their released versions; empty if all is well."""
     return [
         broken
         for name in SCHEMA_NAMES

@@ -1,8 +1,8 @@
 """`compiled`: the one way functions of ours are compiled, with a cache on disk that can be trusted.
 
-Numba's own cache looks at the file a function stands in and does not notice an edited callee, or a constant, in another
-module. So the cache folder carries a digest of every source that compiled code may draw on, and of the versions of numba
-and numpy: other sources, another folder. Set `NUMBA_CACHE_DIR` to keep it elsewhere than in the user's cache folder.
+Numba's own cache looks at the file a function stands in and does not notice an edited callee, or a constant, in
+another module. So the cache folder carries a digest of every source that compiled code may draw on, and of the versions
+of numba and numpy: other sources, another folder. Set `NUMBA_CACHE_DIR` to keep it elsewhere than in the user's cache.
 
 >>> @compiled
 ... def double(x):
@@ -73,7 +73,7 @@ if CACHE_FOLDER is not None:
 
 
 def compiled(function: Function) -> Function:
-    """Compile to machine code at the first call, then from the cache. A division by zero gives inf or NaN, as in numpy."""
+    """Compile to machine code at the first call, or take it from the cache. Division by zero is numpy's: inf or NaN."""
     # What was typed in has no file, and so no place in the cache.
     has_file = Path(function.__code__.co_filename).is_file()
     compile_it = numba.njit(cache=has_file and CACHE_FOLDER is not None, error_model="numpy")

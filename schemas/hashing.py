@@ -1,7 +1,7 @@
 """XXH64, compiled: the hash by which duplicates are known, over bytes that lie in a buffer among others.
 
-`xxhash.xxh64_intdigest(data, seed)` is the definition; this exists because calling it costs more than all else done with
-an event. The algorithm is Y. Collet's, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md.
+`xxhash.xxh64_intdigest(data, seed)` is the definition; this exists because calling it costs more than all else done
+with an event. The algorithm is Y. Collet's, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _read_fields(
         if op == PRESENT:
             field_length[slot] = 0
             continue
-        if op == DOUBLE or op == BOOLEAN:
+        if op in (DOUBLE, BOOLEAN):
             size = 8 if op == DOUBLE else 1
             if at + size > end:
                 return False
@@ -115,7 +115,7 @@ def _read_fields(
         if at < 0:
             return False
         if op == NULLABLE:
-            if whole != 0 and whole != 1:
+            if whole not in (0, 1):
                 return False
             if whole == program[step - 1, 2]:
                 step = first + program[step - 1, 3]
@@ -139,7 +139,7 @@ def _varint(data: Any, at: int, end: int) -> tuple[Any, int]:
     """A zigzag-coded long and the position after it; that is -1 where it does not end in time."""
     coded, shift = np.uint64(0), np.uint64(0)
     while at < end and shift < np.uint64(63):
-        byte = np.uint64(data[at])
+        byte = np.uint64(data[np.uint64(at)])
         coded |= (byte & np.uint64(127)) << shift
         at += 1
         if byte < np.uint64(128):
@@ -176,8 +176,9 @@ def _is_utf8(data: Any, at: int, end: int) -> bool:
 def _is_key(data: Any, at: int, length: int, keys: Any, start: int, end: int) -> bool:
     if length <= 0 or length != end - start or length > ID_BYTES_MAX or data[at] == 0:
         return False
-    for i in range(length):
-        if data[at + i] != keys[start + i]:
+    text, key = np.uint64(at), np.uint64(start)
+    for i in range(np.uint64(length)):  # noqa: SIM110 - numba has no all()
+        if data[text + i] != keys[key + i]:
             return False
     return True
 
@@ -241,7 +242,7 @@ def _common(row: Any, length: Any, number: Any) -> bool:
     if revision < 0.0 or revision > 2147483647.0 or (revision > 0.0 and length[EVENT_ID] < 0):
         return False
     row.revision = int(revision)
-    for slot in (EVENT_ID, LOAN_ID, POINT, PROVINCE):
+    for slot in (EVENT_ID, LOAN_ID, POINT, PROVINCE):  # noqa: SIM110 - numba has no all()
         if length[slot] > ID_BYTES_MAX:
             return False
     return True
@@ -315,7 +316,7 @@ def _issued(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
     row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
     row.event_time_ms = _moment(data, at, length, ORDER_DATE)
     row.due_ms = _moment(data, at, length, DUE_DATE)
-    return bool(row.currency != 0 and row.event_time_ms != MISSING_TIME_MS and row.due_ms != MISSING_TIME_MS)
+    return bool(row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and row.due_ms > MISSING_TIME_MS)
 
 
 @compiled

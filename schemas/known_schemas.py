@@ -54,7 +54,7 @@ class StaticRegistry:
         ours = (version for name in SCHEMA_NAMES for version in (schema(name), *released(name).values()))
         self._by_fingerprint = {fingerprint_of(written): parse(written) for written in (*ours, *more)}
 
-    def schema_of_id(self, schema_id: int) -> Schema | None:
+    def schema_of_id(self, schema_id: int) -> Schema | None:  # noqa: ARG002 - the protocol's
         """None: without a server no id means anything."""
         return None
 

@@ -66,7 +66,7 @@ CONTENT_SLICES: tuple[tuple[int, int], ...] = (
 
 
 class Event(NamedTuple):
-    """A row, the texts it refers to (by column; absent ones left out), and whose it is (None: nobody's, an `advance`)."""
+    """A row, the texts it refers to by column, and whose it is (None: nobody's, an `advance`)."""
 
     row: Columns
     texts: dict[str, bytes]

@@ -100,7 +100,7 @@ SLOT_OF_FIELD: dict[str, dict[str, Slot]] = {
         "previous.paid_at": Slot.PREVIOUS_TIME,
     },
 }
-"""Where the fields of the two topics that carry nearly all events go; a field of a nested record is named with a dot."""
+"""Where the fields of the two topics with nearly all events go; a field of a nested record is named with a dot."""
 
 OP_OF_TYPE = {"int": Op.WHOLE, "long": Op.WHOLE, "double": Op.DOUBLE, "string": Op.TEXT}
 READABLE_AS: dict[str, frozenset[str]] = {

@@ -32,9 +32,9 @@ class Refused(Exception):
 
 
 def read_fields(value: bytes, name: str, registry: Registry) -> Fields:
-    """The fields of a value of our schema `name`, its encoding told by its first bytes. Raises Refused, RegistryUnavailable.
+    """The fields of a value of our schema `name`, its encoding told by its first bytes.
 
-    Cost: 5 to 20 us.
+    Raises Refused, RegistryUnavailable. Cost: 5 to 20 us.
     """
     if value[:1] == b"{":
         return _from_json(value, name)
@@ -43,7 +43,7 @@ def read_fields(value: bytes, name: str, registry: Registry) -> Fields:
 
 
 def writer_of(value: bytes, registry: Registry) -> tuple[Schema, bytes]:
-    """The schema an Avro value was written with, and the value without its prefix. Raises Refused, RegistryUnavailable."""
+    """The schema an Avro value was written with, and what follows its prefix. Raises Refused, RegistryUnavailable."""
     if value[:1] == CONFLUENT and len(value) >= 5:
         schema_id = int.from_bytes(value[1:5], "big")
         written = registry.schema_of_id(schema_id)

@@ -6,8 +6,11 @@ A time without a zone is UTC; a date alone is its midnight. Anything finer than 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled
@@ -20,7 +23,7 @@ _MOMENT = re.compile(
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?(?:(Z|z)|([+-])([0-9]{2}):?([0-9]{2}))?)?"
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - everything here is UTC, and says so itself
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
@@ -51,16 +54,23 @@ def iso_of(moment_ms: int) -> str:
     >>> iso_of(1719741600500)
     '2024-06-30T10:00:00.500Z'
     """
-    moment = _EPOCH + timedelta(milliseconds=min(max(moment_ms, _FIRST_MS), _LAST_MS))
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    seconds, milliseconds = divmod(min(max(moment_ms, _FIRST_MS), _LAST_MS), 1_000)
+    return f"{_iso_of_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _iso_of_second(seconds: int) -> str:
+    """Many moments share a second."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 @compiled
 def _digits(text: Any, at: int, count: int) -> int:
     """The number that `count` digits spell; below 0 where one of them is no digit."""
     number = 0
-    for i in range(count):
-        digit = int(text[at + i]) - 48
+    first = np.uint64(at)  # unsigned positions can not count from the end, which spares a look at each digit
+    for i in range(np.uint64(count)):
+        digit = int(text[first + i]) - 48
         if digit < 0 or digit > 9:
             return -1_000_000_000
         number = number * 10 + digit

@@ -1,4 +1,4 @@
-"""What is written, one value at a time: the fields of score changes and scorecards, in plain Python, and any value as Avro.
+"""What is written, one value at a time and in plain Python: the fields of changes and cards, and any value as Avro.
 
 The definition of the outputs. `schemas.write_kernel` writes the same bytes for many at once.
 """
@@ -51,8 +51,8 @@ class VersionNames(NamedTuple):
 class Encoder:
     """How the outputs of a deployment are written.
 
-    `reason_texts` are the words of reasons by code; the code's own name where there are none. `topic_prefix` stands before
-    topics' names. Asks the registry for each schema once. Raises RegistryUnavailable, SchemaNotRegistered when it does.
+    `reason_texts` are the words of reasons by code; the code's own name where there are none. `topic_prefix` stands
+    before topics' names. Asks the registry for each schema once; RegistryUnavailable, SchemaNotRegistered are its own.
     """
 
     registry: Registry

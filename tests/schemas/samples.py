@@ -76,7 +76,18 @@ TIMES = [
 ]  # fmt: skip
 AMOUNTS = [0.0, -0.0, 1.0, -12.25, 1e11, -1e11, 1.000001e11, float("nan"), float("inf"), -float("inf"), 0.1, 5e-324]
 TEXTS = ["", "x", "é", "日本語", "😀", "P-7", "a" * 256, "a" * 257, "é" * 128, "é" * 129, "\u07ff\u0800\uffff"]
-STATES = ["SUCCEEDED", "completed", "Failed", "PENDING", "processing", "DONE", "", "ſUCCEEDED", "SUCCEEDEDX", "EXPIRED"]
+STATES = [
+    "SUCCEEDED",
+    "completed",
+    "Failed",
+    "PENDING",
+    "processing",
+    "DONE",
+    "",
+    "\u017fUCCEEDED",
+    "SUCCEEDEDX",
+    "EXPIRED",
+]
 CURRENCIES = ["EUR", "USD", "eur", "EU", "EURO", "ÉUR", "E R", ""]
 
 
@@ -116,26 +127,27 @@ def random_loan(random: Random) -> Fields:
         "amount": _some(random, 3.0, AMOUNTS) or 0.0,
         "paid_at": _some(random, "2024-06-29", TIMES) or "2024-06-01",
     }
-    return loan("issued") | dict(
-        event_id=_some(random, f"l-{random.randrange(50)}", TEXTS),
-        user_id=_some(random, f"user-{random.randrange(9)}", TEXTS) or "ann",
-        event=random.choice(["issued", "repaid", "cancelled", "issued", "repaid", "Issued", "sold"]),
-        loan_id=_some(random, "L/1", TEXTS) or "",
-        order_amount=_some(random, 100.0, AMOUNTS),
-        gross_margin=_some(random, 10.0, AMOUNTS),
-        promo=_some(random, 1.0, AMOUNTS),
-        currency=_some(random, "EUR", CURRENCIES),
-        order_date=_some(random, "2024-06-01", TIMES),
-        due_date=_some(random, "2024-09-01", TIMES),
-        point=_some(random, "P-7", TEXTS),
-        province=_some(random, "Jaén", TEXTS),
-        amount=_some(random, 5.0, AMOUNTS),
-        paid_at=_some(random, "2024-06-30T11:00:00", TIMES),
-        cancelled_at=_some(random, "2024-06-30", TIMES),
-        revision=revision,
-        previous=_some(random, previous if revision else None, [previous]),
-        attributes=_some(random, None, [{}, {"a": 1.5, "b": True, "c": "x", "d": None}]),
-    )
+    changed: Fields = {
+        "event_id": _some(random, f"l-{random.randrange(50)}", TEXTS),
+        "user_id": _some(random, f"user-{random.randrange(9)}", TEXTS) or "ann",
+        "event": random.choice(["issued", "repaid", "cancelled", "issued", "repaid", "Issued", "sold"]),
+        "loan_id": _some(random, "L/1", TEXTS) or "",
+        "order_amount": _some(random, 100.0, AMOUNTS),
+        "gross_margin": _some(random, 10.0, AMOUNTS),
+        "promo": _some(random, 1.0, AMOUNTS),
+        "currency": _some(random, "EUR", CURRENCIES),
+        "order_date": _some(random, "2024-06-01", TIMES),
+        "due_date": _some(random, "2024-09-01", TIMES),
+        "point": _some(random, "P-7", TEXTS),
+        "province": _some(random, "Jaén", TEXTS),
+        "amount": _some(random, 5.0, AMOUNTS),
+        "paid_at": _some(random, "2024-06-30T11:00:00", TIMES),
+        "cancelled_at": _some(random, "2024-06-30", TIMES),
+        "revision": revision,
+        "previous": _some(random, previous if revision else None, [previous]),
+        "attributes": _some(random, None, [{}, {"a": 1.5, "b": True, "c": "x", "d": None}]),
+    }
+    return loan() | changed
 
 
 def random_record(random: Random, offset: int) -> Record:

@@ -272,7 +272,7 @@ def as_json(**changed: Any) -> Record:
     return record(transaction(**changed), as_json=True)
 
 
-@pytest.mark.parametrize(("code", "make"), [case[1:] for case in SPOILED], ids=[case[0] for case in SPOILED])
+@pytest.mark.parametrize("code,make", [case[1:] for case in SPOILED], ids=[case[0] for case in SPOILED])
 def test_a_bad_record_is_rejected_with_its_reason_and_spoils_no_other(
     code: RejectCode, make: Callable[[], Record]
 ) -> None:

@@ -7,7 +7,7 @@ from schemas.partitioner import Partitioner, murmur2, partition_of
 
 
 @pytest.mark.parametrize(
-    ("key", "expected"),
+    "key,expected",
     [
         (b"21", -973932308),
         (b"foobar", -790332482),

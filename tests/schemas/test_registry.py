@@ -1,0 +1,158 @@
+"""The registry adapter against a small server that speaks the registry's REST interface."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from schemas.codec import Decoder, Encoder, Refused, decode, decode_value, encode_value
+from schemas.definitions import SCHEMA_OF_TOPIC, schema
+from schemas.kinds import RejectCode
+from schemas.readable import read_fields
+from schemas.registry import ConfluentRegistry, RegistryUnavailable, SchemaNotRegistered
+from tests.schemas.samples import record, transaction
+
+
+class Server(ThreadingHTTPServer):
+    """Holds texts of schemas by id; `status` other than 200 is what it answers to everything."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.texts: list[dict[str, Any]] = []
+        self.status = 200
+        self.requests: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        parts = path.partition("?")[0].strip("/").split("/")
+        self.requests.append(f"{'POST' if body else 'GET'} {'/'.join(parts)}")
+        if self.status != 200:
+            return self.status, {"message": "a proxy says no"}
+        if body is None and parts[:2] == ["schemas", "ids"]:
+            number = int(parts[2])
+            known = 1 <= number <= len(self.texts)
+            return (200, self.texts[number - 1]) if known else (404, {"error_code": 40403, "message": "not found"})
+        if body is None:
+            subject, version = parts[1], int(parts[3])
+            found = self.texts[version - 1]
+            return 200, found | {"subject": subject, "version": version, "id": version}
+        if len(parts) == 3 and body not in self.texts:
+            self.texts.append(body)
+        if body not in self.texts:
+            return 404, {"error_code": 40403, "message": "not found"}
+        number = self.texts.index(body) + 1
+        return 200, body | {"subject": parts[1], "id": number, "version": number}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self._send(*self.server.answer(self.path, None))
+
+    def do_POST(self) -> None:
+        raw = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._send(*self.server.answer(self.path, {"schema": raw["schema"]}))
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_what_is_registered_is_written_framed_and_read_back(server: Server) -> None:
+    registry = ConfluentRegistry(server.url)
+    ids = registry.register()
+    assert set(ids) == {f"{topic}-value" for topic in SCHEMA_OF_TOPIC}
+    value = encode_value("Transaction", transaction(), Encoder(registry))
+    assert value[:5] == b"\0" + ids["transactions-value"].to_bytes(4, "big")
+    assert decode_value("Transaction", value, registry)["user_id"] == "ann"
+    batch = decode([record(transaction())._replace(value=value)], 0, Decoder(registry, 1))
+    assert (batch.users, batch.rejects) == ([b"ann"], [])
+
+
+def test_registering_again_changes_nothing(server: Server) -> None:
+    assert ConfluentRegistry(server.url).register() == ConfluentRegistry(server.url).register()
+
+
+def test_an_id_is_asked_for_once(server: Server) -> None:
+    registry = ConfluentRegistry(server.url)
+    number = registry.register()["loans-value"]
+    server.requests.clear()
+    assert registry.schema_of_id(number) == registry.schema_of_id(number)
+    assert len(server.requests) == 1
+
+
+def test_an_id_that_is_definitely_unknown_is_a_reject_and_may_become_known(server: Server) -> None:
+    registry = ConfluentRegistry(server.url)
+    framed = encode_value("Transaction", transaction(), Encoder(registry, prefixes={"Transaction": b"\0\0\0\0\1"}))
+    with pytest.raises(Refused) as refused:
+        read_fields(framed, "Transaction", registry)
+    assert refused.value.code == RejectCode.UNKNOWN_SCHEMA
+    server.texts.append({"schema": json.dumps(schema("Transaction"))})
+    assert read_fields(framed, "Transaction", registry)["user_id"] == "ann"
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
+def test_an_answer_that_is_not_the_registrys_decides_nothing(server: Server, status: int) -> None:
+    server.status = status
+    registry = ConfluentRegistry(server.url)
+    with pytest.raises(RegistryUnavailable):
+        registry.schema_of_id(1)
+    with pytest.raises(RegistryUnavailable):
+        registry.prefix_of("Transaction")
+
+
+def test_a_server_that_is_away_decides_nothing(server: Server) -> None:
+    url = server.url
+    server.server_close()
+    with pytest.raises(RegistryUnavailable, match="does not answer"):
+        ConfluentRegistry(url, {"timeout": 0.2}).schema_of_id(1)
+
+
+def test_a_schema_that_is_not_registered_is_named_with_what_to_do(server: Server) -> None:
+    registry = ConfluentRegistry(server.url, topic_prefix="dev.")
+    with pytest.raises(
+        SchemaNotRegistered, match=r"ScoreChange for dev\.score-changes-value: run `rescore topics apply`"
+    ):
+        registry.prefix_of("ScoreChange")
+
+
+def test_a_schema_that_is_not_avro_is_none(server: Server) -> None:
+    server.texts.append({"schema": "syntax = 'proto3';", "schemaType": "PROTOBUF"})
+    assert ConfluentRegistry(server.url).schema_of_id(1) is None
+
+
+def test_a_schema_that_refers_to_another_is_read_with_it(server: Server) -> None:
+    money = {"type": "record", "name": "Money", "namespace": "bank", "fields": [{"name": "amount", "type": "double"}]}
+    outer = {"type": "record", "name": "Bill", "namespace": "bank", "fields": [{"name": "sum", "type": "bank.Money"}]}
+    server.texts.append({"schema": json.dumps(money)})
+    reference = {"name": "bank.Money", "subject": "money", "version": 1}
+    server.texts.append({"schema": json.dumps(outer), "references": [reference]})
+    found = ConfluentRegistry(server.url).schema_of_id(2)
+    assert found is not None
+    assert found["fields"][0]["type"]["fields"][0]["name"] == "amount"
