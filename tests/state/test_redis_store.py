@@ -12,7 +12,7 @@ import redis
 
 from local.valkey import Valkey
 from state.errors import RefusedSettings, StoreUnavailable
-from state.redis_store import DIGEST, RIGHTS, RedisStore
+from state.redis_store import DIGEST, RIGHTS, RedisStore, _packed
 from state.store import Position, RowWrite, SaveOutcome
 
 READER_RIGHTS = "%R~{app.* +@read +@transaction +@connection"
@@ -64,6 +64,29 @@ def test_a_former_session_in_the_middle_of_a_rebuild_can_not_touch_that_of_the_l
         former.restore(0, Position(5, "former", 50), chunks())
     assert latter.load(0, [b"ann", b"bob"]) == [None, b"latter"]
     assert latter.position(0) == Position(6, "latter", 60)
+
+
+def test_late_words_of_a_rebuild_that_has_ended_are_not_heard(server: Valkey) -> None:
+    store = store_at(server)
+    store.restore(0, Position(0, "session", -1), [])
+    writes = _packed(store._prefix(0), [ROW])
+    for late in (("fill", *writes), ("clear", b"{app.0}:u:bob")):
+        assert store._call(late[0], 0, "session", *late[1:]) == 0
+    assert store.load(0, [b"ann"]) == [None]
+
+
+def test_a_server_emptied_in_the_middle_of_a_rebuild_does_not_keep_half_of_it(server: Valkey) -> None:
+    store = store_at(server)
+
+    def chunks() -> Iterator[list[RowWrite]]:
+        yield [ROW]
+        raw(server).flushall()
+        yield [RowWrite(b"bob", b"row", 5)]
+
+    with pytest.raises(StoreUnavailable, match="rebuilt"):
+        store.restore(0, Position(0, "session", -1), chunks())
+    assert store.position(0) is None
+    assert raw(server).dbsize() == 0
 
 
 def test_a_rebuild_deletes_rows_that_nothing_knows_of_and_no_one_elses(server: Valkey) -> None:
