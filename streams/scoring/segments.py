@@ -39,7 +39,7 @@ def digit(x: float, cuts: NDArray[np.float64], old: int, margin: float) -> int:
     if old < 0:
         return cuts_reached(x, cuts, 0.0)
     up, down = cuts_reached(x, cuts, margin), cuts_reached(x, cuts, -margin)
-    return up if old < up else down if old > down else old
+    return max(up, min(old, down))
 
 
 @compiled

@@ -21,7 +21,7 @@ margins = st.floats(0, 3)
 
 
 @pytest.mark.parametrize(
-    ("status", "revenue", "expected"),
+    "status, revenue, expected",
     [
         (HIGH, HIGH, 1),
         (HIGH, AVERAGE, 2),
@@ -60,7 +60,7 @@ def test_an_infinite_cut_is_never_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "revenue", "cuts"),
+    "status, revenue, cuts",
     [
         ([1.0], [1.0, 2.0], [[1, 2], [1, 2]]),
         ([[1.0]], [[1.0]], [[1, 2], [1, 2]]),
@@ -127,7 +127,7 @@ def test_there_is_no_rfm_where_a_digit_is_missing(digits: tuple[int, int, int]) 
 
 
 @pytest.mark.parametrize(
-    ("loans", "days", "name"),
+    "loans, days, name",
     [
         (0, 0, "none"),
         (0, 500, "none"),

@@ -54,7 +54,7 @@ def reasons_of(counts: tuple[int, ...]) -> tuple[float, list[float]]:
     return base, levels.tolist()
 
 
-@pytest.mark.parametrize(("counts", "score"), KNOWN.items())
+@pytest.mark.parametrize("counts, score", KNOWN.items())
 def test_known_answers(counts: tuple[int, ...], score: float) -> None:
     assert status_score([counts]).round(3).tolist() == [score]
 
@@ -89,7 +89,7 @@ def test_compiled_and_plain_python_agree_to_the_bit(counts: tuple[int, ...]) -> 
     assert plain.tobytes() == compiled.tobytes()
 
 
-@pytest.mark.parametrize(("state", "day"), [(1, 31), (2, 91), (3, 181)])
+@pytest.mark.parametrize("state, day", [(1, 31), (2, 91), (3, 181)])
 def test_score_falls_when_a_loan_turns_to_a_worse_state(state: int, day: int) -> None:
     worse = np.zeros(5, np.int64)
     worse[state], worse[state + 1] = -1, 1

@@ -244,7 +244,7 @@ def test_a_partition_in_another_layout_counts_as_missing(server: Valkey) -> None
 
 
 @pytest.mark.parametrize(
-    ("settings", "what", "remedy"),
+    "settings, what, remedy",
     [
         ({"maxmemory-policy": "allkeys-lru"}, "allkeys-lru", "noeviction"),
         ({"appendonly": "no"}, "appendonly is no", "appendonly yes"),
