@@ -278,6 +278,7 @@ class MemoryLog:
         self._failpoint = failpoint
         self._epoch = 0
         self._opened = False
+        self._polls = 0
         self._generation = 0
         self._owned: tuple[int, ...] = ()
         self._positions: dict[TopicPartition, int] = {}
@@ -290,7 +291,10 @@ class MemoryLog:
             return Polled(changes, [], [])
         records: list[Record] = []
         ends: list[End] = []
-        for where in [w for w in self._positions if w not in self._paused]:
+        fetched = [w for w in self._positions if w not in self._paused]
+        self._polls += 1
+        start = self._polls % max(1, len(fetched))  # every input has its turn to be first
+        for where in fetched[start:] + fetched[:start]:
             stable_end = self._broker.stable_end(where)
             piece = self._broker.committed_between(where, self._positions[where], stable_end)
             room = records_max - len(records)

@@ -320,7 +320,8 @@ class Worker:
                 self._rewind([number], str(wait))
             else:
                 processed.append(batch)
-        self._failpoint("K2.processed")
+        if processed:
+            self._failpoint("K2.processed")
         watch.lap("process")
         return processed
 

@@ -9,7 +9,7 @@ import pytest
 
 from streams.log import AbortAndRewind, Assigned, RecreateProducer, TopicPartition, Transaction
 from streams.output import Message
-from tests.integration.kafka_world import KafkaWorld
+from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
 
 
@@ -132,8 +132,8 @@ def test_coming_back_ends_what_was_left_open(world: KafkaWorld, eventually: Call
     dying._producer.flush(5)  # type: ignore[union-attr]
 
     heir = world.log("a")
-    end = heir.end_offsets([state])
-    assert end == {state: 2}  # behind the open transaction
+    # Behind the open transaction; None while the brokers have not answered in time.
+    eventually(lambda: heir.end_offsets([state]) == {state: 2}, "the end of the changelog")
     pieces = heir.read(state, 0, 2)
     assert next(pieces) == []  # not stable yet
     assert heir.committed(0) is None  # the barrier
@@ -199,3 +199,24 @@ def test_two_workers_share_the_partitions_and_one_takes_over_when_the_other_leav
     world.logs[1].close()  # the first one is gone for good
     world.run_for(second, 60)
     world.check()
+
+
+def test_a_timer_fires_in_silence_within_two_seconds_of_its_time_and_not_before(
+    kafka: Any, topics: Any, eventually: Callable[..., None]
+) -> None:
+    topics.make(*INPUTS, "score-changes", partitions=2, config={"message.timestamp.type": "LogAppendTime"})
+    topics.make("rescore-state", partitions=2, config={"cleanup.policy": "compact"})
+    world = KafkaWorld(bootstrap_servers=kafka.bootstrap_servers, prefix=topics.prefix)
+    try:
+        worker = world.worker(silence_ms=1_000)
+        world.write("loans", "warm", 0)
+        world.producer.flush()
+        eventually(lambda: worker.turn() or b"warm" in world.changes(), "a first change", seconds=20)
+        due_ms = WallClock().wall_ms() + 1_500
+        world.write("loans", "ann", 0, f"due={due_ms}")
+        world.producer.flush()
+        eventually(lambda: worker.turn() or len(world.changes().get(b"ann", [])) == 2, "the timer", seconds=20)
+        (fired,) = [r for r in world.visible("score-changes") if (r.value or b"").startswith(b"2 timer")]
+        assert due_ms + 1_000 <= fired.timestamp_ms <= due_ms + 2_000
+    finally:
+        world.close()

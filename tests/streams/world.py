@@ -187,9 +187,10 @@ class World:
             self.broker.write("commands", b"", b"advance=%d" % to_ms, to_ms, partition)
 
     def run(self, *workers: Worker, turns_max: int = 3_000, until: Callable[[], bool] | None = None) -> None:
-        """Take turns until nothing is left to do."""
+        """Take turns until nothing is left to do; each takes 10 ms of the wall."""
         done = until or self.at_rest
         for _ in range(turns_max):
+            self.clock.ms += 10
             for worker in workers:
                 worker.turn()
             if done():
