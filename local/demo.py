@@ -44,7 +44,8 @@ __all__ = ["DemoFailed", "Options", "Summary", "TopicsInUse", "run"]
 
 FRAME_SECONDS = 0.25
 PLAIN_SECONDS = 1.0
-ROWS_PER_FRAME = 3
+ROWS_PER_FRAME = 1
+ROWS_PER_PLAIN_SECOND = 3
 FINISH_SECONDS = 20.0
 BEHIND_EVERY_SECONDS = 0.3
 FIRST_DAY = date(2025, 1, 1)
@@ -269,7 +270,8 @@ def _show(stage: _Stage, console: Console, stop_event: threading.Event, kafka: s
 
 def _scene(stage: _Stage, kafka: str, valkey: str, fresh_only: bool = False) -> Scene:
     publisher = stage.publisher
-    look = stage.feed.look(publisher.sent if publisher else lambda _event_id: None, ROWS_PER_FRAME)
+    rows_max = ROWS_PER_PLAIN_SECOND if fresh_only else ROWS_PER_FRAME
+    look = stage.feed.look(publisher.sent if publisher else lambda _event_id: None, rows_max)
     now_ms = publisher.now_ms if publisher else 0
     return Scene(
         events=stage.sent,

@@ -16,6 +16,7 @@ from schemas.batch import Record
 
 DECODED_PER_LOOK = 1_000
 ROWS_KEPT = 60
+REMARKABLE = ("correction", "override", "erasure")
 SCORES_OF_INTEREST = ("status", "value", "revenue")
 
 
@@ -113,17 +114,22 @@ def change_id_of(record: Record) -> str | None:
 def choose(changes: Sequence[Change], favourites: AbstractSet[str], rows_max: int) -> list[Change]:
     """The changes most worth a line, in the order in which they were decided.
 
-    First those of the story's customers, then changes of band, then scores that rise and fall by how far they moved.
+    What the story tells of its customers is always among them, even beyond `rows_max`; then come changes of band, then
+    the scores that rise and fall, by how far they moved.
     """
+
+    def told(change: Change) -> bool:
+        return change["user_id"] in favourites and (
+            change["score"] == "status" or change["cause"]["kind"] in REMARKABLE
+        )
 
     def worth(change: Change) -> tuple[bool, bool, bool, float]:
         moved = abs(change["new"] - change["old"]) if None not in (change["new"], change["old"]) else 0.0
-        interesting = change["score"] in SCORES_OF_INTEREST
         crossed = change["old_band"] != change["new_band"] and change["old_band"] is not None
-        return interesting and change["user_id"] in favourites, crossed, interesting, moved
+        return told(change), crossed, change["score"] in SCORES_OF_INTEREST, moved
 
-    chosen = sorted(changes, key=worth, reverse=True)[:rows_max]
-    return sorted(chosen, key=lambda change: int(change["decided_ms"]))
+    rows = max(rows_max, sum(map(told, changes)))
+    return sorted(sorted(changes, key=worth, reverse=True)[:rows], key=lambda change: int(change["decided_ms"]))
 
 
 def moment(time_ms: int) -> str:

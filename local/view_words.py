@@ -15,6 +15,9 @@ Happened = Callable[[str], str | None]
 DAYS_PAST_DUE: dict[str, int] = {"late_bdr_30": 1, "late_bdr_30_plus": 31, "late_npl": 91, "late_wo": 181}
 """The day on which time moves a loan into the state that a reason speaks of."""
 
+ITS_OWN_REASONS = frozenset({"deposits", "withdrawals"})
+"""Reasons that an event moves by its own amount, so that naming the event says more than naming them."""
+
 CAUSES: dict[str, str] = {"time": "time passed", "new_weights": "new weights"}
 DECIMALS: dict[str, int] = {"value": 2, "status": 2, "revenue": 2, "class": 0}
 SMALLEST_MOVE = 0.005
@@ -78,12 +81,10 @@ def why(change: Change, happened: Happened) -> str:
     'loan L-88 is 31 days past due (-0.17)   [time passed]'
     """
     cause = change["cause"]
-    reasons = [(words_of(reason), reason["moved"]) for reason in _largest(change)]
-    if subject := _subject(change, happened):
-        reasons[:1] = [(subject, reasons[0][1] if reasons else None)]
-    parts = [words if moved is None else f"{words} ({moved:+.2f})" for words, moved in reasons]
+    told = _ageing_loan(change) if cause["kind"] == "time" and cause.get("loan_id") else None
+    told = told or _after_event(change, happened(cause["event_id"]) if cause.get("event_id") else None)
     note = "" if cause["kind"] == "event" else f"[{CAUSES.get(cause['kind'], cause['kind'])}]"
-    return "   ".join(part for part in (", ".join(parts), note) if part)
+    return "   ".join(part for part in (told, note) if part)
 
 
 def words_of(reason: Mapping[str, Any]) -> str:
@@ -92,19 +93,37 @@ def words_of(reason: Mapping[str, Any]) -> str:
 
 
 def _largest(change: Change) -> list[Mapping[str, Any]]:
+    """The reasons that moved it, the largest move first."""
     moved = [reason for reason in change.get("reasons") or () if abs(reason["moved"]) >= SMALLEST_MOVE]
-    return sorted(moved, key=lambda reason: -abs(reason["moved"]))[:2]
+    return sorted(moved, key=lambda reason: -abs(reason["moved"]))
 
 
-def _subject(change: Change, happened: Happened) -> str | None:
-    """What the change is about, more plainly than any reason can say it."""
-    cause = change["cause"]
-    if cause["kind"] == "time" and cause.get("loan_id"):
-        falls = [reason for reason in change.get("reasons") or () if reason["code"].lower() in DAYS_PAST_DUE]
-        if falls:
-            days = DAYS_PAST_DUE[min(falls, key=lambda reason: reason["moved"])["code"].lower()]
-            return f"loan {cause['loan_id']} is {days} day{'s' if days > 1 else ''} past due"
-    return happened(cause["event_id"]) if cause.get("event_id") else None
+def _ageing_loan(change: Change) -> str | None:
+    """Which day past due a loan has reached: the state into which it fell tells; then the largest other reason."""
+    reasons = _largest(change)
+    falls = [reason for reason in reasons if reason["code"].lower() in DAYS_PAST_DUE and reason["moved"] < 0]
+    if not falls:
+        return None
+    days = DAYS_PAST_DUE[falls[0]["code"].lower()]
+    loan = f"loan {change['cause']['loan_id']} is {days} day{'s' if days > 1 else ''} past due"
+    others = [_with_move(words_of(reason), reason) for reason in reasons if reason is not falls[0]]
+    return ", ".join([_with_move(loan, falls[0]), *others[:1]])
+
+
+def _after_event(change: Change, event: str | None) -> str:
+    """What happened, and the two largest reasons; the event stands for the one that is the event itself."""
+    reasons = _largest(change)[:2]
+    parts = [_with_move(words_of(reason), reason) for reason in reasons]
+    if event is None:
+        return ", ".join(parts)
+    if reasons and reasons[0]["code"].lower() in ITS_OWN_REASONS:
+        parts[0] = _with_move(event, reasons[0])
+        return ", ".join(parts)
+    return f"{event}: {', '.join(parts)}" if parts else event
+
+
+def _with_move(words: str, reason: Mapping[str, Any]) -> str:
+    return f"{words} ({reason['moved']:+.2f})"
 
 
 def _rose(change: Change) -> bool | None:

@@ -127,6 +127,7 @@ def test_the_story_comes_first_then_bands_then_what_moved_far() -> None:
 
     assert [chosen(rows) for rows in (1, 2, 3)] == [["story"], ["crossed", "story"], ["far", "crossed", "story"]]
     assert chosen(4) == ["small", "far", "crossed", "story"]
+    assert choose([small, far], {"small", "far"}, 1) == [small, far]
 
 
 def card(**sequences: int) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def a_change(**fields: Any) -> dict[str, Any]:
 
 def a_late_loan(code: str) -> dict[str, Any]:
     reasons = [
-        {"code": "late_bdr_30", "text": "", "level": 0.0, "moved": 0.12},
+        {"code": "history", "text": "", "level": 0.0, "moved": 0.12},
         {"code": code, "text": "", "level": -0.3, "moved": -0.29},
     ]
     cause = {"kind": "time", "event_id": None, "loan_id": "L-88"}
@@ -83,6 +83,21 @@ def drawn(scene: Scene, width: int, height: int, **options: Any) -> str:
 
 def test_what_happened_stands_before_the_reason_that_moved_most() -> None:
     assert why(a_change(), {"t-1": "salary +2,450"}.get) == "salary +2,450 (+0.09), more active days (+0.02)"
+
+
+def test_an_event_that_is_not_its_own_reason_is_told_beside_the_reasons() -> None:
+    reasons = [{"code": "recency", "text": "", "level": 0.1, "moved": 0.2}, *SALARY_REASONS]
+    told = why(a_change(reasons=reasons), {"t-1": "salary +2,450"}.get)
+    assert told == "salary +2,450: recency (+0.20), deposits (+0.09)"
+
+
+def test_a_loan_on_its_first_day_past_due_is_told_by_its_lateness_and_not_by_the_longer_history() -> None:
+    reasons = [
+        {"code": "history", "text": "", "level": 0.9, "moved": 0.25},
+        {"code": "late_bdr_30", "text": "", "level": -0.08, "moved": -0.08},
+    ]
+    told = why(a_late_loan("late_bdr_30") | {"reasons": reasons}, lambda event_id: None)
+    assert told == "loan L-88 is 1 day past due (-0.08), history (+0.25)   [time passed]"
 
 
 def test_without_knowing_the_event_the_reasons_speak_for_themselves() -> None:
