@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import config, customers, dead_letters, events, lag, subscribe, topics
-from streams.commands.common import EXIT_CODES
+from streams.commands import config, customers, dead_letters, demo, events, lag, subscribe, topics, worker
+from streams.commands.common import EXIT_CODES, program_version
 
 app = typer.Typer(
     name="rescore",
@@ -24,12 +24,14 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"rescore {version('rescore')}")
+        typer.echo(f"rescore {program_version()}")
         raise typer.Exit
 
 
+app.command()(demo.demo)
+app.command()(worker.worker)
+app.command()(demo.demo)
+app.command()(worker.worker)
 app.command()(events.publish)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
@@ -49,7 +51,7 @@ def root(
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,  # noqa: ARG001 - its callback has answered
+    ] = False,
 ) -> None:
     """Scores of customers, recalculated on every event, exactly once."""
     if config_path is not None:

@@ -147,6 +147,13 @@ def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[
     return _at(kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
 
+def empty_topics(kafka: KafkaSettings, topics: Iterable[str]) -> set[str]:
+    """Those of the topics that hold nothing. Raises TopicMissing."""
+    counts = require_topics(kafka, topics)
+    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
+    return set(counts) - {topic for (topic, _), end in end_offsets(kafka, places).items() if end > 0}
+
+
 def first_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
     """The oldest offset each partition still has."""
     return _at(kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
@@ -286,14 +293,17 @@ def group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Grou
     admin = admin_of(kafka)
     places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
     try:
-        described = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
+        answer = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name]
+        described = answer.result(2 * ANSWER_SECONDS)
         asked = [ConsumerGroupTopicPartitions(name, places)]
-        offsets = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
+        answer = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name]
+        offsets = answer.result(2 * ANSWER_SECONDS)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return Group(0, "DEAD", {})
         raise unreachable(kafka, error) from None
-    committed = {(place.topic, place.partition): place.offset for place in offsets.topic_partitions if place.offset >= 0}
+    found = [place for place in offsets.topic_partitions if place.offset >= 0]
+    committed = {(place.topic, place.partition): place.offset for place in found}
     return Group(len(described.members), described.state.name, committed)
 
 

@@ -114,6 +114,12 @@ UNREACHABLE: dict[str, str] = {
     "RegistryUnavailable": "check RESCORE_REGISTRY__URL; without one, leave it out",
 }
 MISSING = {
+    "SlotTaken": "",
+    "UnknownFormula": "",
+    "DemoFailed": "",
+    "TopicsInUse": "",
+    "StartFailed": "",
+    "JarsUnavailable": "",
     "TopicMissing": "rescore topics apply creates the topics",
 }
 HALTED = {"HaltPartition", "StoreAhead"}
@@ -141,6 +147,16 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def program_version() -> str:
+    """Version of the installed program; a checkout that is not installed has none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("rescore")
+    except PackageNotFoundError:
+        return "unversioned"
 
 
 def print_json(value: Any) -> None:

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from schemas.known_schemas import Registry
     from schemas.registry import ConfluentRegistry
     from streams.avro_values import Values
     from streams.settings import Settings
@@ -16,7 +17,14 @@ def values(chosen: Settings) -> Values:
     """Reader and writer of values, with the registry where one is configured."""
     from streams.avro_values import Values
 
-    return Values(None if chosen.registry.url is None else registry_of(chosen))
+    return Values(registry_for(chosen))
+
+
+def registry_for(chosen: Settings) -> Registry:
+    """The registry in force: the configured one, or the schemas that ship with the program."""
+    from schemas.known_schemas import StaticRegistry
+
+    return StaticRegistry() if chosen.registry.url is None else registry_of(chosen)
 
 
 def registry_of(chosen: Settings) -> ConfluentRegistry:

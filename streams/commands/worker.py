@@ -1,0 +1,314 @@
+"""`rescore worker`: the composition of a worker. Every adapter, clock and random source is chosen here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.commands.common import AsJson, guarded, print_json, program_version, settings
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from schemas.batch import Record
+    from schemas.known_schemas import Registry
+    from state.redis_store import RedisStore
+    from streams.avro_values import Values
+    from streams.kafka_log import KafkaLog
+    from streams.log import Failpoint
+    from streams.settings import Settings
+    from streams.wiring import Observer, Wire, WorkerOptions
+    from streams.worker import Worker
+
+
+@guarded
+def worker(as_json: AsJson = False) -> None:
+    """Keep scores true: take events, recalculate, publish each change exactly once.
+
+    Ctrl-C or SIGTERM ends it in order. Start as many as there are cores and partitions. Metrics and probes are at
+    RESCORE_METRICS__HOST and RESCORE_METRICS__PORT.
+
+    Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 RESCORE_REDIS__URL=redis://redis:6379/0 rescore worker
+    """
+    from streams.commands.logs import configure
+    from streams.slot import take_slot
+
+    chosen = settings()
+    slot = take_slot(lock_folder(), chosen.app, chosen.slot)
+    logger = configure(chosen.log.level, chosen.log.format)
+    partitions = _require_good_topics(chosen)
+    publish_first_versions(chosen)
+    store = _store(chosen, partitions)
+    observer, port, close_health = _observer(chosen, logger)
+    _compile(logger)
+    log = _log(chosen, str(slot.number))
+    made = _worker(chosen, partitions, store, log, observer)
+    told = {
+        "app": chosen.app,
+        "slot": slot.number,
+        "partitions": partitions,
+        "clock": chosen.clock,
+        "metrics_port": port,
+    }
+    if as_json:
+        print_json({"started": told})
+    logger.info(
+        "worker %s.%d started: %d partitions, clock %s, metrics at http://%s:%d/metrics",
+        chosen.app, slot.number, partitions, chosen.clock, chosen.metrics.host, port,
+    )  # fmt: skip
+    try:
+        made.run(stopped_by_signal())
+    finally:
+        close_health()
+        store.close()
+        slot.release()
+        logger.info("worker %s.%d ended", chosen.app, slot.number)
+
+
+def _compile(logger: logging.Logger) -> None:
+    """Compile all kernels, or load them, before the group is joined: a member that compiles for a minute is expelled."""
+    import time
+
+    from streams.scoring.warm import warm
+
+    began = time.monotonic()
+    warm()
+    logger.info("kernels are ready after %.1f s", time.monotonic() - began)
+
+
+def lock_folder() -> Path:
+    """Where this user's workers on this machine hold their numbers."""
+    return Path(tempfile.gettempdir()) / f"rescore-{os.getuid()}"
+
+
+def stopped_by_signal() -> Callable[[], bool]:
+    """A flag that SIGTERM and SIGINT set."""
+    seen: list[int] = []
+    on_signal(seen.append)
+    return lambda: bool(seen)
+
+
+def on_signal(told: Callable[[int], None]) -> None:
+    """Have SIGTERM and SIGINT told; a second SIGINT ends at once, which costs nothing but the batch at hand."""
+    import signal
+
+    interrupts = []
+
+    def note(number: int, _frame: object) -> None:
+        told(number)
+        if number == signal.SIGINT:
+            interrupts.append(number)
+        if len(interrupts) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+
+
+def _require_good_topics(chosen: Settings) -> int:
+    """Number of partitions. Raises RefusedSettings that names every topic that would lose or disorder data."""
+    from streams.commands.topics import options_of
+    from streams.kafka_client import admin_of, partition_counts
+    from streams.topics import check, refuse
+
+    topic = chosen.topic("transactions")
+    counts = partition_counts(chosen.kafka)
+    refuse(check(admin_of(chosen.kafka), options_of(chosen)))
+    return counts[topic]
+
+
+def _store(chosen: Settings, partitions: int) -> RedisStore:
+    from state.redis_store import RedisStore
+
+    store = RedisStore(
+        chosen.redis.url.get_secret_value(),
+        chosen.app,
+        partitions,
+        timeout_seconds=chosen.redis.timeout_seconds,
+        connect_timeout_seconds=chosen.redis.connect_timeout_seconds,
+        require_append_only=chosen.redis.require_append_only,
+    )
+    store.check()
+    return store
+
+
+def _log(chosen: Settings, slot: str) -> KafkaLog:
+    from schemas.kinds import INPUT_TOPICS
+    from streams.kafka_log import KafkaLog, KafkaLogOptions
+    from streams.topics import DEAD_LETTER_ROOM_BYTES
+
+    options = KafkaLogOptions(
+        bootstrap_servers=chosen.kafka.bootstrap_servers,
+        app=chosen.app,
+        slot=slot,
+        inputs=tuple(chosen.topic(name) for name in INPUT_TOPICS),
+        partitioner="murmur2_random" if chosen.kafka.partitioner == "murmur2" else "consistent_random",
+        session_timeout_seconds=chosen.kafka.session_timeout_seconds,
+        transaction_timeout_seconds=chosen.kafka.transaction_timeout_seconds,
+        record_bytes_max=chosen.record_bytes_max + 2 * DEAD_LETTER_ROOM_BYTES,
+        client=chosen.kafka.librdkafka,
+    )
+    return KafkaLog(options, failpoint_of(chosen.failpoint))
+
+
+def failpoint_of(step: str | None) -> Failpoint:
+    """A crash as by kill -9 when this step of the protocol is reached; nowhere, where none is named."""
+    import signal
+
+    def reach(reached: str) -> None:
+        if step is not None and reached == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reach
+
+
+def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, Callable[[], None]]:
+    """Metrics, probes and log lines; the port they are served at, and what closes it."""
+    import time
+
+    from prometheus_client import CollectorRegistry
+
+    from streams.health import Health, HealthServer
+    from streams.metrics import LogLines, Metrics
+    from streams.wiring import Observers
+
+    registry = CollectorRegistry()
+    health = Health(time.monotonic)
+    server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
+    return Observers(Metrics(registry), health, LogLines(logger)), server.port, server.close
+
+
+def publish_first_versions(chosen: Settings) -> None:
+    """Publish the packaged policy and weights where there are none, so that the topics say what has been in force.
+
+    A transactional producer of a fixed name comes first: of two workers that start at once the slower one is fenced, or
+    reads what the quicker one has written.
+    """
+    from schemas.writing import Encoder
+    from streams.commands.wire import registry_for
+    from streams.dead_letters import Message
+    from streams.kafka_client import empty_topics, producer, transact
+    from streams.versions import first_policy, first_records
+
+    topics = [chosen.topic("rescore-config"), chosen.topic("rescore-weights")]
+    if not empty_topics(chosen.kafka, topics):
+        return
+    sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
+    empty = empty_topics(chosen.kafka, topics)
+    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
+    records = first_records(policy, Encoder(registry_for(chosen)))
+    transact(
+        sender, (Message(chosen.topic(t), key, value, []) for t, key, value in records if chosen.topic(t) in empty)
+    )
+
+
+def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:
+    import time
+    import uuid
+
+    from schemas.codec import CloudEvents, Decoder, Encoder
+    from schemas.partitioner import Partitioner
+    from streams.avro_values import Values
+    from streams.broadcast import Broadcast
+    from streams.commands.wire import registry_for
+    from streams.processor import ScoreProcessor
+    from streams.scoring.reasons import REASON_TEXTS
+    from streams.topics import BROADCAST_TOPICS
+    from streams.versions import Known, first_policy, reader
+    from streams.worker import Worker
+
+    class Wall:
+        """The clocks of this machine."""
+
+        def wall_ms(self) -> int:
+            return time.time_ns() // 1_000_000
+
+        def monotonic_seconds(self) -> float:
+            return time.monotonic()
+
+    registry: Registry = registry_for(chosen)
+    values = Values(registry)
+    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
+    topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
+    read = reader(registry, chosen.topic_prefix)
+    broadcast = Broadcast(log, topics, Known.first(policy), lambda known, records: known.adopt(records, read))
+    key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
+    processor = ScoreProcessor(
+        decoder=Decoder(
+            registry,
+            partitions,
+            Partitioner[chosen.kafka.partitioner.upper()],
+            chosen.topic_prefix,
+            value_bytes_max=chosen.record_bytes_max,
+        ),
+        encoder=Encoder(registry, REASON_TEXTS, chosen.topic_prefix),
+        events=CloudEvents(f"/rescore/{chosen.app}"),
+        versions=lambda: broadcast.versions.versions,
+        examples_key=key,
+    )
+    return Worker(
+        log,
+        store,
+        processor,
+        wire_of(values),
+        Wall(),
+        new_nonce=lambda: uuid.uuid4().hex,
+        options=_options(chosen),
+        gate=broadcast,
+        observer=observer,
+        failpoint=failpoint_of(chosen.failpoint),
+    )
+
+
+def _options(chosen: Settings) -> WorkerOptions:
+    from schemas.kinds import INPUT_TOPICS
+    from streams.topics import JOURNAL_TOPIC, STATE_TOPIC
+    from streams.wiring import WorkerOptions
+
+    return WorkerOptions(
+        inputs=tuple(chosen.topic(name) for name in INPUT_TOPICS),
+        commands=chosen.topic("commands"),
+        changes=chosen.topic("score-changes"),
+        scorecards=chosen.topic("scorecards"),
+        state=chosen.topic(STATE_TOPIC),
+        journal=chosen.topic(JOURNAL_TOPIC),
+        examples=chosen.topic("rescore-examples"),
+        code_version=program_version(),
+        records_max=chosen.batch.records_max,
+        users_max=chosen.batch.users_max,
+        idle_seconds=chosen.batch.wait_seconds,
+        silence_ms=1_000 if chosen.clock == "wall" else None,
+    )
+
+
+def wire_of(values: Values) -> Wire:
+    """The few words the motion itself reads and writes, in the encoding in force."""
+    from state.layout import due_ms_of
+    from streams.output import Message
+    from streams.resolve import Progress
+    from streams.wiring import Wire
+
+    class ProgressValues:
+        """Progress records as Avro."""
+
+        def encode(self, progress: Progress) -> bytes:
+            return values.encoder("rescore-state")(progress._asdict())
+
+        def decode(self, value: bytes) -> Progress:
+            return Progress(**values.decode("rescore-state", value))
+
+    def advance_to(record: Record) -> int | None:
+        try:
+            fields = values.decode("commands", record.value or b"")
+        except ValueError:
+            return None  # not ours to judge: the decoder makes a dead letter of it
+        to = fields.get("to")
+        return to if fields.get("command") == "advance" and isinstance(to, int) else None
+
+    def advance(to_ms: int) -> Message:
+        return Message(b"advance", values.encoder("commands")({"command": "advance", "to": to_ms}))
+
+    return Wire(ProgressValues(), advance_to, advance, due_ms_of)
