@@ -11,6 +11,7 @@ Choices, each of which cost somebody days:
 - Callbacks only note what happened; all work is done after the poll has returned.
 """
 
+# ruff: noqa: ARG002 - callbacks are handed the consumer they belong to
 from __future__ import annotations
 
 import threading
@@ -49,6 +50,10 @@ from streams.log import (
     no_failpoint,
 )
 from streams.output import Message
+
+PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
+AUTO_OFFSET_RESET: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
+FATAL: int = KafkaError._FATAL  # noqa: SLF001
 
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
@@ -160,13 +165,13 @@ class KafkaLog:
         error = message.error()
         if error is None:
             return None
-        if error.code() == KafkaError._PARTITION_EOF:
+        if error.code() == PARTITION_EOF:
             return End(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        if error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
+        if error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL):
             raise StopWorker(
                 f"another worker is {self._options.name!r} ({error.str()}); give each worker its own RESCORE_SLOT"
             )
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             # Retention has run past us. The partition delivers nothing more, and RESOLVE will say so.
             self._changes.append(Assigned((message.partition() or 0,)))
         return None  # everything else (a broker away, a leader moving) librdkafka mends by itself
@@ -356,9 +361,9 @@ class KafkaLog:
             error = message.error()
             if error is None:
                 position = (message.offset() or 0) + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error.code() == PARTITION_EOF:
                 position = max(position, message.offset() or 0)
-            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            elif error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 raise HaltPartition(
                     f"{message.topic()}/{message.partition()}: offset {position} is not there any more. Records were "
                     f"deleted while they were read; set cleanup.policy and retention as `rescore topics check` says."

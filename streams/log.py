@@ -35,7 +35,7 @@ STEPS = (
     "K14.resolving",
     "K15.restoring",
 )
-"""The steps of the protocol at which a failpoint is called, in the order of a batch; the last three are on ways back."""
+"""Steps of the protocol at which a failpoint is called, in the order of a batch; the last three are on ways back."""
 
 
 def no_failpoint(step: str) -> None:

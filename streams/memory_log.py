@@ -6,6 +6,7 @@ member can be expelled and go on not knowing. It is harsher than a real group: a
 the old one still believes in its partitions. It is a twin, no proof: the guarantees are tested on Apache Kafka.
 """
 
+# ruff: noqa: ARG002 - it never waits, whatever the protocol allows
 from __future__ import annotations
 
 import zlib
@@ -163,8 +164,7 @@ class MemoryBroker:
         return [
             entry.record
             for entry in self.entries[where][start:end]
-            if entry.record is not None
-            and (entry.transaction is None or entry.transaction.state is _State.COMMITTED)
+            if entry.record is not None and (entry.transaction is None or entry.transaction.state is _State.COMMITTED)
         ]
 
     def join(self, slot: str, member: MemoryLog) -> None:

@@ -112,7 +112,7 @@ class Merge:
         inputs: Sequence[str],
         next_offsets: Mapping[str, int],
         clock_ms: int,
-        advance_to: AdvanceTo = lambda record: None,
+        advance_to: AdvanceTo = lambda _: None,
         commands: str = "commands",
     ) -> None:
         self._inputs = {topic: _Input(topic, rank, next_offsets[topic]) for rank, topic in enumerate(inputs)}
@@ -199,7 +199,9 @@ class Merge:
         self._drop(waiting, len(merged), merged[-1])
         self.clock_ms = max(self.clock_ms, merged[-1][0])
         if self._advances:
-            kept = [record for record in records if record.topic != self._commands or record.offset not in self._advances]
+            kept = [
+                record for record in records if record.topic != self._commands or record.offset not in self._advances
+            ]
             self._advances.difference_update(record.offset for record in records if record.topic == self._commands)
             return Taken(kept, len(records), self.clock_ms)
         return Taken(records, len(records), self.clock_ms)

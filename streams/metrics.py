@@ -1,5 +1,6 @@
-"""Prometheus metrics of a worker, and the one log line of a batch. Names begin with `rescore_`, units are base units."""
+"""Prometheus metrics of a worker, and the one log line of a batch. Names begin with `rescore_`, in base units."""
 
+# ruff: noqa: ARG002 - an observer is told more than it needs
 from __future__ import annotations
 
 import logging
@@ -34,7 +35,11 @@ class Metrics(Observer):
         self._holds = counter("holds", "Turns in which time stood still as something did not answer.")
         self._given_up = counter("partitions_given_up", "Partitions that went to other workers.", "lost")
         self._seconds = Histogram(
-            "rescore_batch_step_duration_seconds", "Time of one step of a batch.", ("step",), registry=registry, buckets=SECONDS
+            "rescore_batch_step_duration_seconds",
+            "Time of one step of a batch.",
+            ("step",),
+            registry=registry,
+            buckets=SECONDS,
         )
         self._state = gauge("partition_state", "What a partition does: 1 for the state it is in.", "partition", "state")
         self._clock = gauge("partition_clock_timestamp_seconds", "The partition's clock.", "partition")

@@ -67,7 +67,7 @@ class Standing(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What RESOLVE works with. `due_ms` reads the due time out of a row; `breathe` is called during a long rebuild and
-    says whether the partition is still ours; `store_age_max_ms` is half of the changelog's `delete.retention.ms`.
+    says whether all that was ours still is; `store_age_max_ms` is half of the changelog's `delete.retention.ms`.
     """
 
     log: Log
@@ -78,7 +78,7 @@ class Resolution:
     due_ms: Callable[[bytes], int | None]
     new_nonce: Callable[[], str]
     wall_ms: Callable[[], int]
-    breathe: Callable[[int], bool]
+    breathe: Callable[[], bool]
     store_age_max_ms: int = 12 * 3_600_000
     first_clock_ms: int = 0
     failpoint: Failpoint = no_failpoint
@@ -212,7 +212,7 @@ def _all_rows(where: TopicPartition, given: Resolution, first: int, until: int) 
     """Every row of the changelog in pieces; of one user the last counts."""
     writes: dict[bytes, RowWrite] = {}
     for records in given.log.read(where, first, until):
-        if not given.breathe(where.partition):
+        if not given.breathe():
             raise _Abandoned
         for record in records:
             if record.key is not None and record.key != PROGRESS_KEY:

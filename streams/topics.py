@@ -91,9 +91,9 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
     state = table | {"segment.bytes": str(64 * 2**20), "min.cleanable.dirty.ratio": "0.2"}
     configs = {
-        **{topic: kept | limit for topic in INPUT_TOPICS},
+        **dict.fromkeys(INPUT_TOPICS, kept | limit),
         **{topic + DEAD_LETTERS: dead_letter for topic in INPUT_TOPICS},
-        **{topic: kept for topic in BROADCAST_TOPICS},
+        **dict.fromkeys(BROADCAST_TOPICS, kept),
         "score-changes": stream,
         "scorecards": table,
         "point-scores": table,
@@ -158,7 +158,7 @@ def _serves(key: str, wanted: str, found: str) -> bool:
 
 def _why(key: str) -> str:
     reasons = {
-        "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps records, with records the publisher does. ",
+        "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps, with records the publisher does. ",
         "retention.ms": "Records deleted before they are taken are lost, and replay needs all of them. ",
         "cleanup.policy": "Compaction of an input loses events; without it the state topic grows without end. ",
         "max.message.bytes": "A record that fits its input but not its dead-letter topic would stop its partition. ",
@@ -183,7 +183,8 @@ def refuse(wrong: Sequence[Problem]) -> None:
     """Raise `RefusedSettings` that names every problem; nothing where there is none."""
     if wrong:
         raise RefusedSettings(
-            f"{len(wrong)} topic setting(s) would lose or disorder data:\n" + "\n".join(f"  {problem}" for problem in wrong),
+            f"{len(wrong)} topic setting(s) would lose or disorder data:\n"
+            + "\n".join(f"  {problem}" for problem in wrong),
             "See `rescore topics check`.",
         )
 
@@ -242,9 +243,7 @@ def _make(admin: AdminClient, topic: TopicSpecification, replication_factor: int
 
 
 def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
-    entries = [
-        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
-    ]
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result(ANSWER_SECONDS)

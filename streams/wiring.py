@@ -1,5 +1,6 @@
 """What a worker is given by the composition root, and what it tells: options, clock, wire formats, observer."""
 
+# ruff: noqa: ARG002 - what a default does not look at belongs to the protocol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

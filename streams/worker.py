@@ -137,7 +137,7 @@ class Worker:
             self._log.close()
 
     def turn(self) -> None:
-        """One turn of the loop: at most one batch, that is, one transaction over all partitions with something to do."""
+        """One turn of the loop: at most one batch, one transaction over all partitions with something to do."""
         polled = self._log.poll(self._options.records_max, 0.0 if self._busy else self._options.idle_seconds)
         self._failpoint("K1.polled")
         self._follow(polled.changes)
@@ -198,8 +198,8 @@ class Worker:
                 self._follow(())
                 return
 
-    def _breathe(self, number: int) -> bool:
-        """Stay a member of the group during a long rebuild; says whether the partition is still ours."""
+    def _breathe(self) -> bool:
+        """Stay a member of the group during a long rebuild; says whether all that was ours still is."""
         polled = self._log.poll(self._options.records_max, 0.0)
         self._buffer(polled)
         self._unfollowed += polled.changes

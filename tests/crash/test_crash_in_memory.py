@@ -161,7 +161,9 @@ def test_partitions_that_change_hands_during_a_rebuild_are_rebuilt_by_the_new_ow
     world.forget()
     others: list[Worker] = []
     first = world.worker(
-        "a", on_hit("K15.restoring", 1, lambda: others.append(world.worker("b", records_max=10_000))), records_max=10_000
+        "a",
+        on_hit("K15.restoring", 1, lambda: others.append(world.worker("b", records_max=10_000))),
+        records_max=10_000,
     )
     for _ in range(10):
         first.turn()
@@ -179,5 +181,5 @@ def test_time_in_silence_survives_a_crash_at_any_step() -> None:
         world.clock.ms = world.broker.now_ms = 61_500
         live_until_death(world, world.worker("a", on_hit(step, 1, die), silence_ms=1_000))
         world.clock.ms = world.broker.now_ms = 63_000
-        world.run(world.worker("a", silence_ms=1_000), until=lambda: len(world.changes()[b"ann"]) == 2)
+        world.run(world.worker("a", silence_ms=1_000), until=lambda w=world: len(w.changes()[b"ann"]) == 2)
         world.check()

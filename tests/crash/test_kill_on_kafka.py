@@ -1,4 +1,4 @@
-"""kill -9 of a real worker process at each named step, on a real Kafka and a real Valkey: nothing twice, nothing lost."""
+"""kill -9 of a worker process at each named step, on a real Kafka and a real Valkey: nothing twice, nothing lost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def victim(world: KafkaWorld, url: str, step: str, hit: int) -> Iterator[subproc
 
 
 @pytest.mark.parametrize(
-    ("step", "hit"),
+    "step, hit",
     [*((step, 3) for step in STEPS[:12]), ("K8.committing", 0), ("K14.resolving", 1)],
 )
 def test_a_worker_killed_at_a_step_comes_back_and_says_everything_once(

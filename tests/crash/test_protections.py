@@ -31,8 +31,8 @@ def scenarios() -> Iterator[Callable[[], None]]:
             yield lambda step=step, hit=hit: crash.test_a_worker_killed_at_any_step_comes_back_and_says_everything_once(
                 step, hit
             )
-            yield lambda step=step, hit=hit: (
-                crash.test_a_frozen_worker_that_wakes_up_after_its_session_does_no_harm(step, hit)
+            yield lambda step=step, hit=hit: crash.test_a_frozen_worker_that_wakes_up_after_its_session_does_no_harm(
+                step, hit
             )
         yield lambda step=step: crash.test_a_store_emptied_at_any_step_is_rebuilt_to_the_same_rows(step)
         yield lambda step=step: crash.test_a_store_rolled_back_at_any_step_catches_up(step)
@@ -98,7 +98,7 @@ def no_rewind_after_an_abort(patch: pytest.MonkeyPatch) -> None:
 def caught(scenario: Callable[[], None]) -> bool:
     try:
         scenario()
-    except (Exception, crash.Crash, pytest.fail.Exception):
+    except (Exception, crash.Crash, pytest.fail.Exception):  # noqa: BLE001 - any of them is a cry
         return True
     return False
 

@@ -1,4 +1,6 @@
-"""A worker in a process of its own that kills itself with SIGKILL at a named step: `victim.py KAFKA PREFIX REDIS STEP HIT`.
+"""A worker in a process of its own that kills itself with SIGKILL at a named step.
+
+Called with: KAFKA PREFIX REDIS STEP HIT.
 
 STEP `-` means: live. An HIT of 0 with step K8 kills a few milliseconds into the commit, wherever that is.
 """
@@ -21,17 +23,16 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-left = int(HIT)
+left = [int(HIT)]
 
 
 def failpoint(step: str) -> None:
-    global left  # a process of one purpose
     if step != STEP:
         return
-    if left == 0:
+    if left[0] == 0:
         threading.Timer(0.002, die).start()
-    left -= 1
-    if left == 0:
+    left[0] -= 1
+    if left[0] == 0:
         die()
 
 

@@ -101,9 +101,7 @@ def test_a_member_that_was_replaced_by_a_later_generation_can_not_commit(
     assert changes(world) == [b"heir"]
 
 
-def test_a_producer_whose_id_was_taken_over_can_not_commit(
-    world: KafkaWorld, eventually: Callable[..., None]
-) -> None:
+def test_a_producer_whose_id_was_taken_over_can_not_commit(world: KafkaWorld, eventually: Callable[..., None]) -> None:
     first = world.log("a")
     join(first, eventually)
     eventually(first.open, "a producer")

@@ -41,7 +41,7 @@ def test_a_transaction_is_seen_whole_and_moves_the_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "seen"),
+    "fault, error, seen",
     [
         (CommitFault.REFUSED, AbortAndRewind, 0),
         (CommitFault.COMMITTED_ANSWER_LOST, RecreateProducer, 2),

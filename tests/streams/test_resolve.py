@@ -237,10 +237,12 @@ def test_a_halted_partition_does_not_hold_the_others() -> None:
         world.broker.committed[TopicPartition(topic, 0)] = 0
     world.run(
         world.worker(observer=reports),
-        until=lambda: reports.halts.keys() == {0}
-        and all(
-            world.broker.committed[TopicPartition(topic, 1)] == len(world.broker.entries[TopicPartition(topic, 1)])
-            for topic in INPUTS
+        until=lambda: (
+            reports.halts.keys() == {0}
+            and all(
+                world.broker.committed[TopicPartition(topic, 1)] == len(world.broker.entries[TopicPartition(topic, 1)])
+                for topic in INPUTS
+            )
         ),
     )
 

@@ -30,7 +30,7 @@ def test_a_missing_topic_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "key", "value"),
+    "topic, key, value",
     [
         ("loans", "retention.ms", "604800000"),
         ("rescore-journal", "retention.ms", "604800000"),

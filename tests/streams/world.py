@@ -89,7 +89,7 @@ class CountingProcessor:
     ) -> Output:
         output = Output()
         users = list(dict.fromkeys([r.key or b"" for r in records] + list(due_users)))
-        before = {user: row for user, row in zip(users, load(users), strict=True)}
+        before = dict(zip(users, load(users), strict=True))
         states = {user: json.loads(row) if row else new_state() for user, row in before.items()}
         for record in records:
             if record.value == b"poison":
@@ -264,7 +264,7 @@ class World:
         """What must have been said and what must be remembered, told user by user from the inputs alone."""
         by_user: dict[bytes, list[Record]] = {}
         clocks = {p: progress.clock_ms for p, progress in self.progress().items()}
-        for rank, topic in enumerate(INPUTS):
+        for topic in INPUTS:
             for record in self.visible(topic):
                 if advance_to(record) is None:
                     by_user.setdefault(record.key or b"", []).append(record)
