@@ -60,7 +60,9 @@ def sample_batches() -> tuple[list[Record], list[Rate]]:
     return sorted(records, key=lambda record: record.timestamp_ms), rates
 
 
-def run(records: list[Record], versions: Versions) -> tuple[dict[bytes, bytes | None], NDArray[np.float64], NDArray[np.float64]]:
+def run(
+    records: list[Record], versions: Versions
+) -> tuple[dict[bytes, bytes | None], NDArray[np.float64], NDArray[np.float64]]:
     """Rows at the end, and inputs and labels of every example."""
     decoder = Decoder(StaticRegistry(), partitions=1)
     rows: dict[bytes, bytes | None] = {}
@@ -77,8 +79,9 @@ def run(records: list[Record], versions: Versions) -> tuple[dict[bytes, bytes | 
             rows[user] = done.table.row(i)
             dues[user] = int(done.table.due_ms[i])
         inputs.append(unpack_features(done.examples["features"]))
-        labels.append(done.examples["label"].copy())
-    return {user: row for user, row in rows.items() if row}, np.concatenate(inputs), np.concatenate(labels)
+        labels.append(done.examples["label"].astype(np.float64))
+    held = {user: row for user, row in rows.items() if row}
+    return held, np.concatenate(inputs, dtype=np.float64), np.concatenate(labels, dtype=np.float64)
 
 
 def fit(inputs: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -118,7 +121,9 @@ def sampled(rows: dict[bytes, bytes | None], weights: Weights, policy: Policy, r
         basis_of(features_of(row, seen[i].day), weights.knots, phi[i])
     has_value = ~np.isnan(forecasts)
     consistencies = np.sort([row.consistency for row in held])
-    recency = np.array([-float(seen[i].day - _latest_due(row)) for i, row in enumerate(held) if row.loans or row.folded])
+    recency = np.array(
+        [-float(seen[i].day - _latest_due(row)) for i, row in enumerate(held) if row.loans or row.folded]
+    )
     status, revenue = status[~np.isnan(status)], revenue[~np.isnan(revenue)]
     return replace(
         weights,

@@ -144,7 +144,7 @@ CARD = np.dtype(
 )
 
 FEATURE_SLOTS = 19
-"""Inputs of the value model kept for its label: 15 continuous ones, recency, age, channel, currencies (streams.scoring.value)."""
+"""Inputs of the value model, kept for its label: 15 continuous ones, recency, age, channel, currencies."""
 
 EXAMPLE = np.dtype(
     [
@@ -228,7 +228,7 @@ class Changes:
 
 @dataclass(slots=True)
 class Journal:
-    """What replay could not find out by itself: records taken out of merge order, and dead letters decided while folding."""
+    """What replay can not find out by itself: records taken out of merge order, dead letters decided while folding."""
 
     inversions: Columns  # INVERSION
     rejects: list[Reject]

@@ -44,13 +44,14 @@ def day_starts(time_zone: str) -> NDArray[np.int64]:
 
 
 def _first_instant_ms(day: int, zone: ZoneInfo) -> int:
-    midnight = datetime(1970, 1, 1) + timedelta(days=day)
+    midnight = datetime(1970, 1, 1) + timedelta(days=day)  # noqa: DTZ001 - a local time, of the zone at hand
     first = midnight.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if first.astimezone(zone).replace(tzinfo=None) != midnight:
         # Midnight does not exist: the clock was put forward over it. The offset before the gap names its first instant.
         before = (midnight - timedelta(hours=3)).replace(tzinfo=zone).utcoffset()
         after = (midnight + timedelta(hours=3)).replace(tzinfo=zone).utcoffset()
-        assert before is not None and after is not None
+        assert before is not None
+        assert after is not None
         low, high = midnight - max(before, after), midnight - min(before, after)
         while high - low > timedelta(milliseconds=1):
             middle = low + (high - low) / 2

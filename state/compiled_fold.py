@@ -43,7 +43,6 @@ from state.compiled_row import (
     G_POINT_ORDER_MS,
     G_PROMO,
     H_ACCOUNTS,
-    H_ARENA,
     H_CLOCK,
     H_CONFLICTS,
     H_CREATED_DAY,
@@ -264,7 +263,7 @@ def _refuse(
         return _refuse_transaction(row, event)
     if kind == ISSUED:
         return _refuse_issued(row, event, text, today, policy)
-    if kind == REPAID or kind == CANCELLED:
+    if kind in (REPAID, CANCELLED):
         at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
         if at < 0:
             return UNKNOWN_LOAN
@@ -313,9 +312,7 @@ def _refuse_transaction(row: Scratch, event: Fields) -> int:
 
 
 @compiled
-def _refuse_issued(
-    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, policy: Fields
-) -> int:
+def _refuse_issued(row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, policy: Fields) -> int:
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     if at < 0:
         new_point = _find_point(row, text, event["point_at"], event["point_length"]) < 0

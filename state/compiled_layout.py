@@ -1,7 +1,7 @@
 """The layout of a row, compiled: the same bytes as `state.layout`, read into and written from a scratch.
 
-Reading runs over the end of a corrupt row at most by returning zeros; `read_row` then answers False and nothing of it is
-used. Writing needs `row_bytes_max` bytes of room.
+Reading runs over the end of a corrupt row at most by returning zeros; `read_row` then answers False and nothing of it
+is used. Writing needs `row_bytes_max` bytes of room.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ from state.compiled_row import (
     H_ACCOUNTS,
     H_ARENA,
     H_CLOCK,
-    H_CONFLICTS,
     H_CREATED_DAY,
     H_DAYS,
     H_DECLARED_TIME,
@@ -74,7 +73,6 @@ from state.compiled_row import (
     H_LOANS,
     H_MONETARY_DIGIT,
     H_OVERRIDES,
-    H_OVERRUNS,
     H_PENDING_DAY,
     H_POINTS,
     H_SEEN,
@@ -82,9 +80,7 @@ from state.compiled_row import (
     H_STATUS_LEVEL,
     H_TAKEN,
     H_TODAY,
-    H_TRANSACTIONS,
     H_WEB,
-    H_WITHDRAWALS,
     L_BASE_MARGIN,
     L_BASE_ORDER,
     L_BASE_PROMO,

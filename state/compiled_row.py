@@ -186,7 +186,7 @@ def same_text(row: Scratch, at: int, length: int, other: NDArray[np.uint8], othe
     """Is the text in the arena the same as one elsewhere?"""
     if length != other_length:
         return False
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110 - numba has no generators here
         if row.arena[at + i] != other[other_at + i]:
             return False
     return True

@@ -92,7 +92,7 @@ def fold_one(row: Row, event: Event, versions: Versions) -> RejectCode:
     today = day_of(versions.days, clock_ms)
     seen = _find_seen(row, event, clock_ms, policy)
     if seen is None:
-        code = _refuse(row, event, clock_ms, today, versions, policy)
+        code = _refuse(row, event, clock_ms, today, policy)
         if code != RejectCode.NONE:
             return code
     _take(row, event, clock_ms, today, policy)
@@ -160,7 +160,7 @@ def _find_seen(row: Row, event: Event, clock_ms: int, policy: Policy) -> Seen | 
     return None
 
 
-def _refuse(row: Row, event: Event, clock_ms: int, today: int, versions: Versions, policy: Policy) -> RejectCode:
+def _refuse(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -> RejectCode:
     """Why this event can not be taken; NONE where it can. Changes nothing."""
     if int(event.money["code"]):
         return RejectCode(int(event.money["code"]))

@@ -34,7 +34,7 @@ DAY_GAP_WIDE = 15
 
 
 class CorruptRow(Exception):
-    """These bytes are not a row: rebuild the partition from the changelog (it happens by itself when the worker restarts)."""
+    """These bytes are not a row: rebuild the partition from the changelog (FLUSHALL and a restart do it)."""
 
 
 class Writer:
@@ -395,14 +395,15 @@ def _write_folded(out: Writer, folded: Folded, clock_ms: int, day: int) -> None:
 
 
 def _read_folded(data: Reader, clock_ms: int, day: int) -> Folded:
-    counts = [data.unsigned() for _ in range(5)]
-    amounts = [data.signed() for _ in range(5)]
-    days = [day - data.signed() for _ in range(3)]
-    first_loan_id, first_defaulted = data.text(), bool(data.unsigned())
-    point_order_ms = clock_ms - data.signed()
-    return Folded(
-        counts, *amounts, *days, first_loan_id, first_defaulted, point_order_ms, data.text(), data.unsigned()
-    )  # fmt: skip
+    folded = Folded([data.unsigned() for _ in range(5)])
+    folded.gross_margin, folded.base, folded.order_amount = data.signed(), data.signed(), data.signed()
+    folded.cost, folded.promo = data.signed(), data.signed()
+    folded.latest_due_day, folded.first_order_day = day - data.signed(), day - data.signed()
+    folded.first_due_day = day - data.signed()
+    folded.first_loan_id, folded.first_defaulted = data.text(), bool(data.unsigned())
+    folded.point_order_ms = clock_ms - data.signed()
+    folded.point_loan_id, folded.point = data.text(), data.unsigned()
+    return folded
 
 
 def _write_seen(out: Writer, row: Row) -> None:

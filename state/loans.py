@@ -19,7 +19,7 @@ def state_of_days_past_due(days: int) -> int:
 
 
 def fill_states(order_amount: int, paid: Sequence[int]) -> tuple[list[int], int]:
-    """How much of the order amount the payments of each state fill, and the state in which it was settled (-1: not yet).
+    """How much of the order amount the payments of each state fill, and in which state it was settled (-1: not yet).
 
     Payments fill the order from the best state to the worst, whatever the order of arrival; the excess counts nothing.
     A sum below zero (a correction that came before what it corrects) fills nothing.

@@ -55,9 +55,9 @@ def rate_at(rates: RateTable, currency: int, moment_ms: int, known_ms: int) -> f
         return 1.0
     found = math.nan
     for i in range(len(rates.currency)):  # sorted by (currency, effective_ms); a few dozen entries
-        if rates.currency[i] == currency and rates.effective_ms[i] <= known_ms:
-            if math.isnan(found) or rates.effective_ms[i] <= moment_ms:
-                found = rates.rate[i]
+        known = rates.currency[i] == currency and rates.effective_ms[i] <= known_ms
+        if known and (math.isnan(found) or rates.effective_ms[i] <= moment_ms):
+            found = rates.rate[i]
     return found
 
 
@@ -128,7 +128,7 @@ def converted(events: Columns, rates: RateTable) -> Columns:
     >>> from schemas.batch import EVENT
     >>> from state.versions import RateTable, pack_currency
     >>> events = np.zeros(1, EVENT)
-    >>> events["kind"], events["amount"], events["currency"], events["balance"] = 8, 12.345, pack_currency("EUR"), np.nan
+    >>> events["kind"], events["amount"], events["currency"] = 8, 12.345, pack_currency("EUR")
     >>> int(converted(events, RateTable.of("EUR", []))["amount"][0])
     1234
     """

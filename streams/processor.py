@@ -1,4 +1,4 @@
-"""The journey of a batch between bytes and bytes: decode -> load -> step -> encode. No clock, no broker, no store of its own.
+"""The journey of a batch between bytes and bytes: decode -> load -> step -> encode. No clock, no broker, no store.
 
 This is what a worker (`streams.worker`) does with the records of one partition. Bad records become dead letters with
 their bytes as received; only a registry that does not answer holds the batch back.
@@ -39,8 +39,9 @@ USER_HASH_BYTES = 16
 
 @dataclass(slots=True)
 class ScoreProcessor:
-    """Takes batches of one deployment. `versions` says what is known to be in force by now; `examples_key` keys the hash
-    that stands for a user in training examples.
+    """Takes batches of one deployment. `versions` says what is known to be in force by now.
+
+    `examples_key` keys the hash that stands for a user in training examples.
     """
 
     decoder: Decoder

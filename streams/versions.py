@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,9 @@ FORMULAS = ("formula-1",)
 
 Read = Callable[[Record], tuple[str, dict[str, Any]]]
 """Kind and fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
+
+Make = Callable[[dict[str, Any], int, list[Any]], Any]
+"""A version from its fields, its effective time and the versions of that name before it; raises ValueError."""
 
 _CUTS = ("status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles", "revenue_quintiles")
 _ARRAYS = ("beta", "knots", "phi_mean", "forecasts", "consistencies", *_CUTS)
@@ -84,7 +87,7 @@ def policy_of(body: dict[str, Any], version: str, effective_ms: int) -> Policy:
     unknown = sorted(set(body) - known)
     if unknown:
         raise ValueError(f"the policy has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
     policy = replace(Policy(**given), version=version, effective_ms=effective_ms)
     if policy.formula not in FORMULAS:
         raise UnknownFormula(
@@ -134,36 +137,22 @@ def build_versions(records: Iterable[Record], read: Read, policy: Policy) -> tup
             refused.append(Refusal(record, str(error)))
         else:
             bodies.setdefault(kind, []).append((record, body))
-    policies = _accepted(bodies["policy"], refused, lambda body, at, had: _following(_policy(body, at), had))
-    weights = _accepted(bodies["weights"], refused, lambda body, at, had: weights_of(body, at))  # noqa: ARG005
+    policies = _accepted(bodies["policy"], refused, _policy)
+    weights = _accepted(bodies["weights"], refused, _weights)
     base_currency = (policies or [policy])[0].base_currency
-    rates = [
-        rate._replace(effective_ms=_effective_ms(record, body))
-        for record, body in bodies["rate"]
-        if (rate := _tried(record, refused, lambda body=body: _rate_of(body, base_currency))) is not None
-    ]
+    rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
     return Versions(policies or [policy], weights or [packaged_weights()], rates), refused
 
 
-def _accepted(
-    bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Callable[[dict[str, Any], int, list[Any]], Any]
-) -> list[Any]:
-    """The versions of one name in order of their effective time; the first counts from the beginning of time."""
+def _accepted(bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Make) -> list[Any]:
+    """The versions that these bodies make, by effective time: of two at the same time the one published later counts."""
     made: list[Any] = []
     for record, body in bodies:
-        at = _effective_ms(record, body) if made else BEGINNING_MS
-        version = _tried(record, refused, lambda body=body, at=at: make(body, at, made))
-        if version is not None:
-            made.append(version)
-    return sorted(made, key=lambda version: version.effective_ms)  # of two at the same time the later one counts
-
-
-def _tried(record: Record, refused: list[Refusal], make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except (ValueError, KeyError, TypeError) as error:
-        refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
-        return None
+        try:
+            made.append(make(body, _effective_ms(record, body), made))
+        except (ValueError, KeyError, TypeError) as error:
+            refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
+    return sorted(made, key=lambda version: version.effective_ms)
 
 
 def _effective_ms(record: Record, body: dict[str, Any]) -> int:
@@ -171,8 +160,15 @@ def _effective_ms(record: Record, body: dict[str, Any]) -> int:
     return max(wanted_ms, record.timestamp_ms + ADOPTION_DELAY_MS)
 
 
-def _policy(body: dict[str, Any], effective_ms: int) -> Policy:
-    return policy_of(json.loads(body["body"]), str(body["version"]), effective_ms)
+def _policy(body: dict[str, Any], effective_ms: int, earlier: list[Any]) -> Policy:
+    """The first policy counts from the beginning of time."""
+    at = effective_ms if earlier else BEGINNING_MS
+    return _following(policy_of(json.loads(body["body"]), str(body["version"]), at), earlier)
+
+
+def _weights(body: dict[str, Any], effective_ms: int, earlier: list[Any]) -> Weights:
+    """The first weights count from the beginning of time."""
+    return weights_of(body, effective_ms if earlier else BEGINNING_MS)
 
 
 def _following(policy: Policy, earlier: list[Policy]) -> Policy:
@@ -189,14 +185,13 @@ def _moment(text: str) -> int:
     return moment_ms
 
 
-def _rate_of(body: dict[str, Any], base_currency: str) -> Rate:
+def _rate(base_currency: str, body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> Rate:
     if body["base_currency"] != base_currency:
         raise ValueError(f"the rate is in {body['base_currency']}; the policy's base currency is {base_currency}")
-    rate = float(body["rate"])
+    rate, currency = float(body["rate"]), str(body["currency"])
     if not 0.0 < rate < 1e12:
-        raise ValueError(f"rate {rate} has to be above 0: units of the base currency for one unit of {body['currency']}")
-    _moment(body["effective_at"])
-    return Rate(pack_currency(str(body["currency"])), 0, rate)
+        raise ValueError(f"rate {rate} has to be above 0: units of the base currency for one unit of {currency}")
+    return Rate(pack_currency(currency), effective_ms, rate)
 
 
 def first_policy(base_currency: str, time_zone: str) -> Policy:

@@ -66,6 +66,7 @@ from state.compiled_row import (
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
+from streams.scoring.tables import Tables, value_model
 from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
@@ -77,7 +78,6 @@ from streams.scoring.value import (
     log_of_count,
     value_of,
 )
-from streams.scoring.tables import Tables, value_model
 
 STATUS_AT = VALUE_LEVELS
 REVENUE_AT = STATUS_AT + STATUS_LEVELS
@@ -206,13 +206,17 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
         latest_due = due if latest_due == NO_DAY else max(latest_due, due)
         first_order = loan[L_ORDER_DAY] if first_order == NO_DAY else min(first_order, loan[L_ORDER_DAY])
         id_at, id_length = loan[L_ID_AT], loan[L_ID_LENGTH]
-        if first_due == NO_DAY or due < first_due or (
-            due == first_due and text_before(row, id_at, id_length, first_at, first_length)
+        if (
+            first_due == NO_DAY
+            or due < first_due
+            or (due == first_due and text_before(row, id_at, id_length, first_at, first_length))
         ):
             first_due, first_at, first_length = due, id_at, id_length
             first_default = 1 if filled_part(row, i, 0) < loan[L_ORDER] else 0
-        if point < 0 or loan[L_ORDER_MS] > point_ms or (
-            loan[L_ORDER_MS] == point_ms and text_before(row, point_at, point_length, id_at, id_length)
+        if (
+            point < 0
+            or loan[L_ORDER_MS] > point_ms
+            or (loan[L_ORDER_MS] == point_ms and text_before(row, point_at, point_length, id_at, id_length))
         ):
             point, point_ms, point_at, point_length = loan[L_POINT], loan[L_ORDER_MS], id_at, id_length
         if settled < 0:
@@ -282,4 +286,3 @@ def _evaluate_digits(seen: Seen, row: Scratch, latest_due: int, weights: Fields,
         digits[2] = digit(age, weights["recency_quintiles"], h[H_RECENCY_DIGIT], policy["recency_margin_days"])
     seen.scores[3] = class_of(digits[0], digits[1])
     seen.scores[4] = rfm_of(digits[2], digits[3], digits[4])
-

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS, Columns
+from schemas.batch import FEATURE_SLOTS, WINDOW_DAYS, Columns
 from schemas.compiled import compiled
 from schemas.kinds import SCORES, Cause, Kind, Reason
 from state.calendar import day_of, start_of_day
@@ -117,6 +117,7 @@ LEVEL_CODES = np.concatenate(
     ]
 )
 LEVELS_AT = np.array([0, STATUS_AT, REVENUE_AT, REVENUE_AT + 5])
+WINDOWS = np.array(WINDOW_DAYS)
 CHANGES_OF_ONE_LOOK = SCORES
 REASONS_OF_ONE_LOOK = VALUE_LEVELS + 5 + 5 + 6
 CANDIDATES_MAX = 64
@@ -160,7 +161,7 @@ Eyes = Any
 
 
 @compiled
-def has_room(room: Room, row: Scratch) -> bool:
+def has_room(room: Room) -> bool:
     """Is there room for one more look at any row?"""
     used = room.used
     return (
@@ -210,12 +211,12 @@ def run(
                 continue
             until = events[i]["timestamp_ms"]
             while due != NO_TIME_MS and due <= until:
-                if not has_room(room, row):
+                if not has_room(room):
                     return False
                 changed = _fire(row, user, phase, due, tables, eyes, room) or changed
                 due = _next_due(row, phase, due, tables, eyes)
                 _backfill(room, first_change, due)
-            if not has_room(room, row) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
+            if not has_room(room) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
                 return False
             if row.h[H_ARENA] > ARENA_BYTES // 2:
                 _tidy(row)
@@ -223,7 +224,7 @@ def run(
             changed = changed or taken
             _backfill(room, first_change, due)
         while due != NO_TIME_MS and due <= clock_ms:
-            if not has_room(room, row):
+            if not has_room(room):
                 return False
             changed = _fire(row, user, phase, due, tables, eyes, room) or changed
             due = _next_due(row, phase, due, tables, eyes)
@@ -380,7 +381,7 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
 def _crossing_loan(row: Scratch, today: int) -> int:
     for i in range(row.h[H_LOANS]):
         late = today - row.loans[i, L_DUE]
-        if row.loans[i, L_SETTLED_DAY] == NO_DAY and (late == 1 or late == 31 or late == 91 or late == 181):
+        if row.loans[i, L_SETTLED_DAY] == NO_DAY and late in (1, 31, 91, 181):
             return i
     return -1
 
@@ -676,7 +677,7 @@ def _candidates(
         quintiles = tables.weights[w]["recency_quintiles"]
         for k in range(len(quintiles)):
             if math.isfinite(quintiles[k]):
-                day = latest_due + int(math.floor(policies[p]["recency_margin_days"] - quintiles[k])) + 1
+                day = latest_due + np.int64(math.floor(policies[p]["recency_margin_days"] - quintiles[k])) + 1
                 if day > today:
                     n = _offer(moments, n, wanted, day)
     if first_order != -NO_DAY and first_order + policies[p]["new_segment_days"] > today:
@@ -728,16 +729,13 @@ def _card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, room: R
         card["transactions"][k] = 0
     for i in range(h[H_DAYS]):
         age = h[H_TODAY] - row.days[i, D_DAY]
-        k = 0
-        for window in (1, 7, 30, 90, 365):
-            if age < window:
+        for k in range(len(WINDOWS)):
+            if age < WINDOWS[k]:
                 card["deposits_minor"][k] += row.days[i, D_DEPOSITS]
                 card["withdrawals_minor"][k] += row.days[i, D_WITHDRAWALS]
                 card["transactions"][k] += row.days[i, D_TRANSACTIONS]
-            k += 1
     card["point_at"], card["point_length"] = room.used[U_TEXT], 0
     if seen.whole[W_POINT] >= 0:
         point = row.points[seen.whole[W_POINT]]
         card["point_length"] = point[P_POINT_LENGTH]
         card["point_at"] = _copy_text(room, row.arena, point[P_POINT_AT], point[P_POINT_LENGTH])
-

@@ -150,15 +150,15 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
             continue  # not yet due: it says nothing yet
         state = settled if settled >= 0 else state_of_days_past_due(late_days)
         counts[state] += 1
-        unpaid = loan.order_amount - sum(filled)
-        margin = loan.base_gross_margin
+        rest = loan.order_amount - sum(filled)
+        gross = loan.base_gross_margin
         parts = (
-            margin,
-            max(margin, 0),
+            gross,
+            max(gross, 0),
             loan.base_order_amount,
-            cost_minor(margin, loan.order_amount, filled, policy.cost_rates),
-            share_minor(margin, loan.order_amount, unpaid, 1.0),
-            share_minor(margin, loan.order_amount, unpaid, policy.cost_rates[state]),
+            cost_minor(gross, loan.order_amount, filled, policy.cost_rates),
+            share_minor(gross, loan.order_amount, rest, 1.0),
+            share_minor(gross, loan.order_amount, rest, policy.cost_rates[state]),
             max(loan.base_promo, 0),
         )
         sums = [total + part for total, part in zip(sums, parts, strict=True)]
@@ -166,13 +166,16 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
     total = sum(counts)
     if total > 0:
         levels = np.zeros(STATUS_LEVELS)
-        seen.scores[Score.STATUS] = float(status_of_counts(*counts))
-        seen.bases[Score.STATUS] = float(status_reasons(*counts, levels))
+        n0, n1, n2, n3, n4 = counts
+        seen.scores[Score.STATUS] = float(status_of_counts(n0, n1, n2, n3, n4))
+        seen.bases[Score.STATUS] = float(status_reasons(n0, n1, n2, n3, n4, levels))
         seen.status_levels = [float(level) for level in levels]
     if sums[1] > 0:
         levels = np.zeros(REVENUE_LEVELS)
-        promo = float(sums[6]) * (policy.promo_rate / 0.5)
-        revenue, efficiency, discipline, base = revenue_of_sums(*(float(x) for x in sums[:6]), promo, levels)
+        margin, earned, order, cost, unpaid, ongoing, promo = (float(total) for total in sums)
+        revenue, efficiency, discipline, base = revenue_of_sums(
+            margin, earned, order, cost, unpaid, ongoing, promo * (policy.promo_rate / 0.5), levels
+        )
         seen.scores[Score.REVENUE], seen.bases[Score.REVENUE] = float(revenue), float(base)
         seen.efficiency, seen.discipline = float(efficiency), float(discipline)
         seen.revenue_levels = [float(level) for level in levels]
@@ -192,9 +195,7 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
     return max(dues, default=None)
 
 
-def _evaluate_digits(
-    seen: Evaluation, row: Row, latest_due_day: int | None, weights: Weights, policy: Policy
-) -> None:
+def _evaluate_digits(seen: Evaluation, row: Row, latest_due_day: int | None, weights: Weights, policy: Policy) -> None:
     """Class and RFM: relative to the population, moving only once past a cut by its margin."""
     status, revenue = seen.scores[Score.STATUS], seen.scores[Score.REVENUE]
     status_level = revenue_level = recency = frequency = monetary = -1

@@ -118,7 +118,9 @@ class Walk:
     changed: bool = False
 
 
-def step(users: list[bytes], rows: list[bytes | None], batch: EventBatch, versions: Versions, clock_ms: int) -> OracleStep:
+def step(
+    users: list[bytes], rows: list[bytes | None], batch: EventBatch, versions: Versions, clock_ms: int
+) -> OracleStep:
     """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event."""
     events = events_of(batch, versions)
     out = OracleStep([], [], [])
@@ -313,8 +315,8 @@ def emit(
 ) -> None:
     """Score the row as it is now and append a change for each score that has moved.
 
-    `before`: the row just before, under the versions in force now; `adopted`: likewise under the earlier versions, where
-    these differ. `touched`: scores whose override has just begun or ended, to be emitted whatever their distance.
+    `before`: the row just before, under the versions in force now; `adopted`: likewise under the earlier versions,
+    where these differ. `touched`: scores whose override has just begun or ended, to be emitted whatever their distance.
     """
     row, versions = walk.row, walk.versions
     now = evaluate(row, row.clock_ms, versions, row.clock_ms)
@@ -356,7 +358,7 @@ def reasons_of(
     new: float,
     held: bool,
 ) -> tuple[float, list[tuple[int, float, float]]]:
-    """Base and signed reasons: the levels sum to new - base, the moves to new - old (to new - base where there was none).
+    """Base and signed reasons: levels sum to new - base, moves to new - old (to new - base where there was none).
 
     A score without a number, or one that is a code, has none: it carries its cause.
     """
@@ -441,10 +443,10 @@ def candidate_days(walk: Walk, today: int, now_ms: int) -> Iterator[int]:
     """The days on which a window, a bin, a loan's state, a digit, the segment or the example day turns."""
     row, versions = walk.row, walk.versions
     policy = versions.policy_at(now_ms)
-    for day in row.days:
+    for entry in row.days:
         for window in WINDOW_DAYS[1:]:
-            yield day.day + window
-    active = [day.day for day in row.days if day.transactions > 0]
+            yield entry.day + window
+    active = [entry.day for entry in row.days if entry.transactions > 0]
     if active:
         for edge in RECENCY_EDGES[1:]:
             yield active[-1] + int(edge)
@@ -487,4 +489,3 @@ def recency_days(walk: Walk, now_ms: int) -> Iterator[int]:
     for cut in versions.weights[versions.weights_index_at(now_ms)].recency_quintiles:
         if math.isfinite(cut):
             yield max(dues) + math.floor(margin - cut) + 1
-

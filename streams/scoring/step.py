@@ -1,7 +1,7 @@
 """One batch of one partition, without I/O: rows and events in; rows, changes, examples and journal out.
 
-`step` is the fast path (one compiled loop, `streams.scoring.compiled_step`); `streams.scoring.oracle.step` says in plain
-Python what it must do, and the tests hold the two together to the byte.
+`step` is the fast path (one compiled loop, `streams.scoring.compiled_step`); `streams.scoring.oracle.step` says in
+plain Python what it must do, and the tests hold the two together to the byte.
 """
 
 from __future__ import annotations
@@ -146,4 +146,6 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))
         for event, code in room.rejects[: used[U_REJECTS]]
     ]
-    return Step(after, changes, room.examples[: used[U_EXAMPLES]], Journal(room.inversions[: used[U_INVERSIONS]], rejects))
+    return Step(
+        after, changes, room.examples[: used[U_EXAMPLES]], Journal(room.inversions[: used[U_INVERSIONS]], rejects)
+    )

@@ -15,7 +15,6 @@ from schemas.compiled import compiled
 from state.versions import RateTable, Versions
 from streams.scoring.value import AGE_AT, BASIS, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
 
-
 POLICY = np.dtype(
     [
         ("effective_ms", np.int64),

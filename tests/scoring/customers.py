@@ -1,4 +1,4 @@
-"""Customers without a broker or a store: events by name in, changes by name out, through the decoder and the real step."""
+"""Customers without a broker or a store: events by name in, changes by name out, through decoder and real step."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class Customers:
         }  # fmt: skip
         return self.take("loans", known, {**fields, **more})
 
-    def repaid(self, day: float, loan: str, amount: float = 100_000.0, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
+    def repaid(
+        self, day: float, loan: str, amount: float = 100_000.0, user: str = "ann", **more: Any
+    ) -> list[dict[str, Any]]:
         """A payment of a loan."""
         known = more.pop("known", day)
         fields = {
@@ -79,7 +81,13 @@ class Customers:
 
     def cancelled(self, day: float, loan: str, user: str = "ann") -> list[dict[str, Any]]:
         """A loan that is taken back."""
-        fields = {"event_id": f"c-{self.offset}", "user_id": user, "event": "cancelled", "loan_id": loan, "order_date": iso(day)}
+        fields = {
+            "event_id": f"c-{self.offset}",
+            "user_id": user,
+            "event": "cancelled",
+            "loan_id": loan,
+            "order_date": iso(day),
+        }
         return self.take("loans", day, fields)
 
     def command(self, day: float, command: str, user: str = "ann", **more: Any) -> list[dict[str, Any]]:

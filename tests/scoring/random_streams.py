@@ -116,7 +116,9 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
     fields["event_time_ms"] = at_ms - (0 if late < 0.8 else int(rng.integers(0, (30 if late < 0.95 else 500) * DAY_MS)))
     fields["balance"], fields["created_ms"] = np.nan, MISSING_TIME_MS
     fields["declared"] = np.nan
-    fields["currency"] = rng.choice([EUR, EUR, EUR, USD, CZK, pack_currency("XXX")], p=[0.3, 0.3, 0.28, 0.06, 0.05, 0.01])
+    fields["currency"] = rng.choice(
+        [EUR, EUR, EUR, USD, CZK, pack_currency("XXX")], p=[0.3, 0.3, 0.28, 0.06, 0.05, 0.01]
+    )
     fields["revision"] = 1 if rng.random() < 0.1 else 0
     keep(fields, "event_id", b"e%d" % rng.integers(10**6))
     if kind == Kind.TRANSACTION:

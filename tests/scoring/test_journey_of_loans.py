@@ -1,4 +1,4 @@
-"""A loan's life as scores see it: the source's cases, days that pass, payments that bounce, corrections in any order."""
+"""A loan's life as scores see it: the source's cases, passing days, bounced payments, corrections in any order."""
 
 from __future__ import annotations
 
@@ -86,9 +86,13 @@ def test_a_bounced_payment_reopens_the_loan_as_if_never_paid() -> None:
     for one in (paid, never):
         one.issued(0, "L-1", 10)
     paid.repaid(5, "L-1", event_id="pay")
-    paid.repaid(6, "L-1", 0.0, event_id="pay", revision=1, previous={"amount": 100_000.0, "paid_at": "2026-01-06T00:00:00"})
+    paid.repaid(
+        6, "L-1", 0.0, event_id="pay", revision=1, previous={"amount": 100_000.0, "paid_at": "2026-01-06T00:00:00"}
+    )
     never.advance(6)
-    assert [(c["score"], c["new"]) for c in paid.advance(50)][-1] == [(c["score"], c["new"]) for c in never.advance(50)][-1]
+    assert [(c["score"], c["new"]) for c in paid.advance(50)][-1] == [
+        (c["score"], c["new"]) for c in never.advance(50)
+    ][-1]
     assert paid.row().loans[0].paid == [0] * 5
 
 

@@ -66,7 +66,10 @@ def test_a_late_event_lands_in_its_own_day_and_a_very_late_one_in_the_lifetime_a
     ann.transaction(400, 1.0)
     ann.transaction(390, 50.0, known=401)
     ann.transaction(10, 70.0, known=402)
-    assert [(day.day, day.deposits_minor) for day in ann.row().days] == [(day_number(390), 5_000), (day_number(400), 100)]
+    assert [(day.day, day.deposits_minor) for day in ann.row().days] == [
+        (day_number(390), 5_000),
+        (day_number(400), 100),
+    ]
     assert ann.row().deposits_minor == 12_100
 
 
@@ -150,7 +153,7 @@ def test_a_transaction_in_an_unknown_currency_is_a_dead_letter_that_leaves_no_tr
 
 def test_silence_lowers_the_value_of_a_customer_who_was_active() -> None:
     ann = Customers()
-    for day in range(0, 90):
+    for day in range(90):
         ann.transaction(day, 300.0)
     last = ann.row().emitted[0]
     changes = of([change for day in range(90, 500) for change in ann.advance(day)], "value")
@@ -160,7 +163,7 @@ def test_silence_lowers_the_value_of_a_customer_who_was_active() -> None:
 
 def test_every_30_days_an_example_is_taken_and_its_label_known_30_days_later() -> None:
     ann = Customers()
-    for day in range(0, 120):
+    for day in range(120):
         ann.transaction(day, 100.0)
     days = [int(example["day"]) for example in ann.examples]
     assert np.diff(days).tolist() == [30] * (len(days) - 1)
@@ -197,7 +200,10 @@ def test_an_erased_customer_is_forgotten_and_comes_back_as_a_new_one() -> None:
     assert ann.rejects[-1].code == RejectCode.ERASED
     (again,) = of(ann.transaction(2.5, 5.0), "value")
     assert again["sequence"] == 1
-    assert (ann.row().incarnation_rank, ann.row().incarnation_offset) != (first.incarnation_rank, first.incarnation_offset)
+    assert (ann.row().incarnation_rank, ann.row().incarnation_offset) != (
+        first.incarnation_rank,
+        first.incarnation_offset,
+    )
 
 
 def test_the_marker_of_an_erasure_ends_with_the_horizon() -> None:
@@ -214,7 +220,9 @@ def test_an_override_holds_a_score_until_it_expires() -> None:
     ann = Customers()
     ann.transaction(0, 100.0)
     computed = ann.row().emitted[0]
-    (held,) = ann.command(1, "override", score="value", value=4.8, expires_at="2026-01-11T12:00:00", author="a", reason="b")
+    (held,) = ann.command(
+        1, "override", score="value", value=4.8, expires_at="2026-01-11T12:00:00", author="a", reason="b"
+    )
     assert (held["new"], held["cause"], held["reasons"]) == (4.8, "override", {"OVERRIDE": (4.8, 4.8 - computed)})
     assert held["valid_until"] <= 10.5
     assert of(ann.transaction(2, 90_000.0), "value") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def cut_batches(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
     """The same events in several batches, each with its own users in order of first appearance."""
     parts = []
     edges = [0, *cuts, len(batch.events)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         events = batch.events[start:end].copy()
         seen: dict[int, int] = {}
         for fields in events:
@@ -63,8 +64,8 @@ def by_user(fast: Step, slow: oracle.OracleStep) -> list:
 
 def assert_same_change(fast: Step, said: np.void, meant: oracle.Change) -> None:
     for name in (
-        "user", "event", "score", "cause", "sequence", "old", "new", "base", "confidence", "event_time_ms", "decided_ms",
-        "segment", "weights_version", "policy_version", "valid_until_ms",
+        "user", "event", "score", "cause", "sequence", "old", "new", "base", "confidence", "event_time_ms",
+        "decided_ms", "segment", "weights_version", "policy_version", "valid_until_ms",
     ):  # fmt: skip
         a, b = said[name], getattr(meant, name)
         assert a == b or (math.isnan(a) and math.isnan(b)), (name, a, b)
@@ -99,7 +100,9 @@ def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # typ
 @pytest.mark.parametrize("seed", range(12))
 def test_the_compiled_step_says_what_the_oracle_says(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)
-    batch = streams.stream(seed, events=250, users=int(rng.integers(1, 6)), gap_days=float(rng.choice([0.05, 0.7, 3.0])))
+    batch = streams.stream(
+        seed, events=250, users=int(rng.integers(1, 6)), gap_days=float(rng.choice([0.05, 0.7, 3.0]))
+    )
     cuts = sorted(int(cut) for cut in rng.integers(1, 250, int(rng.integers(0, 12))))
     run_both(batch, sorted(set(cuts)), streams.versions(duplicates_max=int(rng.choice([3, 256]))))
 

@@ -20,9 +20,10 @@ EUR = 0x455552
 def full_row() -> Row:
     """A row with something in every field."""
     return Row(
-        incarnation_rank=3, incarnation_offset=77, clock_ms=CLOCK_MS, last_timestamp_ms=CLOCK_MS - 5, last_rank=2, taken=9,
-        due_ms=CLOCK_MS + 1000, first_event_ms=CLOCK_MS - 10**10, last_event_ms=CLOCK_MS - 3, events=8,
-        last_transaction_day=TODAY, created_day=TODAY - 900, web=True, deposits_minor=123_456_789, withdrawals_minor=98_765,
+        incarnation_rank=3, incarnation_offset=77, clock_ms=CLOCK_MS, last_timestamp_ms=CLOCK_MS - 5, last_rank=2,
+        taken=9, due_ms=CLOCK_MS + 1000, first_event_ms=CLOCK_MS - 10**10, last_event_ms=CLOCK_MS - 3, events=8,
+        last_transaction_day=TODAY, created_day=TODAY - 900, web=True, deposits_minor=123_456_789,
+        withdrawals_minor=98_765,
         transactions=100, failed=2, duplicates=1, conflicts=1, overruns=1, inversions=3, erased_ms=CLOCK_MS - 40_000,
         consistency=0.25, labels=2,
         days=[Day(TODAY - 300, 5, 0, 1), Day(TODAY - 4, -3, 7, 2, 1), Day(TODAY, 100, 100, 2)],
@@ -30,8 +31,8 @@ def full_row() -> Row:
         points=[(b"point-1", b"north"), (b"", b"")],
         loans=[
             Loan(b"L-1", EUR, 1000, 100, 0, 1000, 100, 0, CLOCK_MS - 10**9, TODAY - 12, TODAY + 3, 1),
-            Loan(b"L-2", 0x555344, 2000, -5, 7, 1800, -4, 6, CLOCK_MS, TODAY, TODAY - 40, 0, 3, [5, 0, -7, 0, 9], TODAY - 1,
-                 [(TODAY - 9, TODAY - 60), (TODAY - 5, TODAY - 50)]),
+            Loan(b"L-2", 0x555344, 2000, -5, 7, 1800, -4, 6, CLOCK_MS, TODAY, TODAY - 40, 0, 3, [5, 0, -7, 0, 9],
+                 TODAY - 1, [(TODAY - 9, TODAY - 60), (TODAY - 5, TODAY - 50)]),
         ],
         folded=Folded([4, 3, 2, 1, 0], 10, 20, 30, 4, 5, TODAY - 5, TODAY - 500, TODAY - 470, b"L-0", True,
                       CLOCK_MS - 10**8, b"L-00", 1),
@@ -67,7 +68,11 @@ def test_an_empty_row_takes_few_bytes() -> None:
 
 
 def test_the_compiled_reader_and_writer_agree_with_the_readable_ones() -> None:
-    for row in (full_row(), Row(incarnation_offset=1), Row(clock_ms=CLOCK_MS, erased_ms=CLOCK_MS, last_timestamp_ms=CLOCK_MS)):
+    for row in (
+        full_row(),
+        Row(incarnation_offset=1),
+        Row(clock_ms=CLOCK_MS, erased_ms=CLOCK_MS, last_timestamp_ms=CLOCK_MS),
+    ):
         packed = np.frombuffer(encode_row(row, TODAY), np.uint8)
         held = scratch()
         assert read_row(packed, 0, len(packed), held)

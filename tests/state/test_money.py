@@ -17,7 +17,9 @@ EUR, USD, ABC = pack_currency("EUR"), pack_currency("USD"), pack_currency("ABC")
 RATES = RateTable.of("EUR", [Rate(USD, 1_000, 0.9), Rate(USD, 2_000, 0.8)])
 
 
-def transaction(amount: float, currency: int = EUR, event_time_ms: int = 5_000, timestamp_ms: int = 9_000) -> np.ndarray:
+def transaction(
+    amount: float, currency: int = EUR, event_time_ms: int = 5_000, timestamp_ms: int = 9_000
+) -> np.ndarray:
     event = np.zeros(1, EVENT)
     event["kind"], event["amount"], event["currency"] = Kind.TRANSACTION, amount, currency
     event["event_time_ms"], event["timestamp_ms"], event["balance"] = event_time_ms, timestamp_ms, np.nan
