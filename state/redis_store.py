@@ -54,7 +54,7 @@ class RedisStore:
     `partitions` is the number of partitions of the input topics, on which every user's partition depends.
     Any call raises `StoreUnavailable` when the server does not answer within `timeout_seconds` or can not write just
     now: whether a write arrived is then unknown, and `position` tells. Nothing is repeated behind the caller's back.
-    Cost of a save: about 1 us of the client and 2 us of the server a row; of a load, 0.3 us a row.
+    Cost a row of 600 bytes: a save 0.8 us of the client and 4 us of the server, a load 0.6 us and 0.7 us.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class RedisStore:
         """See `Store`. Rows that are still there from before are deleted first, whoever left them.
 
         Raises `StoreUnavailable` where another session has taken the partition meanwhile. Cost: a look at every key
-        of the server (about 1 us each), then 2 us of the server a row.
+        of the server (about 1 us each), then that of a save.
         """
         self._claimed[partition] = position.nonce
         prefix = self._prefix(partition)

@@ -194,6 +194,15 @@ def test_a_full_server_is_unavailable_and_takes_nothing_by_halves(server: Valkey
     assert store.save(0, 0, Position(1, "session", 0), []) is SaveOutcome.OK
 
 
+def test_a_server_that_misses_its_replicas_is_unavailable_and_takes_nothing(server: Valkey) -> None:
+    store = store_at(server)
+    store.restore(0, Position(0, "session", -1), [[ROW]])
+    raw(server).config_set("min-replicas-to-write", "1")
+    with pytest.raises(StoreUnavailable, match="can not just now"):
+        store.save(0, 0, Position(1, "session", 0), [RowWrite(b"bob", b"row", 5)])
+    assert store.read(b"bob", 0) == (None, Position(0, "session", -1))
+
+
 def test_a_primary_that_became_a_replica_is_unavailable(server: Valkey) -> None:
     store = store_at(server)
     store.restore(0, Position(0, "session", -1), [[ROW]])

@@ -327,4 +327,4 @@ def test_memory_and_valkey_agree_on_random_sequences(valkey: Server) -> None:
         def teardown(self) -> None:
             self.redis.close()
 
-    run_state_machine_as_test(Driven, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(Driven, settings=settings(max_examples=100, stateful_step_count=30, deadline=None))
