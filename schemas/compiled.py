@@ -1,8 +1,9 @@
 """`compiled`: the one way functions of ours are compiled, with a cache on disk that can be trusted.
 
 Numba's own cache looks at the file a function stands in and does not notice an edited callee, or a constant, in
-another module. So the cache folder carries a digest of every source that compiled code may draw on, and of the versions
-of numba and numpy: other sources, another folder. Set `NUMBA_CACHE_DIR` to keep it elsewhere than in the user's cache.
+another module. So each module has a cache folder whose name carries a digest of its source and of all sources of ours
+that it imports, directly or not, and of the versions of Python, numba and numpy: other sources, another folder.
+`NUMBA_CACHE_DIR` moves the folders out of the user's cache.
 
 >>> @compiled
 ... def double(x):
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,34 +31,73 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _settings: Any = numba.config  # filled in as numba is imported, unseen by type checkers
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("schemas", "state", "streams/scoring")
-"""Folders whose modules hold compiled functions, or constants that these freeze."""
+PACKAGES = ("schemas", "state", "streams", "local")
+CACHE_PARENT = Path(_settings.CACHE_DIR or Path.home() / ".cache" / "rescore" / "compiled")
 
-FOLDERS_KEPT = 8
-"""Caches of other versions of the sources that are left alone; older ones are removed when a new one is made."""
+FOLDERS_KEPT = 4
+"""Caches of other versions of a module that are left alone; older ones are removed when a new one is made."""
+
+_IMPORT = re.compile(
+    rf"^\s*(?:from|import)\s+((?:{'|'.join(PACKAGES)})[\w.]*)(?:\s+import\s+(\([^)]*\)|.*))?", re.MULTILINE
+)
 
 
-def digest_of_sources(root: Path = ROOT) -> str:
-    """Sixteen hexadecimal digits that differ when compiled code may differ. Reads about a hundred files, a few ms."""
-    digest = hashlib.blake2b(
-        f"{numba.__version__} {np.__version__} {platform.python_version()}".encode(), digest_size=8
-    )
-    for folder in SOURCES:
-        for path in sorted((root / folder).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+def compiled(function: Function) -> Function:
+    """Compile to machine code at the first call, or take it from the cache. Division by zero is numpy's: inf or NaN."""
+    file = Path(function.__code__.co_filename)
+    folder = _cache_folder(file) if file.is_file() else None  # what was typed in has no file, and so no cache
+    before, _settings.CACHE_DIR = _settings.CACHE_DIR, str(folder or "")
+    try:
+        made = numba.njit(cache=folder is not None, error_model="numpy")(function)
+    finally:
+        _settings.CACHE_DIR = before
+    return cast("Function", made)
+
+
+def digest_of(file: Path, root: Path = ROOT) -> str:
+    """Sixteen hexadecimal digits that differ when code compiled for this module may differ. Reads each source once."""
+    versions = f"{numba.__version__} {np.__version__} {platform.python_version()}"
+    digest = hashlib.blake2b(versions.encode(), digest_size=8)
+    for path in sorted(_closure(file, root)):
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(str(name).encode() + b"\0" + _source(path) + b"\0")
     return digest.hexdigest()
 
 
-def _cache_folder() -> Path | None:
-    """The folder for these sources, made if need be; None where the user has none that can be written."""
-    parent = Path(_settings.CACHE_DIR or Path.home() / ".cache" / "rescore") / "compiled"
-    folder = parent / digest_of_sources()
+def _closure(file: Path, root: Path) -> set[Path]:
+    """The module's file and those of all modules of ours that it imports, directly or not."""
+    found, waiting = set[Path](), [file]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imported(path, root)
+    return found
+
+
+def _imported(path: Path, root: Path) -> Iterator[Path]:
+    for module, names in _IMPORT.findall(_source(path).decode("utf-8")):
+        inside = root.joinpath(*module.split("."))
+        candidates = [inside.with_suffix(".py"), inside / "__init__.py"]
+        candidates += [inside / f"{name}.py" for name in re.findall(r"\w+", names)]
+        yield from (candidate for candidate in candidates if candidate.is_file())
+
+
+@cache
+def _source(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
+def _cache_folder(file: Path) -> Path | None:
+    """The folder for this module as it is now, made if need be; None where none can be written."""
+    parent = CACHE_PARENT / file.stem
+    folder = parent / digest_of(file)
     try:
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _remove_old(parent)
-        probe = folder / ".writable"
-        probe.touch()
+        (folder / ".writable").touch()
     except OSError:
         return None
     return folder
@@ -65,16 +107,3 @@ def _remove_old(parent: Path) -> None:
     by_age = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in by_age[FOLDERS_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-CACHE_FOLDER = _cache_folder()
-if CACHE_FOLDER is not None:
-    _settings.CACHE_DIR = str(CACHE_FOLDER)
-
-
-def compiled(function: Function) -> Function:
-    """Compile to machine code at the first call, or take it from the cache. Division by zero is numpy's: inf or NaN."""
-    # What was typed in has no file, and so no place in the cache.
-    has_file = Path(function.__code__.co_filename).is_file()
-    compile_it = numba.njit(cache=has_file and CACHE_FOLDER is not None, error_model="numpy")
-    return cast("Function", compile_it(function))
