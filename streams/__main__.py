@@ -49,7 +49,7 @@ def root(
     config_path: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of rescore.toml.")
     ] = None,
-    version: Annotated[
+    _told_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:

@@ -69,7 +69,7 @@ def worker(as_json: AsJson = False) -> None:
 
 
 def _compile(logger: logging.Logger) -> None:
-    """Compile all kernels, or load them, before the group is joined: a member that compiles for a minute is expelled."""
+    """Compile all kernels before the group is joined: a member that compiles for a minute is expelled."""
     import time
 
     from streams.scoring.warm import warm

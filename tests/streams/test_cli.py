@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +24,8 @@ NOWHERE = {"RESCORE_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "RESCORE_KAFKA__LI
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("RESCORE_")]:
+        monkeypatch.delenv(name)
 
     def invoke(*arguments: str, env: dict[str, str] | None = None, typed: str | None = None) -> Result:
         return CliRunner().invoke(app, list(arguments), env=env or {}, input=typed, catch_exceptions=False)
@@ -54,13 +56,14 @@ def test_help_names_the_exit_codes_and_the_next_command(run: Run) -> None:
     assert "rescore demo" in output
 
 
-def test_help_is_there_in_less_than_half_a_second() -> None:
-    times = []
+def test_help_costs_less_than_four_tenths_of_a_second() -> None:
+    costs = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "streams", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.4
+        after = os.times()
+        costs.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    assert min(costs) < 0.4
 
 
 def test_help_does_not_import_what_is_heavy() -> None:
@@ -179,3 +182,22 @@ def test_the_shipped_maps_make_events_of_a_czech_bank(run: Run, tmp_path: Path) 
         ("5/1", "1993-07-12", 100.0),
         ("5/2", "1993-08-12", 100.0),
     ]
+
+
+def test_the_page_of_the_commands_is_what_make_docs_writes(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/commands.md"
+    fresh = tmp_path / "commands.md"
+    command = [
+        "typer",
+        "streams.__main__",
+        "utils",
+        "docs",
+        "--name",
+        "rescore",
+        "--title",
+        "Commands",
+        "--output",
+        str(fresh),
+    ]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, cwd=page.parents[1])
+    assert fresh.read_text() == page.read_text(), "run `make docs`"
