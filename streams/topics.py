@@ -32,6 +32,7 @@ DEAD_LETTER_ROOM_BYTES = 64 * 2**10
 DAY_MS = 86_400_000
 FOR_EVER = -1
 ANSWER_SECONDS = 15.0
+METADATA_QUESTIONS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +221,7 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     """
     wanted = specification(options)
     found = describe(admin, [topic.name for topic in wanted])
-    missing = [topic for topic in wanted if topic.name not in found]
-    done = [_make(admin, topic, options.replication_factor) for topic in missing]
+    done = _make(admin, [topic for topic in wanted if topic.name not in found], options.replication_factor)
     for topic in wanted:
         if topic.name not in found:
             continue
@@ -232,14 +232,21 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     return done
 
 
-def _make(admin: AdminClient, topic: TopicSpecification, replication_factor: int) -> str:
-    new = NewTopic(topic.name, topic.partitions, replication_factor, config=topic.config)
-    try:
-        admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[topic.name].result(ANSWER_SECONDS)
-    except KafkaException as failure:
-        if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
-            raise
-    return f"{topic.name}: made with {topic.partitions} partition(s)"
+def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_factor: int) -> list[str]:
+    if not topics:
+        return []
+    new = [NewTopic(topic.name, topic.partitions, replication_factor, config=topic.config) for topic in topics]
+    for answer in admin.create_topics(new, operation_timeout=ANSWER_SECONDS).values():
+        try:
+            answer.result(2 * ANSWER_SECONDS)
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
+                raise
+    # A broker knows a new topic a moment after the controller: whoever starts next must find all of them.
+    for _ in range(METADATA_QUESTIONS_MAX):
+        if {topic.name for topic in topics} <= admin.list_topics(timeout=ANSWER_SECONDS).topics.keys():
+            break
+    return [f"{topic.name}: made with {topic.partitions} partition(s)" for topic in topics]
 
 
 def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:

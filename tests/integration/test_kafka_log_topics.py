@@ -19,11 +19,11 @@ def test_apply_makes_what_is_missing_mends_what_differs_and_then_has_nothing_to_
     assert {problem.topic for problem in check(admin, live)} == {topic.name for topic in specification(live)}
     lines = apply(admin, live)
     assert len(lines) == len(specification(live))
-    eventually(lambda: check(admin, live) == [], "sound topics")
+    eventually(lambda: check(admin, live) == [], "sound topics", seconds=30)
     assert apply(admin, live) == []
 
     history = TopicOptions(partitions=2, prefix=topics.prefix, replication_factor=1, clock="records")
     assert any("message.timestamp.type" in problem.what for problem in check(admin, history))
     apply(admin, history)
-    eventually(lambda: check(admin, history) == [], "topics for history")
+    eventually(lambda: check(admin, history) == [], "topics for history", seconds=30)
     topics.made = [topic.name for topic in specification(live)]
