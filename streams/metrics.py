@@ -14,6 +14,11 @@ from streams.wiring import BatchReport, Observer
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+def new_registry() -> CollectorRegistry:
+    """An empty registry for one worker's metrics: what `Metrics` fills and `HealthServer` serves."""
+    return CollectorRegistry()
+
+
 class Metrics(Observer):
     """Keeps what the worker tells as Prometheus metrics. Costs some microseconds a batch, nothing a record."""
 
