@@ -49,7 +49,7 @@ def shown_value(change: Change, which: str) -> str:
     if text := change.get(f"{which}_text"):
         return str(text)
     number = change.get(which)
-    if number is None:
+    if number is None or (change["score"] == "class" and number == 0):
         return "-"
     return f"{number:,.{DECIMALS.get(change['score'], 3)}f}"
 
@@ -91,8 +91,9 @@ def why(change: Change) -> str:
     'loan L-88: late npl (-0.20)   [time passed]'
     """
     reasons = ", ".join(f"{words} ({moved:+.2f})" for words, moved in moved_reasons(change))
-    loan = f"loan {change['cause']['loan_id']}: " if change["cause"].get("loan_id") else ""
-    return f"{loan}{reasons}   [{shown_cause(change)}]".strip()
+    loan = f"loan {change['cause']['loan_id']}" if change["cause"].get("loan_id") else ""
+    told = ": ".join(part for part in (loan, reasons) if part)
+    return f"{told}   [{shown_cause(change)}]".strip()
 
 
 def line(change: Change, time_text: str) -> str:

@@ -70,6 +70,7 @@ def test_a_line_names_loan_reasons_by_size_and_cause() -> None:
         ({"score": "value", "new": 4.0}, "4.00"),
         ({"score": "rfm", "new": None, "new_text": "545"}, "545"),
         ({"score": "class", "new": 3.0}, "3"),
+        ({"score": "class", "new": 0.0}, "-"),
         ({"new": None}, "-"),
     ],
 )
