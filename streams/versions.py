@@ -145,7 +145,7 @@ def build_versions(records: Iterable[Record], read: Read, policy: Policy) -> tup
 
 
 def _accepted(bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Make) -> list[Any]:
-    """The versions that these bodies make, by effective time: of two at the same time the one published later counts."""
+    """The versions that these bodies make, by effective time; of two at one time the one published later counts."""
     made: list[Any] = []
     for record, body in bodies:
         try:

@@ -1,6 +1,6 @@
 """Compile every kernel, or load it from the cache: a worker does so before it joins its group.
 
-    python -m streams.scoring.warm
+    python -m streams.warm
 
 About a minute where nothing is cached yet (`make setup` and the image do it), a second where it is.
 """
