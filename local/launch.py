@@ -18,6 +18,7 @@ GRACE_SECONDS = 10.0
 
 def watch(server: int, remove: str) -> None:
     """Wait for the owner's word or its end, then clear up. The server's process is this one's parent."""
+    os.closerange(3, 256)  # the lock on the folder is for owner and server alone
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if os.read(0, 1):
