@@ -38,7 +38,7 @@ def test_a_step_tells_its_time(tmp_path: Path, monkeypatch, capsys):
 
 def test_a_step_that_fails_shows_what_it_said(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(environment, "LOG", tmp_path / "setup.log")
-    with pytest.raises(StepFailed, match="exit code 3(?s:.*)no room on the disk"):
+    with pytest.raises(StepFailed, match=r"exit code 3(?s:.*)no room on the disk"):
         run("a step", [sys.executable, "-c", "import sys; print('no room on the disk'); sys.exit(3)"])
 
 
