@@ -123,8 +123,8 @@ def plan_of(written: Schema, read: Schema) -> Plan | None:
 
     Both as `definitions.parse` gives them. The plan of a writer that lacks fields leaves their slots empty.
     """
-    name = str(read["name"]).rpartition(".")[2]
-    if name not in SLOT_OF_FIELD or not _is_record(written) or written["name"] != read["name"]:
+    name = _name(read)
+    if name not in SLOT_OF_FIELD or not _is_record(written) or _name(written) != name:
         return None
     rows: list[Row] = []
     try:
@@ -132,6 +132,11 @@ def plan_of(written: Schema, read: Schema) -> Plan | None:
     except _Unplannable:
         return None
     return np.array(rows, np.int64).reshape(len(rows), 4)
+
+
+def _name(record: Schema) -> str:
+    """The name without its namespace: all that schema resolution looks at, so that a bank may use its own."""
+    return str(record["name"]).rpartition(".")[2]
 
 
 def _is_record(avro_type: Any) -> bool:
@@ -167,7 +172,7 @@ def _plan_value(written: Any, read: Any, slots: dict[str, Slot], path: str, rows
             raise _Unplannable
         rows.append([Op.COLLECTION, Slot.NONE, 0, 0])
     elif _is_record(written):
-        if target is not None and (not _is_record(target) or target["name"] != written["name"]):
+        if target is not None and (not _is_record(target) or _name(target) != _name(written)):
             raise _Unplannable
         if slot != Slot.NONE:
             rows.append([Op.PRESENT, slot, 0, 0])

@@ -188,6 +188,25 @@ def test_values_of_other_versions_of_a_schema_are_read_as_ours() -> None:
     assert_same(batch, decode(records, 0, Decoder(Versions(), 1, plans=NoPlans())))
 
 
+def test_a_schema_in_another_namespace_is_read_in_bulk_as_well() -> None:
+    theirs: Any = json.loads(json.dumps(schema("Transaction")))
+    theirs["namespace"] = "com.bank"
+    written = parse(theirs)
+
+    class Theirs(StaticRegistry):
+        def schema_of_id(self, schema_id: int) -> Schema | None:
+            return written
+
+    previous = {"transaction_amount": 3.0, "transaction_currency": "USD", "transaction_date": "2024-06-29"}
+    fields = transaction(revision=1, previous=previous | {"transaction_state": None})
+    value = avro(fields, "Transaction", written=written, prefix=b"\0\0\0\0\1")
+    decoder = Decoder(Theirs(), 1)
+    batch = decode([record(fields)._replace(value=value)], 0, decoder)
+    assert batch.events["previous_amount"].tolist() == [3.0]
+    assert all(len(plan) for plan in decoder.plans.values())
+    assert_same(batch, decode(batch.records, 0, Decoder(Theirs(), 1, plans=NoPlans())))
+
+
 def test_an_event_time_a_little_ahead_counts_as_the_timestamp() -> None:
     ahead = only(record(transaction(transaction_date="2024-06-30T12:05:00")))
     assert ahead["event_time_ms"] == NOW_MS
