@@ -29,6 +29,7 @@ from schemas.kinds import INPUT_TOPICS
 from streams.commands.topics import options_of
 from streams.commands.wire import values
 from streams.kafka_client import (
+    KafkaUnreachable,
     admin_of,
     group_of,
     latest_timestamps_ms,
@@ -46,8 +47,10 @@ FRAME_SECONDS = 0.25
 PLAIN_SECONDS = 1.0
 ROWS_PER_FRAME = 1
 ROWS_PER_PLAIN_SECOND = 3
+START_SECONDS = 300.0
 FINISH_SECONDS = 20.0
 BEHIND_EVERY_SECONDS = 0.3
+PATIENCE_SECONDS = 3.0
 FIRST_DAY = date(2025, 1, 1)
 
 
@@ -90,6 +93,7 @@ def run(
 ) -> Summary:
     """Show Rescore at work until `options.seconds` have passed, the data end, or `stop_event` is set; then recount.
 
+    The seconds count from the first score change: a worker that is started for the first time may compile for a minute.
     `environment` is this process's, for the settings of the child processes. Prints to `console`: a live view on a
     terminal, plain lines elsewhere. Raises DemoFailed, TopicsInUse, and what the Kafka client raises.
     """
@@ -146,6 +150,7 @@ class _Stage:
         favourites = {beat.user_id for beat in self.sample.story} if self.sample else set()
         self.feed = Feed(lambda data: self.values.decode("score-changes", data), favourites, clock)
         self.waiting = -1  # records not taken yet; not known at first
+        self.began = self._first_change_at = clock()
         self._inputs = require_topics(settings.kafka, map(settings.topic, INPUT_TOPICS))
         self._quiet = threading.Event()
         self._failures: list[Exception] = []
@@ -190,10 +195,20 @@ class _Stage:
         """Events published so far."""
         return self.publisher.published.sent if self.publisher else self._data_sent
 
+    def goes_on(self) -> bool:
+        """Whether there is more to show. Raises what went wrong in any of the parts."""
+        self.check()
+        if not self.feed.changes:
+            if self.clock() - self.began > START_SECONDS:
+                raise DemoFailed(f"no score change within {START_SECONDS:.0f} s; see the logs in {self.options.folder}")
+            self._first_change_at = self.clock()
+        data_taken = self._data is not None and self._data.exit_code is not None and self.waiting == 0
+        return self.clock() < self._first_change_at + self.options.seconds and not data_taken
+
     @property
-    def over(self) -> bool:
-        """Whether the user's own data have been published and taken."""
-        return self._data is not None and self._data.exit_code is not None and self.waiting == 0
+    def starting_seconds(self) -> float | None:
+        """How long the worker has been starting; None once it has made a change."""
+        return None if self.feed.changes else self.clock() - self.began
 
     def finish(self) -> None:
         """Publish no more, and give the worker time to take what is there."""
@@ -218,8 +233,12 @@ class _Stage:
         kafka, past = self.settings.kafka, self.publisher.past_is_out if self.publisher else threading.Event()
         while not self._quiet.wait(BEHIND_EVERY_SECONDS):
             past_was_out = past.is_set()
-            committed = group_of(kafka, self.settings.app, self._inputs).committed
-            self.waiting = sum(waiting_records(kafka, self._inputs, committed).values())
+            try:
+                committed = group_of(kafka, self.settings.app, self._inputs).committed
+                self.waiting = sum(waiting_records(kafka, self._inputs, committed).values())
+            except KafkaUnreachable:  # a broker that has just started knows no groups yet; it is asked again
+                self.waiting = -1
+                continue
             self._data_sent = sum(committed.values()) + self.waiting
             if self.publisher and past_was_out and self.waiting == 0:
                 self.publisher.caught_up.set()
@@ -253,18 +272,15 @@ def _sample(options: Options) -> Population:
 
 def _show(stage: _Stage, console: Console, stop_event: threading.Event, kafka: str, valkey: str) -> None:
     """Draw until the time is over. On a terminal four times a second, elsewhere a few lines a second."""
-    deadline = stage.clock() + stage.options.seconds
     if not console.is_terminal:
         before: Scene | None = None
-        while not stop_event.wait(PLAIN_SECONDS) and stage.clock() < deadline and not stage.over:
-            stage.check()
+        while stage.goes_on() and not stop_event.wait(PLAIN_SECONDS):
             scene = _scene(stage, kafka, valkey, fresh_only=True)
             print_plain(console, plain_lines(before, scene))
             before = scene
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while not stop_event.wait(FRAME_SECONDS) and stage.clock() < deadline and not stage.over:
-            stage.check()
+        while stage.goes_on() and not stop_event.wait(FRAME_SECONDS):
             live.update(render(_scene(stage, kafka, valkey), console.height), refresh=True)
 
 
@@ -284,9 +300,15 @@ def _scene(stage: _Stage, kafka: str, valkey: str, fresh_only: bool = False) -> 
         values=look.values,
         statuses=look.statuses,
         classes=look.classes,
-        story=_told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else "",
+        story=_story(stage, now_ms),
         hints=_hints(look.rows[-1].customer if look.rows else "c-000002", kafka),
     )
+
+
+def _story(stage: _Stage, now_ms: int) -> str:
+    if (seconds := stage.starting_seconds) is not None and seconds > PATIENCE_SECONDS:
+        return "the worker is starting; the first time it compiles its loops, which may take a minute or two"
+    return _told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else ""
 
 
 def _told(story: tuple[Beat, ...], now_ms: int, live_ms: int) -> str:

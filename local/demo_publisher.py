@@ -12,7 +12,7 @@ from streams.publish import Producer, Published, finish, send
 
 REMEMBERED = 20_000
 WAIT_SECONDS = 0.02
-CATCH_UP_SECONDS = 15.0
+FLUSH_SECONDS = 15.0
 POLL_EVERY = 500
 
 Clock = Callable[[], float]
@@ -44,8 +44,8 @@ class Pace(NamedTuple):
 class Publisher(threading.Thread):
     """Publishes a stream in its own thread, remembers the latest events, and stops when told or at the stream's end.
 
-    Before the first live event it waits until `caught_up` is set (at most fifteen seconds): the story is not for a
-    worker that is still busy with the past.
+    Before the first live event it waits until `caught_up` is set: the story is not for a worker that is still busy
+    with the past, or with starting.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class Publisher(threading.Thread):
         finish(self._producer, self.published)
 
     def _begin_live(self) -> float:
-        self._producer.flush(CATCH_UP_SECONDS)
+        self._producer.flush(FLUSH_SECONDS)
         self.past_is_out.set()
-        self.caught_up.wait(CATCH_UP_SECONDS)
+        self.caught_up.wait()
         return self._clock()
 
     def _wait_until(self, at_seconds: float) -> None:
