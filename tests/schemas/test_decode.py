@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from schemas.batch import DECLARED, MISSING_TIME_MS, EventBatch, Record
 from schemas.decode import NO_PLAN, Decoder, Group, decode
-from schemas.definitions import Schema, parse, schema
-from schemas.kinds import Kind, RejectCode, Score, TransactionState
+from schemas.definitions import SCHEMA_OF_TOPIC, Schema, parse, schema
+from schemas.kinds import INPUT_TOPICS, Kind, RejectCode, Score, TransactionState
 from schemas.known_schemas import RegistryUnavailable, StaticRegistry
 from schemas.partitioner import Partitioner, partition_of
 from schemas.plan import Plan
@@ -69,6 +69,35 @@ def test_reading_in_bulk_is_reading_one_by_one_to_the_byte(seed: int, partitions
     assert_same(bulk, decode(records, 0, Decoder(REGISTRY, partitions, plans=NoPlans())))
     rejected = {reject.record for reject in bulk.rejects}
     assert sorted([*rejected, *bulk.events["record"].tolist()]) == list(range(80))
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["2024-06-30", "EUR"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+FIELD_NAMES = sorted({field["name"] for topic in INPUT_TOPICS for field in schema(SCHEMA_OF_TOPIC[topic])["fields"]})
+VERBS = ["erase", "override", "lift", "advance", "issued", "repaid", "cancelled", "value", "status"]
+OBJECTS = st.dictionaries(st.sampled_from(FIELD_NAMES), ANYTHING | st.sampled_from([*VERBS, "ann"]), max_size=12)
+
+
+@given(
+    st.sampled_from(INPUT_TOPICS),
+    st.binary(max_size=60) | OBJECTS.map(lambda fields: json.dumps(fields).encode()),
+    st.booleans(),
+    st.none() | st.just(b"ann") | st.binary(max_size=4),
+)
+def test_whatever_the_bytes_are_a_record_ends_as_an_event_or_as_a_reject(
+    topic: str, value: bytes, as_avro: bool, key: bytes | None
+) -> None:
+    prefix = REGISTRY.prefix_of(SCHEMA_OF_TOPIC[topic]) if as_avro else b""
+    batch = read(Record(topic, 0, 0, NOW_MS, key, prefix + value))
+    assert len(batch.events) + len(batch.rejects) == 1
 
 
 def test_most_random_records_are_read_in_bulk_and_some_are_not() -> None:
