@@ -72,7 +72,7 @@ def _compile(logger: logging.Logger) -> None:
     """Compile all kernels before the group is joined: a member that compiles for a minute is expelled."""
     import time
 
-    from streams.scoring.warm import warm
+    from streams.warm import warm
 
     began = time.monotonic()
     warm()

@@ -64,6 +64,10 @@ def test_a_line_names_loan_reasons_by_size_and_cause() -> None:
     assert "2.173" in text
 
 
+def test_a_change_without_reasons_names_its_loan_and_cause() -> None:
+    assert why(_change(reasons=[])) == "loan L-88   [time passed]"
+
+
 @pytest.mark.parametrize(
     "fields, shown",
     [
