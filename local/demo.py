@@ -51,6 +51,8 @@ START_SECONDS = 300.0
 FINISH_SECONDS = 20.0
 BEHIND_EVERY_SECONDS = 0.3
 PATIENCE_SECONDS = 3.0
+FINISHING = "finishing: the worker takes what is still waiting, then everything is counted again"
+STARTING = "the worker is starting; the first time it compiles its loops, which may take a minute or two"
 FIRST_DAY = date(2025, 1, 1)
 
 
@@ -71,7 +73,7 @@ class Options:
     customers: int = 300
     seed: int = 1
     history_days: int = 240
-    days_per_second: float = 2.5
+    days_per_second: float = 1.8
     partitions: int = 2
     data: tuple[Path, ...] = ()
     publish_arguments: tuple[str, ...] = ()
@@ -109,13 +111,12 @@ def run(
     apply(admin_of(settings.kafka), options_of(settings))
     _refuse_topics_in_use(settings)
     stage = _Stage(settings, options, inherited, clock)
+    console.print(_invitation(kafka_bootstrap, redis_url), style="dim", highlight=False, soft_wrap=True)
     with stage.playing():
         _show(stage, console, stop_event, kafka_bootstrap, _address(redis_url))
-        console.print(
-            "finishing: the worker takes what is still waiting, then everything is counted again", style="dim"
-        )
-        stage.finish()
-    return count_again(settings, stage.sent, options.folder)
+        console.print(FINISHING, style="dim")
+        waiting = stage.finish()
+    return count_again(settings, stage.sent, waiting, options.folder)
 
 
 def _refuse_topics_in_use(settings: Settings) -> None:
@@ -210,8 +211,8 @@ class _Stage:
         """How long the worker has been starting; None once it has made a change."""
         return None if self.feed.changes else self.clock() - self.began
 
-    def finish(self) -> None:
-        """Publish no more, and give the worker time to take what is there."""
+    def finish(self) -> int | None:
+        """Publish no more, give the worker time to take what is there, and return how much it left; None: not known."""
         if self.publisher:
             self.publisher.stop()
         if self._data:
@@ -221,6 +222,7 @@ class _Stage:
         while self.waiting != 0 and self.clock() < deadline:
             self.check()
             self._quiet.wait(BEHIND_EVERY_SECONDS / 3)
+        return None if self.waiting < 0 else self.waiting
 
     def _read(self) -> None:
         topic = self.settings.topic("score-changes")
@@ -305,16 +307,24 @@ def _scene(stage: _Stage, kafka: str, valkey: str, fresh_only: bool = False) -> 
     )
 
 
-def _story(stage: _Stage, now_ms: int) -> str:
-    if (seconds := stage.starting_seconds) is not None and seconds > PATIENCE_SECONDS:
-        return "the worker is starting; the first time it compiles its loops, which may take a minute or two"
-    return _told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else ""
+def _story(stage: _Stage, now_ms: int) -> list[str]:
+    seconds = stage.starting_seconds
+    if seconds is None:
+        return _told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else []
+    return [STARTING] if seconds > PATIENCE_SECONDS else []
 
 
-def _told(story: tuple[Beat, ...], now_ms: int, live_ms: int) -> str:
-    """The latest beat of the story that has happened."""
+def _told(story: tuple[Beat, ...], now_ms: int, live_ms: int) -> list[str]:
+    """The beats of the story that have happened."""
     told = [beat for beat in story if live_ms <= beat.time_ms <= now_ms]
-    return f"{told[-1].text} ({told[-1].user_id}, {moment(told[-1].time_ms)})" if told else ""
+    return [f"story: {moment(beat.time_ms)} {beat.text} ({beat.user_id})" for beat in told]
+
+
+def _invitation(kafka: str, redis_url: str) -> str:
+    """How another terminal joins in. A URL with a password is not repeated."""
+    redis = "..." if "@" in redis_url else redis_url
+    variables = f"RESCORE_KAFKA__BOOTSTRAP_SERVERS={kafka} RESCORE_REDIS__URL={redis} RESCORE_CLOCK=records"
+    return f"to use rescore in another terminal meanwhile: export {variables}"
 
 
 def _hints(customer: str, kafka: str) -> list[str]:

@@ -17,7 +17,7 @@ from schemas.batch import Record
 DECODED_PER_LOOK = 1_000
 ROWS_KEPT = 60
 REMARKABLE = ("correction", "override", "erasure")
-SCORES_OF_INTEREST = ("status", "value", "revenue")
+SCORE_NAMES_BY_INTEREST = ("status", "revenue", "value", "class", "segment", "rfm")
 
 
 class _Seen(NamedTuple):
@@ -97,7 +97,8 @@ class Feed:
         lags = []
         for seen, change in decoded:
             event_id = change["cause"].get("event_id")
-            if event_id and change["cause"]["kind"] == "event" and (event := sent(event_id)):
+            event = sent(event_id) if event_id and change["cause"]["kind"] == "event" else None
+            if event and event.at_seconds is not None:
                 lags.append(seen.at_seconds - event.at_seconds)
         if lags:
             self._lag_seconds = statistics.median(lags)
@@ -114,8 +115,8 @@ def change_id_of(record: Record) -> str | None:
 def choose(changes: Sequence[Change], favourites: AbstractSet[str], rows_max: int) -> list[Change]:
     """The changes most worth a line, in the order in which they were decided.
 
-    What the story tells of its customers is always among them, even beyond `rows_max`; then come changes of band, then
-    the scores that rise and fall, by how far they moved.
+    What the story tells of its customers is always among them, even beyond `rows_max`. Of each score the most
+    remarkable comes first (another band, then how far it moved), lest frequent ones hide the others.
     """
 
     def told(change: Change) -> bool:
@@ -123,13 +124,18 @@ def choose(changes: Sequence[Change], favourites: AbstractSet[str], rows_max: in
             change["score"] == "status" or change["cause"]["kind"] in REMARKABLE
         )
 
-    def worth(change: Change) -> tuple[bool, bool, bool, float]:
+    def remarkable(change: Change) -> tuple[bool, float]:
         moved = abs(change["new"] - change["old"]) if None not in (change["new"], change["old"]) else 0.0
-        crossed = change["old_band"] != change["new_band"] and change["old_band"] is not None
-        return told(change), crossed, change["score"] in SCORES_OF_INTEREST, moved
+        return change["old_band"] is not None and change["old_band"] != change["new_band"], moved
 
+    of_score: dict[str, int] = {}
+    ranked = []
+    for change in sorted(changes, key=remarkable, reverse=True):
+        depth = of_score[change["score"]] = of_score.get(change["score"], -1) + 1
+        ranked.append((not told(change), depth, SCORE_NAMES_BY_INTEREST.index(change["score"]), change))
+    ranked.sort(key=lambda one: one[:3])
     rows = max(rows_max, sum(map(told, changes)))
-    return sorted(sorted(changes, key=worth, reverse=True)[:rows], key=lambda change: int(change["decided_ms"]))
+    return sorted((change for *_, change in ranked[:rows]), key=lambda change: int(change["decided_ms"]))
 
 
 def moment(time_ms: int) -> str:

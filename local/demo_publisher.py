@@ -20,9 +20,9 @@ Clock = Callable[[], float]
 
 
 class Sent(NamedTuple):
-    """What is remembered of an event: when it was sent, and what it was in words."""
+    """What is remembered of an event: when it was sent (None for the past, which waits), and what it was in words."""
 
-    at_seconds: float
+    at_seconds: float | None
     words: str
 
 
@@ -66,6 +66,7 @@ class Publisher(threading.Thread):
         self._stream, self._producer, self._encode, self._topic_name = stream, producer, encode, topic_name
         self._pace, self._clock = pace, clock
         self._stopped = threading.Event()
+        self._live = False
         self._remembered: dict[str, Sent] = {}
 
     def run(self) -> None:
@@ -108,6 +109,7 @@ class Publisher(threading.Thread):
         self._producer.flush(FLUSH_SECONDS)
         self.past_is_out.set()
         self.caught_up.wait()
+        self._live = True
         return self._clock()
 
     def _wait_until(self, at_seconds: float) -> None:
@@ -133,7 +135,7 @@ class Publisher(threading.Thread):
 
     def _remember(self, event: SampleEvent) -> None:
         if isinstance(event.value, dict) and (event_id := event.value.get("event_id")):
-            self._remembered[event_id] = Sent(self._clock(), words_of(event.topic, event.value))
+            self._remembered[event_id] = Sent(self._clock() if self._live else None, words_of(event.topic, event.value))
             if len(self._remembered) > REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
 

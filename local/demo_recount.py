@@ -21,7 +21,7 @@ class Recount:
 
     @property
     def exact(self) -> bool:
-        """Every change once, every sequence whole, every scorecard equal to the recount."""
+        """Every change once, every sequence whole, every scorecard at its customer's last changes."""
         return not (self.twice or self.gaps or self.differing)
 
 

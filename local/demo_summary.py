@@ -23,21 +23,29 @@ class Summary:
     """What the demo did. `dead_letters` counts the refused events by their message."""
 
     events: int
+    waiting: int | None  # events that the worker had not taken when it was stopped; None: not known
     recount: Recount
     dead_letters: dict[str, int]
     folder: Path
 
     @property
     def exact(self) -> bool:
-        """Whether the recount found every change once and every state equal."""
+        """Whether the recount found every change once, in sequence, and every scorecard at its last change."""
         return self.recount.exact
 
     def lines(self) -> Iterator[str]:
         """The summary in words."""
         count = self.recount
-        yield f"{self.events:,} events of {count.customers:,} customers became {count.changes:,} score changes"
+        yield f"{self.events:,} events became {count.changes:,} score changes of {count.customers:,} customers"
+        if self.waiting is None:
+            yield "how many events were still waiting when the worker was stopped is not known: Kafka did not say"
+        elif self.waiting:
+            yield f"{self.waiting:,} events were still waiting when the worker was stopped: they are not counted below"
         if count.exact:
-            yield f"exactly once: every change once, every state equal to the recount ({count.scores:,} scores)"
+            yield (
+                f"exactly once, by recount: every change once, {count.scores:,} sequences without a gap, "
+                f"{count.scorecards:,} scorecards at their customers' last changes"
+            )
         else:
             yield (
                 f"NOT exactly once: {count.twice:,} changes twice, {count.gaps:,} gaps, "
@@ -49,14 +57,14 @@ class Summary:
         yield "read next: README.md, docs/architecture.md; your own data: rescore demo --data FILE"
 
 
-def count_again(settings: Settings, events: int, folder: Path) -> Summary:
+def count_again(settings: Settings, events: int, waiting: int | None, folder: Path) -> Summary:
     """Read score-changes, scorecards and dead letters from their beginning, and count. Some 5 microseconds a record."""
     decode = values(settings).decode
     latest = {(record.key or b"").decode(): record.value for record in _all(settings, "scorecards")}
     cards = {user: None if data is None else decode("scorecards", data) for user, data in latest.items()}
     counted = recount((_change_id(record, decode) for record in _all(settings, "score-changes")), cards)
     letters = open_letters(_all(settings, *(f"{topic}.dlq" for topic in INPUT_TOPICS)))
-    return Summary(events, counted, dict(Counter(letter.message for letter in letters).most_common()), folder)
+    return Summary(events, waiting, counted, dict(Counter(letter.message for letter in letters).most_common()), folder)
 
 
 def _all(settings: Settings, *topics: str) -> Iterator[Record]:

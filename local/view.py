@@ -26,13 +26,14 @@ COLUMNS: tuple[tuple[str, int], ...] = (
     ("new", 7),
     ("band", 14),
 )
-FRAME_LINES = 6
+STORY_LINES = 2
+FRAME_LINES = 7
 """Lines of the view that are not rows of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that the view shows at one moment. `lag_seconds` None: not known; rows: the latest last."""
+    """All that the view shows at one moment. `lag_seconds` None: not known; rows and story: the latest last."""
 
     events: int
     changes: int
@@ -44,7 +45,7 @@ class Scene:
     values: Sequence[int] = ()
     statuses: Sequence[int] = ()
     classes: Mapping[int, int] = field(default_factory=dict)
-    story: str = ""
+    story: Sequence[str] = ()
     hints: Sequence[str] = ()
 
 
@@ -52,8 +53,7 @@ def render(scene: Scene, height: int) -> RenderableType:
     """The view at a moment, at most `height` lines of a terminal, the whole width of it."""
     room = max(height - FRAME_LINES, 1)
     lines: list[RenderableType] = [_header(scene), _table(scene.rows[-room:])]
-    if scene.story:
-        lines.append(Text(f"story: {scene.story}", style="yellow", no_wrap=True, overflow="ellipsis"))
+    lines += [Text(told, style="yellow", no_wrap=True, overflow="ellipsis") for told in scene.story[-STORY_LINES:]]
     lines.append(Text(distributions(scene), no_wrap=True, overflow="ellipsis"))
     lines.append(Text("try: " + " · ".join(scene.hints), style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(*lines)
@@ -116,8 +116,7 @@ def plain_lines(before: Scene | None, scene: Scene) -> Iterator[str]:
     if before is None:
         yield f"Rescore demo   {counters(scene)}"
         yield plain_heading()
-    if scene.story and (before is None or scene.story != before.story):
-        yield f"story: {scene.story}"
+    yield from scene.story[len(before.story) if before else 0 :]
     yield from (plain_row(row) for row in scene.rows)
     if before is not None and scene.changes != before.changes:
         yield f"{counters(scene)}"

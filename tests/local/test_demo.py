@@ -115,9 +115,9 @@ def test_more_changes_than_one_look_decodes_are_all_decoded_by_the_next_ones() -
     assert sum(feed.look(nothing_sent, 5).statuses) == 1_500
 
 
-def test_the_story_comes_first_then_bands_then_what_moved_far() -> None:
-    small, far = a_change("small", 1), a_change("far", 2, new=4.0)
-    crossed = a_change("crossed", 3, old_band="high", new_band="top")
+def test_the_story_comes_first_then_the_most_remarkable_change_of_each_score() -> None:
+    small, far = a_change("small", 1, score="value"), a_change("far", 2, score="value", new=4.0)
+    crossed = a_change("crossed", 3, score="value", old_band="high", new_band="top")
     story = a_change("story", 4)
     code = a_change("code", 5, score="class", old=1.0, new=6.0)
     everything = [small, far, crossed, story, code]
@@ -125,9 +125,18 @@ def test_the_story_comes_first_then_bands_then_what_moved_far() -> None:
     def chosen(rows: int) -> list[str]:
         return [change["user_id"] for change in choose(everything, {"story"}, rows)]
 
-    assert [chosen(rows) for rows in (1, 2, 3)] == [["story"], ["crossed", "story"], ["far", "crossed", "story"]]
-    assert chosen(4) == ["small", "far", "crossed", "story"]
-    assert choose([small, far], {"small", "far"}, 1) == [small, far]
+    assert [chosen(rows) for rows in (1, 2)] == [["story"], ["crossed", "story"]]
+    assert chosen(3) == ["crossed", "story", "code"]
+    assert chosen(4) == ["far", "crossed", "story", "code"]
+    ages = [a_change("carla", 1), a_change("bruno", 2)]
+    assert choose(ages, {"bruno", "carla"}, 1) == ages
+
+
+def test_events_of_the_past_say_nothing_about_the_lag() -> None:
+    feed = a_feed()
+    feed.add(a_record(a_change("ann", 1)))
+    look = feed.look({"e-ann": Sent(None, "salary +2,450")}.get, 5)
+    assert (look.lag_seconds, look.fresh[0].why) == (None, "salary +2,450")
 
 
 def card(**sequences: int) -> dict[str, Any]:
@@ -237,11 +246,11 @@ def test_an_error_of_the_publisher_is_kept_for_the_one_who_watches() -> None:
     assert isinstance(publisher.failure, ValueError | KeyError)
 
 
-def test_the_story_tells_the_latest_beat_of_the_live_part_alone() -> None:
+def test_the_story_tells_the_beats_of_the_live_part_that_have_happened() -> None:
     live_ms = SAMPLE.story_day * DAY_MS
     lost = next(beat for beat in SAMPLE.story if beat.name == "job lost")
-    assert _told(SAMPLE.story, live_ms - 1, live_ms) == ""
-    assert _told(SAMPLE.story, lost.time_ms, live_ms).startswith("Bruno loses his job (c-000002, ")
+    assert _told(SAMPLE.story, live_ms - 1, live_ms) == []
+    assert _told(SAMPLE.story, lost.time_ms, live_ms)[-1] == "story: 12 Feb 16:00 Bruno loses his job (c-000002)"
 
 
 def test_a_password_in_the_url_of_redis_is_not_shown() -> None:
@@ -309,7 +318,7 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
     letter: list[tuple[str, str | bytes | None]] = [("__streams.errors.message", b"The value can not be decoded.")]
     sender.produce(demo_settings.topic("transactions.dlq"), b"poison", b"farid", headers=letter)
     assert sender.flush(30) == 0
-    summary = count_again(demo_settings, 7, tmp_path)
+    summary = count_again(demo_settings, 7, 2, tmp_path)
     assert summary.exact
     assert (summary.recount.changes, summary.recount.customers, summary.dead_letters) == (
         3,
@@ -317,8 +326,14 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
         {"The value can not be decoded.": 1},
     )
     lines = list(summary.lines())
-    assert lines[0] == "7 events of 2 customers became 3 score changes"
-    assert lines[1].startswith("exactly once: every change once, every state equal to the recount")
+    assert lines[:3] == [
+        "7 events became 3 score changes of 2 customers",
+        "2 events were still waiting when the worker was stopped: they are not counted below",
+        (
+            "exactly once, by recount: every change once, 2 sequences without a gap, "
+            "2 scorecards at their customers' last changes"
+        ),
+    ]
 
 
 def a_scorecard(user: str, status_sequence: int) -> dict[str, Any]:

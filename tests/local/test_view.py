@@ -67,7 +67,7 @@ def a_scene(rows: int | list[Row] = 3, **fields: Any) -> Scene:
         "values": [1, 2, 5, 7, 5, 3, 2, 1],
         "statuses": [0, 2, 7, 3, 2, 1, 0, 0],
         "classes": {1: 12, 6: 115},
-        "story": "Bruno loses his job",
+        "story": ["story: Ana's salary arrives", "story: Bruno loses his job"],
         "hints": ["rescore explain c-000417", "kcat -b 127.0.0.1:41873 -t score-changes"],
     }
     return Scene(**(base | fields))
@@ -190,7 +190,8 @@ def test_plain_lines_begin_with_a_heading_and_go_on_with_what_is_new() -> None:
     beginning = list(plain_lines(None, first))
     assert beginning[0].startswith("Rescore demo   events 12,480")
     assert beginning[1].split() == ["time", "customer", "score", "old", "new", "band", "why"]
-    assert beginning[3:] == [plain_row(row) for row in first.rows]
+    assert beginning[2:] == [*first.story, *(plain_row(row) for row in first.rows)]
+    assert list(plain_lines(first, a_scene(rows=0, story=[*first.story, "story: a loan"]))) == ["story: a loan"]
     assert list(plain_lines(first, second)) == [plain_row(second.rows[0]), counters(second), distributions(second)]
     assert list(plain_lines(first, a_scene(rows=0))) == []
 
