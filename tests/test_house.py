@@ -46,7 +46,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic": ("streams.settings",),
     "pydantic_settings": ("streams.settings",),
     "structlog": ("streams.logging",),
-    "prometheus_client": ("streams.metrics", "streams.health"),
+    "prometheus_client": ("streams.metrics", "streams.health", "streams.commands.worker"),
     "stamina": ("state.redis_store", "streams.kafka_log"),
     "fastapi": ("streams.gateway",),
     "uvicorn": ("streams.gateway", "streams.commands"),
