@@ -71,7 +71,6 @@ DEFAULTS: Mapping[str, str] = {
     "replica.fetch.max.bytes": str(12 * 2**20),
     "fetch.purgatory.purge.interval.requests": "10",
     "producer.purgatory.purge.interval.requests": "10",
-    "controlled.shutdown.enable": "false",  # there is no broker to hand partitions over to
 }
 
 LOG4J = """\
