@@ -26,6 +26,7 @@ from local.generator import Beat, Population, events, population
 from local.generator_population import DAY_MS
 from local.view import Scene, plain_lines, print_plain, render
 from schemas.kinds import INPUT_TOPICS
+from streams.commands.common import Exit
 from streams.commands.topics import options_of
 from streams.commands.wire import values
 from streams.kafka_client import (
@@ -116,6 +117,8 @@ def run(
         _show(stage, console, stop_event, kafka_bootstrap, _address(redis_url))
         console.print(FINISHING, style="dim")
         waiting = stage.finish()
+    if stage.lines_left_out:
+        console.print(f"some lines of your data were left out: {options.folder / 'publish.log'} says which and why")
     return count_again(settings, stage.sent, waiting, options.folder)
 
 
@@ -158,6 +161,7 @@ class _Stage:
         self._children: list[Background] = []
         self._data: Background | None = None
         self._data_sent = 0
+        self._data_taken = False
 
     @contextmanager
     def playing(self) -> Iterator[None]:
@@ -185,8 +189,8 @@ class _Stage:
         """Raise what went wrong in any of the parts."""
         for child in self._children:
             child.check()
-        if self._data and self._data.exit_code:
-            self._data.check()
+        if self._data and self._data.exit_code not in (None, Exit.OK, Exit.FAILURE):
+            self._data.check()  # where only some lines were bad the demo goes on, and says so
         failures = [*self._failures, *([self.publisher.failure] if self.publisher and self.publisher.failure else [])]
         if failures:
             raise failures[0]
@@ -203,8 +207,14 @@ class _Stage:
             if self.clock() - self.began > START_SECONDS:
                 raise DemoFailed(f"no score change within {START_SECONDS:.0f} s; see the logs in {self.options.folder}")
             self._first_change_at = self.clock()
-        data_taken = self._data is not None and self._data.exit_code is not None and self.waiting == 0
-        return self.clock() < self._first_change_at + self.options.seconds and not data_taken
+        if self._data and self._data_taken and self._data_sent == 0:
+            self._data.check()  # nothing could be read: its log says why
+        return self.clock() < self._first_change_at + self.options.seconds and not self._data_taken
+
+    @property
+    def lines_left_out(self) -> bool:
+        """Whether some lines of the user's own data could not be read."""
+        return self._data is not None and self._data.exit_code == Exit.FAILURE
 
     @property
     def starting_seconds(self) -> float | None:
@@ -234,7 +244,7 @@ class _Stage:
         """How far behind the worker is, and so when the past has been taken."""
         kafka, past = self.settings.kafka, self.publisher.past_is_out if self.publisher else threading.Event()
         while not self._quiet.wait(BEHIND_EVERY_SECONDS):
-            past_was_out = past.is_set()
+            past_was_out, data_were_out = past.is_set(), self._data is not None and self._data.exit_code is not None
             try:
                 committed = group_of(kafka, self.settings.app, self._inputs).committed
                 self.waiting = sum(waiting_records(kafka, self._inputs, committed).values())
@@ -244,6 +254,7 @@ class _Stage:
             self._data_sent = sum(committed.values()) + self.waiting
             if self.publisher and past_was_out and self.waiting == 0:
                 self.publisher.caught_up.set()
+            self._data_taken = data_were_out and self.waiting == 0
 
     def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
         def keep() -> None:

@@ -30,8 +30,11 @@ class Summary:
 
     @property
     def exact(self) -> bool:
-        """Whether the recount found every change once, in sequence, and every scorecard at its last change."""
-        return self.recount.exact
+        """Whether the recount found every change once, in sequence, and every scorecard at its last change.
+
+        Not where there was no change: a recount of nothing shows nothing.
+        """
+        return self.recount.exact and self.recount.changes > 0
 
     def lines(self) -> Iterator[str]:
         """The summary in words."""
@@ -41,7 +44,9 @@ class Summary:
             yield "how many events were still waiting when the worker was stopped is not known: Kafka did not say"
         elif self.waiting:
             yield f"{self.waiting:,} events were still waiting when the worker was stopped: they are not counted below"
-        if count.exact:
+        if not count.changes:
+            yield "no score changed, so there is nothing to recount"
+        elif count.exact:
             yield (
                 f"exactly once, by recount: every change once, {count.scores:,} sequences without a gap, "
                 f"{count.scorecards:,} scorecards at their customers' last changes"

@@ -16,7 +16,7 @@ from local.demo_children import Background, DemoFailed
 from local.demo_feed import Feed, choose
 from local.demo_publisher import Pace, Publisher, Sent
 from local.demo_recount import recount
-from local.demo_summary import count_again
+from local.demo_summary import Summary, count_again
 from local.generator import SampleEvent, events, population
 from local.generator_population import DAY_MS
 from schemas.batch import Record
@@ -333,6 +333,17 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
             "exactly once, by recount: every change once, 2 sequences without a gap, "
             "2 scorecards at their customers' last changes"
         ),
+    ]
+
+
+def test_where_no_score_changed_the_summary_does_not_claim_exactly_once(tmp_path: Path) -> None:
+    summary = Summary(5, None, recount([], {}), {"The currency is not known.": 5}, tmp_path)
+    assert not summary.exact
+    lines = list(summary.lines())
+    assert lines[1].startswith("how many events were still waiting")
+    assert lines[2:4] == [
+        "no score changed, so there is nothing to recount",
+        "dead letters: 5 x The currency is not known.",
     ]
 
 
