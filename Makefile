@@ -19,7 +19,7 @@ help: ## List the targets
 setup: $(READY) ## Make .venv with all that is needed: packages, .venv/bin/rescore, Kafka (no Java or Docker needed)
 
 $(READY): requirements.lock pyproject.toml local/environment.py local/kafka_jars.lock
-	@for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do
+	@for candidate in $(or $(PYTHON),$(VENV)/python python3.13 python3.12 python3.11 python3 python); do
 	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
 	        exec "$$candidate" local/environment.py
 	    fi

@@ -48,7 +48,7 @@ def run(name: str, command: list[str]) -> None:
     started = time.monotonic()
     if not live:
         print(f"  {name} ...", end="", flush=True)
-    with LOG.open("ab") as log:
+    with LOG.open("a+b") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             while process.poll() is None:
@@ -59,20 +59,36 @@ def run(name: str, command: list[str]) -> None:
             process.kill()
             process.wait()
             raise
+        log.seek(0)  # read through this handle: making .venv anew takes the file away
+        said = log.read().decode(errors="replace").splitlines()
     seconds = time.monotonic() - started
     print(f"\r  {name:<40} {seconds:6.1f} s" if live else f" {seconds:.1f} s", flush=True)
     if process.returncode:
-        shown = "\n".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_SHOWN:])
+        shown = "\n".join(said[-LINES_SHOWN:])
         raise StepFailed(f"{name}: failed with exit code {process.returncode}. The end of {LOG}:\n{shown}")
 
 
+def base_python() -> Path:
+    """The Python that runs this, or that the environment which runs this was made by."""
+    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+
+
+def is_made_by(python: Path, venv: Path) -> bool:
+    """Whether an environment works, and was made by this Python. One made by two can not import half of its library."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    made_by = dict(line.split(" = ", 1) for line in lines if " = " in line).get("executable")
+    return made_by == str(python) and (venv / "bin" / "python").resolve() == python
+
+
 def make_venv() -> None:
-    """An environment of this Python; one that was made by another version is replaced."""
-    made_by = VENV / "pyvenv.cfg"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    fresh = not (PYTHON.exists() and f"version = {version}." in made_by.read_text(encoding="utf-8"))
-    VENV.mkdir(exist_ok=True)
-    run(f"Python {version} in .venv", [sys.executable, "-m", "venv", *(["--clear"] if fresh else []), str(VENV)])
+    """An environment of this Python; one that another made is replaced."""
+    if not is_made_by(base_python(), VENV):
+        VENV.mkdir(exist_ok=True)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        run(f"Python {version} in .venv", [str(base_python()), "-m", "venv", "--clear", str(VENV)])
 
 
 def main() -> None:

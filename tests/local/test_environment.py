@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
 
 from local import environment
-from local.environment import NEWEST, OLDEST, ROOT, StepFailed, run, steps
+from local.environment import NEWEST, OLDEST, ROOT, StepFailed, base_python, is_made_by, run, steps
 
 
 def test_every_step_runs_a_module_that_is_there():
@@ -25,6 +26,16 @@ def test_it_takes_the_versions_of_python_that_the_project_supports():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lowest, above = (".".join(map(str, version)) for version in (OLDEST, (NEWEST[0], NEWEST[1] + 1)))
     assert project["requires-python"] == f">={lowest},<{above}"
+
+
+def test_an_environment_is_kept_only_if_this_python_made_it(tmp_path: Path):
+    venv.create(tmp_path / "mine", symlinks=True, with_pip=False)
+    assert is_made_by(base_python(), tmp_path / "mine")
+    assert not is_made_by(base_python(), tmp_path / "none")
+    other = tmp_path / "mine" / "bin" / "python"
+    other.unlink()
+    other.symlink_to("/usr/bin/true")
+    assert not is_made_by(base_python(), tmp_path / "mine")
 
 
 def test_a_step_tells_its_time(tmp_path: Path, monkeypatch, capsys):
