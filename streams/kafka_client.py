@@ -288,20 +288,36 @@ class Group(NamedTuple):
     committed: dict[tuple[str, int], int]
 
 
+NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+"""What a broker answers about groups while it is still reading them, as after its start or for its first group."""
+
+
 def group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Group:
     """State, members and committed offsets of a group; an unknown group has no members. Raises KafkaUnreachable."""
+    deadline = time.monotonic() + TOPIC_SECONDS
+    while True:
+        try:
+            return _group_of(kafka, name, counts)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.GROUP_ID_NOT_FOUND:
+                return Group(0, "DEAD", {})
+            if code not in NOT_YET or time.monotonic() > deadline:
+                raise unreachable(kafka, error) from None
+        time.sleep(SETTLE_PAUSE_SECONDS)
+
+
+def _group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Group:
     admin = admin_of(kafka)
     places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-    try:
-        answer = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name]
-        described = answer.result(2 * ANSWER_SECONDS)
-        asked = [ConsumerGroupTopicPartitions(name, places)]
-        answer = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name]
-        offsets = answer.result(2 * ANSWER_SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return Group(0, "DEAD", {})
-        raise unreachable(kafka, error) from None
+    answer = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name]
+    described = answer.result(2 * ANSWER_SECONDS)
+    asked = [ConsumerGroupTopicPartitions(name, places)]
+    offsets = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
     found = [place for place in offsets.topic_partitions if place.offset >= 0]
     committed = {(place.topic, place.partition): place.offset for place in found}
     return Group(len(described.members), described.state.name, committed)

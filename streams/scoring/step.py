@@ -86,11 +86,12 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
 
 
 def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Events grouped by user, each group in merge order."""
-    order = np.argsort(users, kind="stable")
+    """Events grouped by user, each group in merge order; an advance belongs to nobody (-1)."""
+    order = np.flatnonzero(users >= 0)
+    order = order[np.argsort(users[order], kind="stable")]
     starts = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(users, minlength=count), out=starts[1:])
-    return order.astype(np.int64, copy=False), starts
+    np.cumsum(np.bincount(users[order], minlength=count), out=starts[1:])
+    return order, starts
 
 
 def _upgraded(table: Table) -> Table:

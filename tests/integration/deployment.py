@@ -1,0 +1,178 @@
+"""A whole deployment for a test: topics of its own on a real Kafka, rows on a real Valkey, workers as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from schemas.batch import Record
+from schemas.kinds import INPUT_TOPICS
+from state.redis_store import RedisStore
+from streams.kafka_client import group_of, read, require_topics, waiting_records
+from streams.settings import Settings, load
+
+RESCORE = [sys.executable, "-m", "streams"]
+READY_SECONDS = 240.0  # compiling everything on a busy machine; a second where the cache is warm
+
+
+@dataclass
+class Deployment:
+    """One app with its topics. `start` makes the topics; workers are started and killed by slot."""
+
+    bootstrap_servers: str
+    redis_url: str
+    name: str
+    folder: Path
+    more: dict[str, str] = field(default_factory=dict)
+    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of this deployment is started with."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")}
+        return own | {
+            "RESCORE_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "RESCORE_REDIS__URL": self.redis_url,
+            "RESCORE_REDIS__REQUIRE_APPEND_ONLY": "false",
+            "RESCORE_METRICS__PORT": "0",
+            "RESCORE_TOPIC_PREFIX": f"{self.name}.",
+            "RESCORE_APP": self.name,
+            **self.more,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """The same as settings."""
+        wanted = {name: value for name, value in self.environment.items() if name.startswith("RESCORE_")}
+        return load({**wanted, "RESCORE_CONFIG": ""}).settings
+
+    def rescore(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command of ours, to its end."""
+        done = subprocess.run(
+            [*RESCORE, *arguments], env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def start_worker(self, slot: int = 0, failpoint: str = "") -> None:
+        """Start a worker; with a failpoint it dies there as by kill -9."""
+        environment = self.environment | {"RESCORE_SLOT": str(slot)}
+        if failpoint:
+            environment["RESCORE_FAILPOINT"] = failpoint
+        with (self.folder / f"{self.name}-{slot}.log").open("ab") as log:
+            self.workers[slot] = subprocess.Popen([*RESCORE, "worker"], env=environment, stdout=log, stderr=log)
+
+    def kill(self, slot: int) -> None:
+        """kill -9."""
+        self.workers[slot].send_signal(signal.SIGKILL)
+        self.workers.pop(slot).wait()
+
+    def stop(self) -> None:
+        """End every worker in good order."""
+        for worker in self.workers.values():
+            worker.terminate()
+        for worker in self.workers.values():
+            worker.wait(60)
+        self.workers.clear()
+
+    def send(self, topic: str, values: Sequence[tuple[str | bytes | None, bytes, int]]) -> None:
+        """Records (key, value, timestamp) to a topic, as any client would send them."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 30_000_000,
+                "linger.ms": 5,
+            }
+        )
+        for key, value, timestamp_ms in values:
+            producer.produce(self.settings.topic(topic), value, key, timestamp=timestamp_ms)
+            producer.poll(0)
+        assert producer.flush(60) == 0
+
+    def waiting(self) -> int:
+        """Input records that no worker has taken yet."""
+        kafka = self.settings.kafka
+        counts = require_topics(kafka, [self.settings.topic(name) for name in INPUT_TOPICS])
+        return sum(waiting_records(kafka, counts, group_of(kafka, self.name, counts).committed).values())
+
+    def taken(self) -> int:
+        """Input offsets that workers have committed."""
+        kafka = self.settings.kafka
+        counts = require_topics(kafka, [self.settings.topic(name) for name in INPUT_TOPICS])
+        return sum(offset for offset in group_of(kafka, self.name, counts).committed.values() if offset > 0)
+
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+        """Poll until it is so; a worker that has died meanwhile is a failure."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            for slot, worker in self.workers.items():
+                assert worker.poll() is None, f"worker {slot} ended: {self.log(slot)}"
+            assert time.monotonic() < deadline, f"{what}: not within {seconds} s; {self.log(0)}"
+            time.sleep(0.05)
+
+    def catch_up(self) -> None:
+        """Until everything sent was taken, and every timer due by then has fired: timers go in slices behind events."""
+        self.wait(lambda: self.waiting() == 0, "everything is taken")
+        clocks_ms: dict[int, int] = {}
+        for topic in INPUT_TOPICS:
+            for record in self.read(topic):
+                clocks_ms[record.partition] = max(clocks_ms.get(record.partition, 0), record.timestamp_ms)
+        with closing(self._store()) as store:
+            for partition, clock_ms in clocks_ms.items():
+                self.wait(lambda p=partition, c=clock_ms: (store.earliest_due_ms(p) or c + 1) > c, "no timer is due")
+
+    def log(self, slot: int) -> str:
+        """The end of what a worker wrote."""
+        path = self.folder / f"{self.name}-{slot}.log"
+        return path.read_text("utf-8")[-3000:] if path.exists() else ""
+
+    def read(self, topic: str) -> list[Record]:
+        """All committed records of a topic."""
+        name = self.settings.topic(topic)
+        return list(read(self.settings.kafka, require_topics(self.settings.kafka, [name])))
+
+    def by_user(self, topic: str) -> dict[bytes, list[bytes]]:
+        """Committed values by key in their order, without this deployment's name: two deployments can be compared."""
+        own = f"{self.name}.".encode()
+        found: dict[bytes, list[bytes]] = {}
+        for record in self.read(topic):
+            value = (record.value or b"").replace(own, b"#" * len(own))
+            found.setdefault(record.key or b"", []).append(value)
+        return found
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Every row in Redis by user."""
+        with closing(self._store()) as store:
+            client = store._client
+            found: dict[bytes, bytes] = {}
+            for partition in range(self.settings.partitions):
+                prefix = b"{%b.%d}:u:" % (self.name.encode(), partition)
+                for key in client.scan_iter(match=prefix.replace(b"{", b"\\{") + b"*", count=10_000):
+                    found[key.removeprefix(prefix)] = client.get(key)
+            return found
+
+    def _store(self) -> RedisStore:
+        return RedisStore(self.redis_url, self.name, self.settings.partitions, require_append_only=False)
+
+
+@contextmanager
+def deployment(kafka_servers: str, redis_url: str, name: str, folder: Path, **more: str) -> Iterator[Deployment]:
+    """A deployment whose topics are made and whose workers end with the test."""
+    made = Deployment(kafka_servers, redis_url, name, folder, {f"RESCORE_{key}": value for key, value in more.items()})
+    made.rescore("topics", "apply")
+    try:
+        yield made
+    finally:
+        for worker in made.workers.values():
+            worker.kill()
+            worker.wait()
