@@ -35,7 +35,7 @@ from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_c
 from streams.scoring.evaluate import evaluate, features_of
 from streams.scoring.population import cuts
 from streams.scoring.step import Clocks, step
-from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, basis_of, unpack_features
+from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, RECENCY_AT, basis_of, unpack_features
 from streams.versions import body_of_weights
 
 SEED = 20_261
@@ -62,7 +62,7 @@ def sample_batches() -> tuple[list[Record], list[Rate]]:
 
 def run(
     records: list[Record], versions: Versions
-) -> tuple[dict[bytes, bytes | None], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[dict[bytes, bytes], NDArray[np.float64], NDArray[np.float64]]:
     """Rows at the end, and inputs and labels of every example."""
     decoder = Decoder(StaticRegistry(), partitions=1)
     rows: dict[bytes, bytes | None] = {}
@@ -101,16 +101,18 @@ def fit(inputs: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[NDArr
     start = np.zeros(BASIS)
     start[: CONTINUOUS * KNOTS] = labels.mean() / CONTINUOUS
     beta = start + np.linalg.solve(basis.T @ basis + RIDGE * np.eye(BASIS), basis.T @ (labels - basis @ start))
+    # Examples are taken at the turn of a day, when nobody has been active "today" yet: that bin has no examples of its
+    # own, and a customer's first event of a day must not look like a loss. It says what yesterday's does.
+    beta[RECENCY_AT] = beta[RECENCY_AT + 1]
     print(f"{len(labels):,} examples, R2 {1 - np.var(labels - basis @ beta) / np.var(labels):.3f}", file=sys.stderr)
-    return knots, np.round(beta, 5)
+    return knots, np.round(beta, 5).astype(np.float64)
 
 
-def sampled(rows: dict[bytes, bytes | None], weights: Weights, policy: Policy, rates: list[Rate]) -> Weights:
+def sampled(rows: dict[bytes, bytes], weights: Weights, policy: Policy, rates: list[Rate]) -> Weights:
     """The weights with the population sample of these rows, re-scored with them."""
     versions = Versions([policy], [weights], rates)
     chosen = sorted(rows, key=xxhash.xxh64_intdigest)[:SAMPLE]
-    packed = [rows[user] for user in chosen]
-    held = [decode_row(row) for row in packed if row is not None]
+    held = [decode_row(rows[user]) for user in chosen]
     now_ms = max(row.clock_ms for row in held)
     seen = [evaluate(row, now_ms, versions, now_ms) for row in held]
     status = np.array([s.scores[Score.STATUS] for s in seen])

@@ -1,0 +1,1 @@
+"""The memory: what is known of a customer, and the maths that changes it."""

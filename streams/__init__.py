@@ -1,0 +1,1 @@
+"""The motion: bytes in, bytes out."""

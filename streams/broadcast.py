@@ -62,8 +62,11 @@ class Broadcast(Generic[V]):
         """Everything read so far. Versions that are not in force yet do no harm: they wait for their time."""
 
     def until_ms(self, newest_ms: int) -> int:
-        """Clocks may pass times up to this one. Asks and reads on where `newest_ms` is beyond it."""
-        if newest_ms <= self._known_until_ms:
+        """Clocks may pass times up to this one. Asks and reads on where `newest_ms` comes near it.
+
+        Half of the notice ahead, so that live clocks never have to wait for the answer.
+        """
+        if newest_ms <= self._known_until_ms - NOTICE_MS // 2:
             return self._known_until_ms
         if self._reading is None:
             self._asked_at_ms = newest_ms

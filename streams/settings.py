@@ -206,6 +206,12 @@ class Settings(Part):
     record_bytes_max: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="a larger input record is a dead letter"
     )
+    topic_record_bytes_max: int = Field(
+        default=16_000_000,
+        ge=1_000,
+        le=500_000_000,
+        description="of the input topics `topics apply` makes: the broker refuses a larger record to its producer",
+    )
     examples_key: SecretStr | None = Field(
         default=None, description="key of the hash that stands for a user in training examples"
     )

@@ -39,6 +39,9 @@ from streams.output import Message, Output, PauseAndRetry, Processor
 from streams.resolve import NO_OFFSET, PROGRESS_KEY, Progress, Resolution, Standing, Steps, resolve
 from streams.wiring import BatchReport, Clock, Gate, Observer, OpenGate, Wire, WorkerOptions
 
+HOLD_TOLD_SECONDS = 1.0
+FOREVER_SECONDS = float("inf")
+
 
 @dataclass(slots=True)
 class _Resolving:
@@ -114,6 +117,7 @@ class Worker:
         self._owned: dict[int, _Resolving | _Running | _Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
         self._busy = False
+        self._held_since_seconds: float | None = None
         self._looked_round_seconds = clock.monotonic_seconds()
         self._resolution = Resolution(
             log=log,
@@ -259,8 +263,7 @@ class Worker:
             return []
         newest_ms = max(partition.merge.newest_ms for partition in running)
         until_ms = self._gate.until_ms(newest_ms)
-        if until_ms < newest_ms:
-            self._observer.held("a broadcast topic does not answer; time stands still until it does")
+        self._tell_hold(until_ms < newest_ms)
         batches = []
         for partition in running:
             if partition.merge.wants_ends:
@@ -280,6 +283,17 @@ class Worker:
                 batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing))
         watch.lap("merge")
         return batches
+
+    def _tell_hold(self, held: bool) -> None:
+        """Waiting for an answer is part of life; no answer for a second is worth a word, once."""
+        now_seconds = self._clock.monotonic_seconds()
+        if not held:
+            self._held_since_seconds = None
+        elif self._held_since_seconds is None:
+            self._held_since_seconds = now_seconds
+        elif now_seconds - self._held_since_seconds > HOLD_TOLD_SECONDS:
+            self._held_since_seconds = FOREVER_SECONDS
+            self._observer.held("a broadcast topic does not answer; time stands still until it does")
 
     def _ask_ends(self, partition: _Running) -> None:
         """An advance has arrived: ask how far the other inputs go *now*. No answer: time stands still here."""

@@ -79,6 +79,6 @@ def options_of(chosen: Settings) -> TopicOptions:
         replication_factor=chosen.replication_factor,
         clock=chosen.clock,
         retention_ms=FOR_EVER if chosen.retention_days < 0 else chosen.retention_days * DAY_MS,
-        record_bytes_max=chosen.record_bytes_max,
+        record_bytes_max=max(chosen.topic_record_bytes_max, chosen.record_bytes_max),
         prefix=chosen.topic_prefix,
     )

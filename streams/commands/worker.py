@@ -148,7 +148,7 @@ def _log(chosen: Settings, slot: str) -> KafkaLog:
         partitioner="murmur2_random" if chosen.kafka.partitioner == "murmur2" else "consistent_random",
         session_timeout_seconds=chosen.kafka.session_timeout_seconds,
         transaction_timeout_seconds=chosen.kafka.transaction_timeout_seconds,
-        record_bytes_max=chosen.record_bytes_max + 2 * DEAD_LETTER_ROOM_BYTES,
+        record_bytes_max=max(chosen.topic_record_bytes_max, chosen.record_bytes_max) + 2 * DEAD_LETTER_ROOM_BYTES,
         client=chosen.kafka.librdkafka,
     )
     return KafkaLog(options, failpoint_of(chosen.failpoint))

@@ -62,9 +62,9 @@ class Customers:
         """A loan of 100,000 with a margin of 10,000."""
         known = more.pop("known", day)
         fields = {
-            "event_id": f"i-{self.offset}", "user_id": user, "event": "issued", "loan_id": loan, 
+            "event_id": f"i-{self.offset}", "user_id": user, "event": "issued", "loan_id": loan,
             "order_amount": 100_000.0,
-            "gross_margin": 10_000.0, "promo": 0.0, "currency": "EUR", "order_date": iso(day), 
+            "gross_margin": 10_000.0, "promo": 0.0, "currency": "EUR", "order_date": iso(day),
             "due_date": iso(due)[:10],
             "point": "p-1", "province": "north",
         }  # fmt: skip
