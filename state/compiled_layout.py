@@ -266,16 +266,12 @@ def read_row(data: Bytes, at: int, end: int, row: Scratch) -> bool:
 @compiled
 def _read_double(data: Bytes, at: int, end: int) -> tuple[float, int]:
     bits, at = read_fixed(data, at, end, 8)
-    box = np.empty(1, np.uint64)
-    box[0] = bits
-    return box.view(np.float64)[0], at
+    return np.uint64(bits).view(np.float64), at
 
 
 @compiled
 def _write_double(out: Bytes, at: int, value: float) -> int:
-    box = np.empty(1, np.float64)
-    box[0] = value
-    return write_fixed(out, at, box.view(np.uint64)[0], 8)
+    return write_fixed(out, at, np.float64(value).view(np.uint64), 8)
 
 
 @compiled

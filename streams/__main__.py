@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import config, customers, dead_letters, demo, events, lag, subscribe, topics, worker
+from streams.commands import bench, config, customers, dead_letters, demo, events, lag, subscribe, topics, worker
 from streams.commands.common import EXIT_CODES, program_version
 
 app = typer.Typer(
@@ -30,8 +30,10 @@ def _version(wanted: bool) -> None:
 
 app.command()(demo.demo)
 app.command()(worker.worker)
+app.command()(bench.bench)
 app.command()(demo.demo)
 app.command()(worker.worker)
+app.command()(bench.bench)
 app.command()(events.publish)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)

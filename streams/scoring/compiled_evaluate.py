@@ -115,7 +115,17 @@ def share_minor(gross_margin: int, order_amount: int, unpaid: int, rate: float) 
 
 @compiled
 def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
-    """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy."""
+    """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy, and say why."""
+    evaluate_scores(seen, row, day, tables, w, p)
+    if not math.isnan(seen.scores[1]):
+        counts = seen.counts
+        levels = seen.levels[STATUS_AT:REVENUE_AT]
+        seen.bases[1] = status_reasons(counts[0], counts[1], counts[2], counts[3], counts[4], levels)
+
+
+@compiled
+def evaluate_scores(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
+    """The same without the reasons of the status, which cost as much as all else: to look ahead, scores are enough."""
     weights, policy = tables.weights[w], tables.policies[p]
     seen.scores[:3] = math.nan
     seen.scores[3:] = 0.0
@@ -242,9 +252,7 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
     for state in range(5):
         total += counts[state]
     if total > 0:
-        n0, n1, n2, n3, n4 = counts[0], counts[1], counts[2], counts[3], counts[4]
-        seen.scores[1] = status_of_counts(n0, n1, n2, n3, n4)
-        seen.bases[1] = status_reasons(n0, n1, n2, n3, n4, seen.levels[STATUS_AT:REVENUE_AT])
+        seen.scores[1] = status_of_counts(counts[0], counts[1], counts[2], counts[3], counts[4])
     if base_sum > 0:
         promo = float(promo_sum) * (policy["promo_rate"] / 0.5)
         revenue, efficiency, discipline, base = revenue_of_sums(

@@ -90,6 +90,7 @@ from streams.scoring.compiled_evaluate import (
     W_POINT,
     Seen,
     evaluate,
+    evaluate_scores,
     features_of,
 )
 from streams.scoring.tables import Tables, value_model, version_at
@@ -451,7 +452,7 @@ def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, ta
             return True
     if _is_example_moment(row, phase, moment_ms, version_at(tables.policies, moment_ms), tables):
         return True
-    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
+    evaluate_scores(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
     for score in range(SCORES):
         if _moves(row, eyes.ahead, score, p, tables.policies) and _held_at(row, score) < 0:
             return True
@@ -645,13 +646,16 @@ def _candidates(
     today = day_of(days, now_ms)
     n = 0
     latest_active = NO_DAY
-    for i in range(h[H_DAYS]):
-        day = row.days[i, D_DAY]
+    for i in range(h[H_DAYS] - 1, -1, -1):
         if row.days[i, D_TRANSACTIONS] > 0:
-            latest_active = day
-        for window in (7, 30, 90, 365):
-            if day + window > today:
-                n = _offer(moments, n, wanted, day + window)
+            latest_active = row.days[i, D_DAY]
+            break
+    first = 0
+    for window in (365, 90, 30, 7):
+        while first < h[H_DAYS] and row.days[first, D_DAY] <= today - window:
+            first += 1
+        for i in range(first, min(first + wanted, h[H_DAYS])):  # a later day leaves this window later
+            n = _offer(moments, n, wanted, row.days[i, D_DAY] + window)
     if latest_active != NO_DAY:
         for k in range(1, len(RECENCY_EDGES)):
             if latest_active + RECENCY_EDGES[k] > today:
@@ -698,8 +702,7 @@ def _card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, room: R
     """Everything known of a customer now, for the scorecard."""
     h, f = row.h, row.f
     w, p = _versions_at(tables, h[H_CLOCK])
-    seen = eyes.now
-    evaluate(seen, row, h[H_TODAY], tables, w, p)
+    seen = eyes.now  # what the last change was said from: nothing has moved the row since
     card = room.cards[room.used[U_CARDS]]
     room.used[U_CARDS] += 1
     card["user"], card["segment"] = user, int(seen.scores[5])

@@ -17,9 +17,12 @@ from local.valkey import Valkey
 ROOT = Path(__file__).parent.parent.parent
 
 OWNER = """
-import os, sys, threading
+import os, signal, sys, threading
 from pathlib import Path
 from local.valkey import Valkey
+# Started in the background of a shell, or under nohup, a process inherits that these are ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 folder = sys.argv[1] or None
 started = []
 thread = threading.Thread(target=lambda: started.append(Valkey.start(folder)))
