@@ -15,15 +15,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import redis
-from confluent_kafka import Producer
-
 from local.generator_columns import benchmark_columns
 from local.generator_transactions import TransactionColumns
 from schemas.codec import Encoder, StaticRegistry, encode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.times import iso_of
-from streams.kafka_client import group_of, require_topics, waiting_records
+from state.redis_store import RedisStore
+from streams.kafka_client import group_of, producer, require_topics, waiting_records
 from streams.settings import Settings, load
 
 BEGIN_MS = 1_735_689_600_000  # 2025-01-01
@@ -97,12 +95,12 @@ def run(
         options.zipf,
     )
     say(f"publishing a past of {len(past.user):,} transactions of {options.users:,} customers")
-    _publish(bootstrap_servers, past, "p")
+    _publish(chosen, past, "p")
     with _worker(environment, folder) as worker:
         say("the worker takes the past")
         _until_taken(chosen, worker, folder)
     say(f"publishing {len(measured.user):,} transactions to be measured")
-    _publish(bootstrap_servers, measured, "m")
+    _publish(chosen, measured, "m")
     with _worker(environment, folder) as worker:
         say("the worker takes them")
         events, start_cpu, started = _start_of_work(chosen, worker, folder)
@@ -115,7 +113,7 @@ def run(
         round(wall, 2),
         round(events / cpu),
         round(events / wall),
-        round(_redis_bytes(redis_url) / options.users),
+        round(_redis_bytes(chosen) / options.users),
     )
 
 
@@ -123,15 +121,8 @@ def _command(environment: Mapping[str, str], *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "streams", *arguments], env=environment, check=True, capture_output=True)
 
 
-def _publish(bootstrap_servers: str, columns: TransactionColumns, name: str) -> None:
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "partitioner": "murmur2_random",
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
+def _publish(chosen: Settings, columns: TransactionColumns, name: str) -> None:
+    sender = producer(chosen.kafka)
     encoder = Encoder(StaticRegistry())
     rows = zip(*(column.tolist() for column in columns[:4]), columns.number.tolist(), strict=True)
     for user, time_ms, amount, balance, number in rows:
@@ -146,11 +137,11 @@ def _publish(bootstrap_servers: str, columns: TransactionColumns, name: str) -> 
             "user_category": "WEB",
             "transaction_date": iso_of(time_ms),
         }
-        producer.produce(
+        sender.produce(
             "transactions", encode_value("Transaction", fields, encoder), fields["user_id"], timestamp=time_ms
         )
-        producer.poll(0)
-    producer.flush(120)
+        sender.poll(0)
+    sender.flush(120)
 
 
 @contextmanager
@@ -193,7 +184,9 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _redis_bytes(redis_url: str) -> float:
-    """Memory of the data set, Redis's own overhead per key included."""
-    with redis.Redis.from_url(redis_url) as client:
-        return float(client.info("memory")["used_memory_dataset"])
+def _redis_bytes(chosen: Settings) -> int:
+    store = RedisStore(chosen.redis.url.get_secret_value(), chosen.app, chosen.partitions, require_append_only=False)
+    try:
+        return store.data_bytes()
+    finally:
+        store.close()

