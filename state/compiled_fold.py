@@ -431,6 +431,7 @@ def _settled_state(state: int, amount: int) -> int:
 @compiled
 def _add_money(row: Scratch, today: int, day: int, state: int, amount: int, sign: int) -> None:
     h = row.h
+    day = min(day, today)
     deposits, withdrawals, transactions, failed = 0, 0, 0, 0
     if state == SUCCEEDED:
         deposits = sign * max(amount, 0)

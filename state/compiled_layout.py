@@ -502,7 +502,7 @@ def _read_overrides(data: Bytes, at: int, end: int, row: Scratch) -> int:
 def row_bytes_max(row: Scratch) -> int:
     """How much room `write_row` may need at the most."""
     h = row.h
-    lists = 32 * h[H_DAYS] + 40 * h[H_ACCOUNTS] + 20 * h[H_POINTS] + 240 * h[H_LOANS] + 24 * h[H_SEEN]
+    lists = 48 * h[H_DAYS] + 48 * h[H_ACCOUNTS] + 20 * h[H_POINTS] + 240 * h[H_LOANS] + 24 * h[H_SEEN]
     return 1200 + lists + 40 * h[H_OVERRIDES] + h[H_ARENA]
 
 

@@ -286,7 +286,8 @@ def _settled_state(state: int, amount_minor: int) -> TransactionState:
 
 
 def _add_money(row: Row, today: int, day: int, state: TransactionState, amount_minor: int, sign: int) -> None:
-    """Add a transaction to its own day and to the lifetime, or (sign -1) take it back."""
+    """Add a transaction to its own day and to the lifetime, or (sign -1) take it back. No day is later than today."""
+    day = min(day, today)  # what a correction says of the past may be wrong
     entry = Day(day)
     if state == TransactionState.SUCCEEDED:
         entry.deposits_minor = sign * max(amount_minor, 0)

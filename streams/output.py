@@ -71,6 +71,7 @@ class Processor(Protocol):
         `clock_ms` is the partition's clock once the batch is taken: every timer of the users touched that is due by
         then fires. Each of `due_users` must come back in `images` or `checked` with a due time beyond `clock_ms`.
         The same arguments and rows must give the same bytes. Bad records are dead letters in the output; only what
-        makes it impossible to decide at all (a registry that does not answer) is raised, as `PauseAndRetry`.
+        makes it impossible to decide at all is raised: `PauseAndRetry` where waiting helps (a registry that does not
+        answer), `HaltPartition` where a person must look (a row that can not be read).
         """
         ...

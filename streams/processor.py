@@ -27,10 +27,12 @@ from schemas.codec import (
     encode_scorecards,
 )
 from schemas.kinds import Cause, RejectCode
+from state.layout import CorruptRow
 from state.store import RowWrite
 from state.table import NEVER_MS, Table
 from state.versions import Versions
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
+from streams.log import HaltPartition
 from streams.output import Message, Output, PauseAndRetry, RowsLoader
 from streams.scoring.step import Clocks, Step, step
 
@@ -70,6 +72,8 @@ class ScoreProcessor:
             return self._output(batch, done, versions)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
+        except CorruptRow as error:
+            raise HaltPartition(str(error)) from error
 
     def _output(self, batch: EventBatch, done: Step, versions: Versions) -> Output:
         users, names = done.table.users, self._names_of(versions)

@@ -332,6 +332,8 @@ class Worker:
                 )
             except PauseAndRetry as wait:
                 self._rewind([number], str(wait))
+            except HaltPartition as halt:
+                self._halt(number, str(halt))
             else:
                 processed.append(batch)
         if processed:

@@ -133,7 +133,7 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
             fields["previous_state"] = rng.choice(list(TransactionState))
             fields["previous_amount"] = round(float(rng.normal(0, 100)), 2)
             fields["previous_currency"] = rng.choice([EUR, USD])
-            fields["previous_time_ms"] = at_ms - int(rng.integers(0, 400 * DAY_MS))
+            fields["previous_time_ms"] = at_ms + int(rng.integers(-400 * DAY_MS, 40 * DAY_MS))
     if kind in (Kind.LOAN_ISSUED, Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
         keep(fields, "loan_id", b"L-%d" % rng.integers(5))
     if kind == Kind.LOAN_ISSUED:
