@@ -106,6 +106,7 @@ def run(
         "RESCORE_CLOCK": "records",
         "RESCORE_PARTITIONS": str(options.partitions),
         "RESCORE_METRICS__PORT": "0",
+        "RESCORE_BATCH__RECORDS_MAX": "2000",  # the past comes in pieces, so that customers move at once
     }
     settings = load(inherited).settings
     options.folder.mkdir(parents=True, exist_ok=True)

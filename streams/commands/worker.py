@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from streams.worker import Worker
 
 
+FIRST_VERSIONS_ATTEMPTS = 10
+"""So many workers may start at the same moment on new topics, each fencing the one before."""
+
+
 @guarded
 def worker(as_json: AsJson = False) -> None:
     """Keep scores true: take events, recalculate, publish each change exactly once.
@@ -191,18 +195,25 @@ def publish_first_versions(chosen: Settings) -> None:
     from streams.commands.wire import registry_for
     from streams.dead_letters import Message
     from streams.kafka_client import empty_topics, producer, transact
+    from streams.publish import NotDelivered
     from streams.versions import first_policy, first_records
 
     topics = [chosen.topic("rescore-config"), chosen.topic("rescore-weights")]
-    if not empty_topics(chosen.kafka, topics):
-        return
-    sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
-    empty = empty_topics(chosen.kafka, topics)
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     records = first_records(policy, Encoder(registry_for(chosen)))
-    transact(
-        sender, (Message(chosen.topic(t), key, value, []) for t, key, value in records if chosen.topic(t) in empty)
-    )
+    for attempts_left in reversed(range(FIRST_VERSIONS_ATTEMPTS)):
+        if not empty_topics(chosen.kafka, topics):
+            return
+        sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
+        empty = empty_topics(chosen.kafka, topics)
+        missing = [Message(chosen.topic(t), key, value, []) for t, key, value in records if chosen.topic(t) in empty]
+        try:
+            transact(sender, missing)
+        except NotDelivered:  # another worker has just taken this name to do the same: look again
+            if not attempts_left:
+                raise
+        else:
+            return
 
 
 def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:

@@ -113,3 +113,16 @@ def test_every_input_topic_has_its_dead_letters(undisturbed) -> None:
         headers = dict(letter.headers or [])
         assert headers["__streams.errors.topic"].decode() == calm.settings.topic("transactions")
         assert headers["__streams.errors.message"]
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_start_at_once_on_new_topics_publish_the_first_versions_once(
+    kafka, shared_valkey, tmp_path
+) -> None:
+    name = f"crowd{os.getpid()}"
+    with deployment(kafka.bootstrap_servers, shared_valkey.url, name, tmp_path, PARTITIONS="3") as crowd:
+        for slot in range(3):
+            crowd.start_worker(slot)
+        crowd.wait(lambda: all(" started: 3 partitions" in crowd.log(slot) for slot in range(3)), "all three started")
+        assert [len(crowd.read(topic)) for topic in ("rescore-config", "rescore-weights")] == [1, 1]
+        crowd.stop()
