@@ -33,8 +33,7 @@ MONEY = np.dtype(
     ]
 )
 
-MINOR_UNITS = 100.0
-AMOUNT_MAX_MINOR = 1e13
+BEFORE_ALL_MS = -(2**63)
 
 _LOAN_ISSUED = int(Kind.LOAN_ISSUED)
 _LOAN_REPAID = int(Kind.LOAN_REPAID)
@@ -49,16 +48,29 @@ def rate_at(rates: RateTable, currency: int, moment_ms: int, known_ms: int) -> f
     """Units of base currency for one unit of `currency` at a moment; NaN where the currency is not known.
 
     Of the rates in force by `known_ms` (the record's own timestamp) the latest effective by the moment; a moment before
-    the first of them takes the first, so that an event older than its currency's first rate is not lost.
+    the first of them takes the first, so that an event older than its currency's first rate is not lost. Two binary
+    searches.
     """
     if currency == rates.base_currency:
         return 1.0
-    found = math.nan
-    for i in range(len(rates.currency)):  # sorted by (currency, effective_ms); a few dozen entries
-        known = rates.currency[i] == currency and rates.effective_ms[i] <= known_ms
-        if known and (math.isnan(found) or rates.effective_ms[i] <= moment_ms):
-            found = rates.rate[i]
-    return found
+    first = _first_behind(rates, 0, len(rates.currency), currency, BEFORE_ALL_MS)
+    last = _first_behind(rates, first, len(rates.currency), currency, min(moment_ms, known_ms)) - 1
+    if first == len(rates.currency) or rates.currency[first] != currency or rates.effective_ms[first] > known_ms:
+        return math.nan
+    return rates.rate[max(first, last)]
+
+
+@compiled
+def _first_behind(rates: RateTable, low: int, high: int, currency: int, moment_ms: int) -> int:
+    """Index of the first rate behind (currency, moment) in the order of (currency, effective time)."""
+    while low < high:
+        middle = (low + high) // 2
+        at = rates.currency[middle]
+        if at < currency or (at == currency and rates.effective_ms[middle] <= moment_ms):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @compiled

@@ -55,7 +55,7 @@ class RateTable(NamedTuple):
     @classmethod
     def of(cls, base_currency: str, rates: Sequence[Rate]) -> RateTable:
         """The table of these rates against a base currency."""
-        ordered = sorted(rates)
+        ordered = sorted(rates, key=lambda rate: rate[:2])  # of two at one time the one published later counts
         return cls(
             pack_currency(base_currency),
             np.array([rate.currency for rate in ordered], np.int64),

@@ -11,7 +11,7 @@ from streams.commands.common import AsJson, guarded, print_json, program_version
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schemas.batch import Record
     from schemas.known_schemas import Registry
@@ -217,6 +217,7 @@ def publish_first_versions(chosen: Settings) -> None:
 
 
 def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:
+    import logging
     import time
     import uuid
 
@@ -245,7 +246,15 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
     read = reader(registry, chosen.topic_prefix)
-    broadcast = Broadcast(log, topics, Known.first(policy), lambda known, records: known.adopt(records, read))
+
+    def adopt(known: Known, records: Sequence[Record]) -> Known:
+        after = known.adopt(records, read)
+        for refusal in (refusal for refusal in after.refused if refusal not in known.refused):
+            where = f"{refusal.record.topic}, offset {refusal.record.offset}"
+            logging.getLogger("rescore").error("%s counts as never published: %s", where, refusal.reason)
+        return after
+
+    broadcast = Broadcast(log, topics, Known.first(policy), adopt)
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
     processor = ScoreProcessor(
         decoder=Decoder(

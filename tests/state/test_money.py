@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.batch import EVENT
 from schemas.kinds import Kind, RejectCode
-from state.money import converted
+from state.money import converted, rate_at
 from state.versions import Rate, RateTable, pack_currency
 
 EUR, USD, ABC = pack_currency("EUR"), pack_currency("USD"), pack_currency("ABC")
@@ -50,3 +50,16 @@ def test_an_unknown_currency_and_an_amount_beyond_the_range_are_codes() -> None:
     assert int(converted(transaction(1, ABC), RATES)["code"][0]) == RejectCode.UNKNOWN_CURRENCY
     assert int(converted(transaction(1.1e11), RATES)["code"][0]) == RejectCode.AMOUNT_OUT_OF_RANGE
     assert int(converted(transaction(1e11), RATES)["amount"][0]) == 10**13
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([USD, ABC]), st.integers(0, 20), st.floats(0.1, 9.0)), max_size=12),
+    st.integers(-2, 25),
+    st.integers(-2, 25),
+)
+def test_the_rate_is_found_as_a_search_through_all_of_them_finds_it(given_rates, moment_ms: int, known_ms: int) -> None:
+    table = RateTable.of("EUR", [Rate(*rate) for rate in given_rates])
+    known = sorted((r for r in given_rates if r[0] == USD and r[1] <= known_ms), key=lambda rate: rate[1])
+    in_force = [rate for rate in known if rate[1] <= moment_ms] or known[:1]
+    found = rate_at(table, USD, moment_ms, known_ms)
+    assert found == in_force[-1][2] if in_force else np.isnan(found)

@@ -1,0 +1,114 @@
+"""Broadcast records become versions: the first counts from the beginning, none is late, nonsense is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schemas.batch import Record
+from schemas.codec import Encoder, StaticRegistry, encode_value
+from state.versions import BEGINNING_MS, Policy, pack_currency
+from streams.versions import (
+    ADOPTION_DELAY_MS,
+    Known,
+    UnknownFormula,
+    body_of_policy,
+    body_of_weights,
+    first_policy,
+    first_records,
+    packaged_weights,
+    policy_of,
+    reader,
+)
+
+ENCODER = Encoder(StaticRegistry())
+READ = reader(StaticRegistry(), "")
+
+
+def rate(offset: int, at_ms: int, effective_at: str, value: float = 2.0, **more: object) -> Record:
+    fields = {"currency": "USD", "base_currency": "EUR", "effective_at": effective_at, "rate": value} | more
+    return Record("fx-rates", 0, offset, at_ms, b"USD", encode_value("FxRate", fields, ENCODER))
+
+
+def policy(offset: int, at_ms: int, effective_ms: int, **body: object) -> Record:
+    fields = {"name": "policy", "version": f"p{offset}", "effective_ms": effective_ms, "body": json.dumps(body)}
+    return Record("rescore-config", 0, offset, at_ms, b"policy", encode_value("Config", fields, ENCODER))
+
+
+def known(*records: Record) -> Known:
+    return Known.first(first_policy("EUR", "UTC")).adopt(records, READ)
+
+
+def test_before_anything_was_read_the_packaged_versions_are_in_force() -> None:
+    versions = known().versions
+    assert versions.weights_index_at(-(2**50)) == 0
+    assert versions.policy_at(0).base_currency == "EUR"
+
+
+def test_what_the_first_worker_publishes_reads_back_as_what_is_packaged() -> None:
+    records = [
+        Record(topic, 0, 0, 1_000, key, value)
+        for topic, key, value in first_records(first_policy("CZK", "Europe/Prague"), ENCODER)
+    ]
+    found = known(*records)
+    assert found.refused == ()
+    (only,) = found.versions.policies
+    assert (only.base_currency, only.time_zone, only.effective_ms) == ("CZK", "Europe/Prague", BEGINNING_MS)
+    (weights,) = found.versions.weights
+    assert body_of_weights(weights) == body_of_weights(packaged_weights())
+
+
+def test_a_version_is_in_force_30_s_after_it_was_written_at_the_earliest() -> None:
+    found = known(policy(0, 10, 0), policy(1, 1_000_000, 5), policy(2, 1_000_000, 9_000_000)).versions
+    effective = [version.effective_ms for version in found.policies]
+    assert effective == [BEGINNING_MS, 1_000_000 + ADOPTION_DELAY_MS, 9_000_000]
+
+
+def test_rates_keep_their_time_or_that_of_their_record() -> None:
+    table = known(rate(0, 0, "1970-01-02"), rate(1, 10**9, "1970-01-03", 3.0)).versions.rates
+    assert [(r.currency, r.effective_ms, r.rate) for r in table] == [
+        (pack_currency("USD"), 86_400_000, 2.0),
+        (pack_currency("USD"), 10**9 + ADOPTION_DELAY_MS, 3.0),
+    ]
+
+
+def test_the_order_in_which_topics_are_read_makes_no_difference() -> None:
+    records = [rate(0, 0, "1970-01-02"), policy(0, 10, 0), policy(1, 20, 50_000)]
+    one = Known.first(first_policy("EUR", "UTC"))
+    for record in reversed(records):
+        one = one.adopt([record], READ)
+    both = known(*records)
+    assert one.versions.policies == both.versions.policies
+    assert one.versions.rates == both.versions.rates
+
+
+@pytest.mark.parametrize(
+    "record,words",
+    [
+        (rate(0, 0, "soon"), "effective_at"),
+        (rate(0, 0, "1970-01-02", -1.0), "above 0"),
+        (rate(0, 0, "1970-01-02", base_currency="CZK"), "base currency is EUR"),
+        (rate(0, 0, "1970-01-02", currency="dollars"), "three upper-case letters"),
+        (policy(1, 0, 0, valeu_step=0.1), "valeu_step"),
+        (policy(1, 0, 0, duplicates_max=10**6), "4,096"),
+        (policy(1, 0, 0, time_zone="Asia/Tokyo"), "fixed for the life of the state"),
+        (Record("rescore-weights", 0, 0, 0, b"w", b"\xc3\x01 noise"), "encodings"),
+    ],
+)
+def test_what_can_not_be_used_counts_as_never_published_and_says_why(record: Record, words: str) -> None:
+    found = known(policy(0, 0, 0), record)
+    (refusal,) = found.refused
+    assert words in refusal.reason
+    assert len(found.versions.policies) == 1
+    assert found.versions.rates == []
+
+
+def test_an_unknown_formula_is_not_refused_but_stops_the_program() -> None:
+    with pytest.raises(UnknownFormula, match="upgrade"):
+        known(policy(0, 0, 0, formula="formula-9"))
+
+
+def test_a_policy_comes_back_from_its_body() -> None:
+    changed = Policy(value_step=0.1, cost_rates=(0.0, 0.1, 0.2, 0.3, 0.4), base_currency="USD")
+    assert policy_of(json.loads(body_of_policy(changed)), changed.version, changed.effective_ms) == changed
