@@ -72,16 +72,28 @@ def _close_ours() -> None:
 os.register_at_fork(after_in_child=_close_ours)
 
 
+LET_GO_SECONDS = 2.0
+"""A server whose owner was killed has ended a moment before its watcher lets go of the folder."""
+
+
 class Lock:
     """A folder taken by one server. The server holds it too: it is free when both owner and server have ended."""
 
     def __init__(self, folder: Path) -> None:
         self.file = (folder / "in-use.lock").open("ab")
+        deadline = time.monotonic() + LET_GO_SECONDS
+        while not self._taken():
+            if time.monotonic() > deadline:
+                self.file.close()
+                raise StartFailed(f"{folder} is in use by another server; stop that one, or name another folder")
+            time.sleep(0.05)
+
+    def _taken(self) -> bool:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.file.close()
-            raise StartFailed(f"{folder} is in use by another server; stop that one, or name another folder") from None
+            return False
+        return True
         _ours.add(self.file)
 
     def free(self) -> None:
