@@ -87,6 +87,7 @@ class Lock:
                 self.file.close()
                 raise StartFailed(f"{folder} is in use by another server; stop that one, or name another folder")
             time.sleep(0.05)
+        _ours.add(self.file)
 
     def _taken(self) -> bool:
         try:
@@ -94,7 +95,6 @@ class Lock:
         except BlockingIOError:
             return False
         return True
-        _ours.add(self.file)
 
     def free(self) -> None:
         """Give it back, whoever else may still hold the file open."""
