@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -136,13 +135,17 @@ def _cut(out: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes]:
 
 
 def _words_of(encoder: Encoder, names: VersionNames) -> Words:
-    reasons = tuple(encoder.reason(code) if code in set(Reason) else ("", "") for code in range(max(Reason) + 1))
-    topics = tuple(encoder.topic(rank) for rank in range(len(INPUT_TOPICS)))
-    return _words(reasons, topics, names)
+    """The words of an encoder and of the versions in force: made once for each set of them."""
+    if names not in encoder.kept:
+        encoder.kept[names] = _words(encoder, names)
+    words: Words = encoder.kept[names]
+    return words
 
 
-@lru_cache(maxsize=16)
-def _words(reasons: tuple[tuple[str, str], ...], topics: tuple[str, ...], names: VersionNames) -> Words:
+def _words(encoder: Encoder, names: VersionNames) -> Words:
+    known = {int(reason) for reason in Reason}
+    reasons = [encoder.reason(code) if code in known else ("", "") for code in range(max(known) + 1)]
+    topics = [encoder.topic(rank) for rank in range(len(INPUT_TOPICS))]
     before = [_string(word) for word in (*SCORE_NAMES, *CAUSE_NAMES, *VALUE_BANDS, *SEGMENT_NAMES, *topics)]
     said = [_string(code) + _string(text) for code, text in reasons]
     versions = [_string(name) for name in (*names.weights, *names.policies)]

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -59,6 +59,7 @@ class Encoder:
     reason_texts: Mapping[int, str] = field(default_factory=dict)
     topic_prefix: str = ""
     prefixes: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[VersionNames, Any] = field(default_factory=dict, repr=False)  # what `schemas.encode` makes of these once
 
     def prefix_of(self, name: str) -> bytes:
         """What a value of schema `name` begins with."""
