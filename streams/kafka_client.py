@@ -148,10 +148,9 @@ def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[
 
 
 def empty_topics(kafka: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Those of the topics that hold nothing. Raises TopicMissing."""
+    """Those of the topics without a committed record; offsets alone would count aborted ones. Raises TopicMissing."""
     counts = require_topics(kafka, topics)
-    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-    return set(counts) - {topic for (topic, _), end in end_offsets(kafka, places).items() if end > 0}
+    return {topic for topic, count in counts.items() if next(read(kafka, {topic: count}), None) is None}
 
 
 def first_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:

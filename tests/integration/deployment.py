@@ -92,6 +92,7 @@ class Deployment:
                 "partitioner": "murmur2_random",
                 "message.max.bytes": 30_000_000,
                 "linger.ms": 5,
+                "enable.idempotence": True,  # in the order they are given, whatever is tried again
             }
         )
         for key, value, timestamp_ms in values:
