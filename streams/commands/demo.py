@@ -46,7 +46,7 @@ def demo(
 
       rescore demo
 
-      rescore demo --data trans.csv.gz --map-file docs/examples/berka-transactions.toml
+      RESCORE_POLICY__BASE_CURRENCY=CZK rescore demo --data trans.csv --map-file docs/examples/berka-transactions.toml
     """
     import threading
 
