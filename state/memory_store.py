@@ -20,6 +20,7 @@ class _Held:
     position: Position
     rows: dict[bytes, bytes] = field(default_factory=dict)
     due_ms: dict[bytes, int] = field(default_factory=dict)
+    parts: int = 0  # written so far of a rebuild
 
     def write(self, writes: Iterable[RowWrite]) -> None:
         for user, row, due_ms in writes:
@@ -111,13 +112,15 @@ class MemoryStore:
         return SaveOutcome.OK
 
     def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
-        """See `Store`. Raises `StoreUnavailable` where another session has taken the partition meanwhile."""
-        held = self._partitions[partition] = _Held(position._replace(ready=False))
-        for chunk in chunks:
-            self._go_on(partition, held, position)
-            held.write(chunk)
-        self._go_on(partition, held, position)
-        held.position = position._replace(ready=True)
+        """See `Store`. Raises `StoreUnavailable` where another session has taken the partition meanwhile, or an older
+        copy has come back.
+        """
+        self._partitions[partition] = _Held(position._replace(ready=False))
+        parts = 0
+        for parts, chunk in enumerate(chunks, 1):
+            self._under_rebuild(partition, position.nonce, parts - 1).write(chunk)
+            self._partitions[partition].parts = parts
+        self._under_rebuild(partition, position.nonce, parts).position = position._replace(ready=True)
 
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
         """See `Store`. Does nothing where the partition is not ready."""
@@ -130,6 +133,10 @@ class MemoryStore:
         held = self._partitions.get(partition)
         return held if held is not None and held.position.ready else None
 
-    def _go_on(self, partition: int, held: _Held, position: Position) -> None:
-        if self._partitions.get(partition) is not held or held.position.nonce != position.nonce:
-            raise StoreUnavailable(f"partition {partition} was taken by another session while it was being rebuilt")
+    def _under_rebuild(self, partition: int, nonce: str, parts: int) -> _Held:
+        held = self._partitions.get(partition)
+        if held is None or held.position.ready or held.position.nonce != nonce or held.parts != parts:
+            raise StoreUnavailable(
+                f"partition {partition} was taken by another session, or the server lost a part, while it was rebuilt"
+            )
+        return held

@@ -9,6 +9,7 @@ commands, so that a reader needs no more than the right to read.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 import struct
@@ -165,17 +166,17 @@ class RedisStore:
     def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
         """See `Store`. Rows that are still there from before are deleted first, whoever left them.
 
-        Raises `StoreUnavailable` where another session has taken the partition meanwhile. Cost: a look at every key
-        of the server (about 1 us each), then that of a save.
+        Raises `StoreUnavailable` where another session has taken the partition meanwhile, or the server has lost parts
+        of the rebuild. Cost: a look at every key of the server (about 1 us each), then that of a save.
         """
         self._claimed[partition] = position.nonce
-        prefix = self._prefix(partition)
-        self._call("restore", partition, position.seq, position.nonce, position.state_offset, self._partitions, LAYOUT)
+        prefix, nonce, parts = self._prefix(partition), position.nonce, itertools.count()
+        self._call("restore", partition, position.seq, nonce, position.state_offset, self._partitions, LAYOUT)
         for leftover in self._row_keys(partition):
-            self._go_on("clear", partition, position.nonce, *leftover)
+            self._go_on("clear", partition, nonce, next(parts), *leftover)
         for chunk in chunks:
-            self._go_on("fill", partition, position.nonce, *_packed(prefix, chunk))
-        self._go_on("restored", partition, position.nonce)
+            self._go_on("fill", partition, nonce, next(parts), *_packed(prefix, chunk))
+        self._go_on("restored", partition, nonce, next(parts))
 
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
         """See `Store`. Does nothing where the partition is not ready, or was claimed by another session since."""
@@ -227,7 +228,9 @@ class RedisStore:
 
     def _go_on(self, function: str, partition: int, *arguments: object) -> None:
         if not self._call(function, partition, *arguments):
-            raise StoreUnavailable(f"partition {partition} was taken by another session while it was being rebuilt")
+            raise StoreUnavailable(
+                f"partition {partition} was taken by another session, or the server lost a part, while it was rebuilt"
+            )
 
     def _call(self, function: str, partition: int, *arguments: object) -> Any:
         """One of our functions on a partition; a server that has lost them (it was replaced) gets them anew."""

@@ -4,7 +4,8 @@
 -- each other's functions. Every function compares before it writes, and does everything or nothing: Redis does not roll
 -- back, so what could fail (shapes, types of keys) comes before what can not.
 --
--- Keys: 1 the partition's meta hash {seq, nonce, state_offset, status, partitions, layout}, 2 its index of due times.
+-- Keys: 1 the partition's meta hash {seq, nonce, state_offset, status, partitions, layout; parts while it is being
+-- rebuilt}, 2 its index of due times.
 -- Rows are in the same slot, under a prefix that is an argument.
 
 -- Values handed to one command: Lua's stack holds 8,000 of them. Even, so that pairs stay together.
@@ -86,34 +87,40 @@ end
 local function restore(keys, args)
   redis.call('UNLINK', keys[1], keys[2])
   redis.call('HSET', keys[1], 'seq', args[1], 'nonce', args[2], 'state_offset', args[3], 'status', 'restoring',
-    'partitions', args[4], 'layout', args[5])
+    'partitions', args[4], 'layout', args[5], 'parts', 0)
   return 1
 end
 
-local function is_restoring(keys, wanted_nonce)
+-- A rebuild goes on only where it stopped: a server that fell back to an older copy of itself in the middle of it has
+-- lost parts, and would else be called ready without them.
+local function is_restoring(keys, wanted_nonce, wanted_parts)
   local _, nonce, _, status = meta(keys)
-  return nonce == wanted_nonce and status == 'restoring'
+  return nonce == wanted_nonce and status == 'restoring' and redis.call('HGET', keys[1], 'parts') == wanted_parts
 end
 
--- nonce, keys of leftover rows.
+-- nonce, parts so far; keys of leftover rows.
 local function clear(keys, args)
-  if not is_restoring(keys, args[1]) then return 0 end
+  if not is_restoring(keys, args[1], args[2]) then return 0 end
+  table.remove(args, 1)
   table.remove(args, 1)
   call('UNLINK', nil, args)
+  redis.call('HINCRBY', keys[1], 'parts', 1)
   return 1
 end
 
--- nonce; prefix, numbers, text.
+-- nonce, parts so far; prefix, numbers, text.
 local function fill(keys, args)
-  if not is_restoring(keys, args[1]) then return 0 end
-  write(keys, args[2], args[3], args[4])
+  if not is_restoring(keys, args[1], args[2]) then return 0 end
+  write(keys, args[3], args[4], args[5])
+  redis.call('HINCRBY', keys[1], 'parts', 1)
   return 1
 end
 
--- nonce.
+-- nonce, parts so far.
 local function restored(keys, args)
-  if not is_restoring(keys, args[1]) then return 0 end
+  if not is_restoring(keys, args[1], args[2]) then return 0 end
   redis.call('HSET', keys[1], 'status', 'ready')
+  redis.call('HDEL', keys[1], 'parts')
   return 1
 end
 

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from schemas.batch import Record
 from streams.log import (
@@ -42,7 +43,7 @@ def crc32_partition(key: bytes, partitions: int) -> int:
 
 class _State(Enum):
     OPEN = 0
-    PREPARED = 1  # decided to commit, markers not written yet
+    PREPARED = 1  # decided to commit, not every marker is written yet
     COMMITTED = 2
     ABORTED = 3
 
@@ -53,11 +54,16 @@ class _Transaction:
     epoch: int
     state: _State = _State.OPEN
     positions: dict[TopicPartition, int] = field(default_factory=dict)
-    written_to: dict[TopicPartition, None] = field(default_factory=dict)
+    first_written: dict[TopicPartition, int] = field(default_factory=dict)
+    unmarked: set[TopicPartition] = field(default_factory=set)
+    positions_marked: bool = False
 
     @property
     def pending(self) -> bool:
         return self.state in (_State.OPEN, _State.PREPARED)
+
+    def visible_in(self, where: TopicPartition) -> bool:
+        return self.state is _State.COMMITTED or (self.state is _State.PREPARED and where not in self.unmarked)
 
 
 @dataclass(slots=True)
@@ -74,12 +80,19 @@ class CommitFault(Enum):
     OPEN_ANSWER_LOST = "not committed, answer lost"
 
 
+class Marker(NamedTuple):
+    """A commit marker that is still to be written: in one partition, or (`where` None) in the group's offsets."""
+
+    slot: str
+    where: TopicPartition | None
+
+
 class MemoryBroker:
     """Topics, transactions and one consumer group that several `MemoryLog`s share.
 
     `now_ms` stamps what is written without a timestamp. `commit_faults` are used up one per commit, None is a good one.
-    While `markers_lag`, commits are decided but not visible before `write_markers`. While not `reachable`, questions
-    about offsets get no answer.
+    While `markers_lag`, commits are decided but not visible before `write_markers`, or partition by partition, in any
+    order, before `write_marker`. While not `reachable`, questions about offsets get no answer.
     """
 
     def __init__(self, topics: Mapping[str, int], partitioner: Partitioner = crc32_partition) -> None:
@@ -98,6 +111,7 @@ class MemoryBroker:
         self._members: dict[str, MemoryLog] = {}
         self._epochs: dict[str, int] = {}
         self._transactions: list[_Transaction] = []
+        self._holding_back: dict[TopicPartition, list[_Transaction]] = {where: [] for where in self.entries}
 
     # What producers and subscribers outside of the group do.
 
@@ -123,9 +137,22 @@ class MemoryBroker:
         for transaction in [t for t in self._transactions if t.state is _State.PREPARED and slot in (None, t.slot)]:
             self._end(transaction, commit=True)
 
-    def expire_transactions(self) -> None:
-        """The transaction timeout: abort whatever is open; its producer is fenced."""
-        for transaction in [t for t in self._transactions if t.state is _State.OPEN]:
+    def missing_markers(self) -> list[Marker]:
+        """Markers of decided transactions that `write_marker` may write next."""
+        prepared = [t for t in self._transactions if t.state is _State.PREPARED]
+        groups = [Marker(t.slot, None) for t in prepared if not t.positions_marked]
+        return groups + [Marker(t.slot, where) for t in prepared for where in t.first_written if where in t.unmarked]
+
+    def write_marker(self, marker: Marker) -> None:
+        """Make a decided transaction visible in one place; the last marker ends it."""
+        transaction = next(t for t in self._transactions if t.slot == marker.slot and t.state is _State.PREPARED)
+        self._mark(transaction, marker.where)
+        if transaction.positions_marked and not transaction.unmarked:
+            self._end(transaction, commit=True)
+
+    def expire_transactions(self, slot: str | None = None) -> None:
+        """The transaction timeout: abort whatever is open (of one slot); its producer is fenced."""
+        for transaction in [t for t in self._transactions if t.state is _State.OPEN and slot in (None, t.slot)]:
             self._epochs[transaction.slot] += 1
             self._end(transaction, commit=False)
 
@@ -154,17 +181,15 @@ class MemoryBroker:
 
     def stable_end(self, where: TopicPartition) -> int:
         """The last stable offset: nothing behind it can be read committed yet."""
-        for offset, entry in enumerate(self.entries[where]):
-            if entry.transaction is not None and entry.transaction.pending:
-                return offset
-        return len(self.entries[where])
+        held_back = (transaction.first_written[where] for transaction in self._holding_back[where])
+        return min(held_back, default=len(self.entries[where]))
 
     def committed_between(self, where: TopicPartition, start: int, end: int) -> list[Record]:
         """Records of `[start, end)` that are not aborted; the caller keeps `end` within the last stable offset."""
         return [
             entry.record
             for entry in self.entries[where][start:end]
-            if entry.record is not None and (entry.transaction is None or entry.transaction.state is _State.COMMITTED)
+            if entry.record is not None and (entry.transaction is None or entry.transaction.visible_in(where))
         ]
 
     def join(self, slot: str, member: MemoryLog) -> None:
@@ -207,11 +232,16 @@ class MemoryBroker:
         self._transactions.append(transaction)
         return transaction
 
-    def append(self, transaction: _Transaction, where: TopicPartition, message: Message) -> int:
+    def append(
+        self, transaction: _Transaction, where: TopicPartition, message: Message, timestamp_ms: int | None = None
+    ) -> int:
         """Write one record within a transaction."""
         self._check_holder(transaction)
-        transaction.written_to[where] = None
-        return self._append(where, message, transaction, None)
+        if where not in transaction.first_written:
+            transaction.first_written[where] = len(self.entries[where])
+            transaction.unmarked.add(where)
+            self._holding_back[where].append(transaction)
+        return self._append(where, message, transaction, timestamp_ms)
 
     def send_positions(self, transaction: _Transaction, generation: int, positions: dict[TopicPartition, int]) -> None:
         """Positions of the group within the transaction; refused from a member of an earlier generation."""
@@ -228,7 +258,7 @@ class MemoryBroker:
         if fault is CommitFault.OPEN_ANSWER_LOST:
             raise RecreateProducer("no answer to the commit")
         if fault is CommitFault.REFUSED:
-            self._end(transaction, commit=False)
+            self.abort(transaction)
             raise AbortAndRewind("the commit was refused")
         transaction.state = _State.PREPARED
         if not self.markers_lag:
@@ -236,9 +266,14 @@ class MemoryBroker:
         if fault is CommitFault.COMMITTED_ANSWER_LOST:
             raise RecreateProducer("no answer to the commit")
 
+    def abort(self, transaction: _Transaction) -> None:
+        """End it: nothing of it is ever visible."""
+        self._end(transaction, commit=False)
+
     def stable_position(self, where: Sequence[TopicPartition]) -> dict[str, int | None] | None:
         """Committed positions, None while a transaction that moves one of them is pending."""
-        if not self.reachable or any(t.pending and t.positions.keys() & set(where) for t in self._transactions):
+        moving = [t.positions for t in self._transactions if not t.positions_marked]
+        if not self.reachable or any(w in positions for positions in moving for w in where):
             return None
         return {w.topic: self.committed.get(w) for w in where}
 
@@ -247,11 +282,21 @@ class MemoryBroker:
             raise RecreateProducer(f"the transactional id {transaction.slot!r} was taken over")
 
     def _end(self, transaction: _Transaction, *, commit: bool) -> None:
+        if commit:
+            self._mark(transaction, None)
+        for where in [w for w in transaction.first_written if w in transaction.unmarked]:
+            self._mark(transaction, where)
         transaction.state = _State.COMMITTED if commit else _State.ABORTED
         self._transactions.remove(transaction)
-        for where in transaction.written_to:
+
+    def _mark(self, transaction: _Transaction, where: TopicPartition | None) -> None:
+        """Write one marker: from here on readers know in this place how the transaction has ended."""
+        if where is not None:
+            transaction.unmarked.remove(where)
+            self._holding_back[where].remove(transaction)
             self.entries[where].append(_Entry(None))
-        if commit:
+        elif not transaction.positions_marked:
+            transaction.positions_marked = True
             self.committed.update(transaction.positions)
 
     def _append(

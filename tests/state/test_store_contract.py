@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any, Protocol
 
 import pytest
@@ -221,6 +222,41 @@ def test_a_rebuild_stops_when_another_session_takes_the_partition(store: Store) 
         store.restore(0, Position(5, "session", 50), chunks())
     assert store.load(0, [b"bob"]) == [None]
     assert store.position(0) == Position(5, "thief", 50, ready=False)
+
+
+def copy_of(store: Store) -> Callable[[], None]:
+    """A copy of all that partition 0 holds, as a replica has it; the answer puts it back."""
+    if isinstance(store, MemoryStore):
+        held = deepcopy(store._partitions)
+        return lambda: store._partitions.update(deepcopy(held))
+    keys = [store._meta(0), store._due_key(0), *(key for keys in store._row_keys(0) for key in keys)]
+    dumps = {key: store._client.dump(key) for key in keys}
+
+    def put_back() -> None:
+        now = [store._meta(0), store._due_key(0), *(key for keys in store._row_keys(0) for key in keys)]
+        store._client.delete(*now)
+        for key, dump in dumps.items():
+            if dump is not None:
+                store._client.restore(key, 0, dump)
+
+    return put_back
+
+
+@pytest.mark.parametrize("parts_kept", [0, 1, 2])
+def test_a_rebuild_stops_when_the_server_falls_back_to_an_older_copy(store: Store, parts_kept: int) -> None:
+    def chunks() -> Iterator[list[RowWrite]]:
+        copies = [copy_of(store)]
+        yield [RowWrite(b"ann", b"row", 2)]
+        copies.append(copy_of(store))
+        yield [RowWrite(b"bob", b"row", 2)]
+        copies.append(copy_of(store))
+        yield [RowWrite(b"eve", b"row", 2)]
+        copies[parts_kept]()
+
+    ready(store, [RowWrite(b"ann", b"old", 1)])
+    with pytest.raises(StoreUnavailable, match="lost a part"):
+        store.restore(0, Position(5, "session", 50), chunks())
+    assert store.position(0) == Position(5, "session", 50, ready=False)
 
 
 def test_partitions_know_nothing_of_each_other(store: Store) -> None:
