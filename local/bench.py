@@ -1,192 +1,245 @@
-"""How fast a worker is: events per CPU-second of its process, every score computed, every output written, exactly once.
+"""How fast a worker is beside a bare pipe and other engines: one topic, one machine, one run, each in its own process.
 
-Topics are filled before the worker runs, so that what is measured is the worker and not the sender. Customers first
-get a past (loans and transactions), which is not counted; the measured events follow on from there.
+Customers have a past before anything is measured (`local.bench_population`). The stream follows on from there; it is
+published a piece a round, and in each round every engine takes the piece, one engine after the other. What an engine
+does before it has taken a fifth of its piece is its warming up and not counted. Figures are medians of the rounds.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from local.bench_engines import PEERS, Engine, NotHere, bare_pipe, rescore
+from local.bench_population import DAY_MS, Population, grown
+from local.bench_stream import fill_state, in_pieces, publish_transactions
+from local.bench_world import Place, Positions, Watched, World, make_topics, running, worker
 from local.generator_columns import benchmark_columns
-from local.generator_transactions import TransactionColumns
-from schemas.codec import Encoder, StaticRegistry, encode_value
-from schemas.kinds import INPUT_TOPICS
-from schemas.times import iso_of
 from state.redis_store import RedisStore
-from streams.kafka_client import group_of, producer, require_topics, waiting_records
-from streams.settings import Settings, load
 
-BEGIN_MS = 1_735_689_600_000  # 2025-01-01
-DAY_MS = 86_400_000
-PAST_DAYS = 90
-BATCH = 10_000
-READY_SECONDS = 600.0
+BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
+WARMING_SHARE = 0.2
+TAKEN_SECONDS = 600.0
+RESTORED_SECONDS = 300.0
+STEPS = ("merge", "process", "transact", "save")
+COUNTERS = (
+    "records_taken",
+    "score_changes",
+    "rows_written",
+    "timers_due",
+    "transactions",
+    "dead_letters",
+    "inversions",
+)
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What is measured. `zipf` None: all customers alike."""
+    """What is measured. `zipf` None: all customers alike. `hours` is the time the stream spans, from 06:00 on."""
 
-    users: int = 20_000
-    events: int = 200_000
-    past_per_user: int = 10
-    event_days: float = 1.0
-    partitions: int = 4
+    users: int = 100_000
+    events: int = 1_000_000
     zipf: float | None = 1.1
+    rounds: int = 1
+    hours: float = 12.0
+    peers: tuple[str, ...] = ()
     seed: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class BenchResult:
-    """What was found. CPU is that of the worker's process alone, user and system, its librdkafka threads included."""
+class Piece:
+    """What one engine did in one round after its warming up."""
 
-    options: BenchOptions
-    events: int  # of those published; the first batches are the worker's warming up and not counted
+    events: int
     cpu_seconds: float
     wall_seconds: float
-    events_per_cpu_second: float
-    events_per_wall_second: float
-    redis_bytes_per_user: float
+    memory_mb: float
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one engine. CPU is that of its whole process tree; ratios are those of one run."""
+
+    name: str
+    says: str
+    events_per_cpu_second: int
+    events_per_wall_second: int
+    memory_mb: int
+    pieces: list[Piece] = field(repr=False)
+
+
+@dataclass(slots=True)
+class BenchResult:
+    """What was found. `steps` are microseconds of wall time an event in each step of the worker's batches; `counted` is
+    what the worker has counted meanwhile."""
+
+    options: BenchOptions
+    at: str
+    engines: list[Figures]
+    left_out: dict[str, str]
+    store_bytes_per_user: int
+    steps: dict[str, float]
+    counted: dict[str, int]
 
     def as_json(self) -> dict[str, object]:
         """For machines."""
         return asdict(self)
 
+    def of(self, name: str) -> Figures | None:
+        """The figures of an engine; None where it was left out."""
+        return next((figures for figures in self.engines if figures.name == name), None)
 
-def run(
-    bootstrap_servers: str, redis_url: str, options: BenchOptions, folder: Path, say: Callable[[str], None]
-) -> BenchResult:
-    """Fill, warm, measure. Raises RuntimeError, with the worker's log, where it does not keep going."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")},
-        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
-        "RESCORE_REDIS__URL": redis_url,
-        "RESCORE_REDIS__REQUIRE_APPEND_ONLY": "false",
-        "RESCORE_CLOCK": "records",
-        "RESCORE_PARTITIONS": str(options.partitions),
-        "RESCORE_METRICS__PORT": "0",
-        "RESCORE_LOG__LEVEL": "warning",
-    }
-    chosen = load({name: value for name, value in environment.items() if name.startswith("RESCORE_")}).settings
-    _command(environment, "topics", "apply")
-    past = benchmark_columns(
+
+def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResult:
+    """Fill, then take the stream in rounds. Raises BenchFailed, with the log, where something does not go on."""
+    bench = _Bench(here, options, cache, say)
+    population = grown(BEGIN_MS, cache)
+    bytes_per_user = bench.fill(population)
+    engines, left_out = bench.engines()
+    found: dict[str, list[Piece]] = {engine.name: [] for engine in engines}
+    counted: list[dict[str, float]] = []
+    columns = benchmark_columns(
         options.seed,
-        options.users * options.past_per_user,
+        options.events * options.rounds,
         options.users,
         BEGIN_MS,
-        BEGIN_MS + PAST_DAYS * DAY_MS,
-        None,
-    )
-    begin_ms = BEGIN_MS + PAST_DAYS * DAY_MS
-    measured = benchmark_columns(
-        options.seed + 1,
-        options.events,
-        options.users,
-        begin_ms,
-        begin_ms + round(options.event_days * DAY_MS),
+        BEGIN_MS + round(options.hours * DAY_MS / 24),
         options.zipf,
     )
-    say(f"publishing a past of {len(past.user):,} transactions of {options.users:,} customers")
-    _publish(chosen, past, "p")
-    with _worker(environment, folder) as worker:
-        say("the worker takes the past")
-        _until_taken(chosen, worker, folder)
-    say(f"publishing {len(measured.user):,} transactions to be measured")
-    _publish(chosen, measured, "m")
-    with _worker(environment, folder) as worker:
-        say("the worker takes them")
-        events, start_cpu, started = _start_of_work(chosen, worker, folder)
-        _until_taken(chosen, worker, folder)
-        wall, cpu = time.monotonic() - started, _cpu_seconds(worker.pid) - start_cpu
+    for number, piece in enumerate(in_pieces(columns, options.rounds)):
+        publish_transactions(here.bootstrap_servers, bench.place.topic, piece)
+        # Alternately forwards and backwards, so that no engine always comes first.
+        for engine in engines if number % 2 == 0 else engines[::-1]:
+            taken, metrics = bench.take(engine)
+            found[engine.name].append(taken)
+            counted += [metrics] if metrics else []
+            per_second = round(taken.events / taken.cpu_seconds)
+            say(f"  {engine.name:<28} {per_second:>9,} events per CPU-second ({number + 1} of {options.rounds})")
     return BenchResult(
         options,
-        events,
-        round(cpu, 2),
-        round(wall, 2),
-        round(events / cpu),
-        round(events / wall),
-        round(_redis_bytes(chosen) / options.users),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        [_figures(engine, found[engine.name]) for engine in engines],
+        left_out,
+        bytes_per_user,
+        *_of_worker(counted),
     )
 
 
-def _command(environment: Mapping[str, str], *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "streams", *arguments], env=environment, check=True, capture_output=True)
+def _figures(engine: Engine, pieces: Sequence[Piece]) -> Figures:
+    return Figures(
+        engine.name,
+        engine.says,
+        round(statistics.median(piece.events / piece.cpu_seconds for piece in pieces)),
+        round(statistics.median(piece.events / piece.wall_seconds for piece in pieces)),
+        round(max(piece.memory_mb for piece in pieces)),
+        list(pieces),
+    )
 
 
-def _publish(chosen: Settings, columns: TransactionColumns, name: str) -> None:
-    sender = producer(chosen.kafka)
-    encoder = Encoder(StaticRegistry())
-    rows = zip(*(column.tolist() for column in columns[:4]), columns.number.tolist(), strict=True)
-    for user, time_ms, amount, balance, number in rows:
-        fields = {
-            "event_id": f"{name}-{number}",
-            "user_id": f"c-{user:07d}",
-            "transaction_state": "SUCCEEDED",
-            "transaction_currency": "EUR",
-            "user_balance": balance / 100,
-            "transaction_amount": amount / 100,
-            "user_created": "2024-01-01",
-            "user_category": "WEB",
-            "transaction_date": iso_of(time_ms),
-        }
-        sender.produce(
-            "transactions", encode_value("Transaction", fields, encoder), fields["user_id"], timestamp=time_ms
-        )
-        sender.poll(0)
-    sender.flush(120)
+def _of_worker(counted: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, int]]:
+    """Microseconds an event by step, and sums of counters, from what the worker's metrics grew by."""
+
+    def total(name: str) -> float:
+        return sum(metrics.get(name, 0.0) for metrics in counted)
+
+    counters = {name: round(total(f"rescore_{name}_total")) for name in COUNTERS}
+    taken = max(counters["records_taken"], 1)
+    sums = {step: total(f'rescore_batch_step_duration_seconds_sum{{step="{step}"}}') for step in STEPS}
+    return {step: round(seconds / taken * 1e6, 2) for step, seconds in sums.items()}, counters
 
 
-@contextmanager
-def _worker(environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "worker.log").open("ab") as log:
-        worker = subprocess.Popen([sys.executable, "-m", "streams", "worker"], env=environment, stdout=log, stderr=log)
-    try:
-        yield worker
-    finally:
-        worker.terminate()
-        worker.wait(60)
-
-
-def _waiting(chosen: Settings) -> int:
-    counts = require_topics(chosen.kafka, INPUT_TOPICS)
-    return sum(waiting_records(chosen.kafka, counts, group_of(chosen.kafka, chosen.app, counts).committed).values())
-
-
-def _until(condition: Callable[[], bool], worker: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not condition():
-        if worker.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the worker does not go on: {(folder / 'worker.log').read_text('utf-8')[-2000:]}")
-        time.sleep(0.05)
-
-
-def _until_taken(chosen: Settings, worker: subprocess.Popen[bytes], folder: Path) -> None:
-    _until(lambda: _waiting(chosen) == 0, worker, folder)
-
-
-def _start_of_work(chosen: Settings, worker: subprocess.Popen[bytes], folder: Path) -> tuple[int, float, float]:
-    """Events still waiting, CPU and wall, once the first batches are committed: what comes before is the start-up."""
-    first = _waiting(chosen)
-    _until(lambda: _waiting(chosen) < first, worker, folder)
-    return _waiting(chosen), _cpu_seconds(worker.pid), time.monotonic()
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _redis_bytes(chosen: Settings) -> int:
-    store = RedisStore(chosen.redis.url.get_secret_value(), chosen.app, chosen.partitions, require_append_only=False)
+def store_bytes(here: World) -> int:
+    """Memory of the store's data with all overhead."""
+    url, app = here.redis_url, here.settings.app
+    store = RedisStore(url, app, here.partitions, require_append_only=False)
     try:
         return store.data_bytes()
     finally:
         store.close()
+
+
+class _Moment(NamedTuple):
+    events: int
+    cpu: float
+    wall: float
+
+
+@dataclass(slots=True)
+class _Bench:
+    here: World
+    options: BenchOptions
+    cache: Path
+    say: Say
+    place: Place = field(init=False)
+    positions: Positions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = Place(self.here.settings.topic("transactions"), self.here.partitions)
+        self.positions = Positions(self.here.bootstrap_servers)
+
+    def fill(self, population: Population) -> int:
+        """Customers with a past, in the log and, by the worker's own restore, in the store; its bytes a customer."""
+        here, users = self.here, self.options.users
+        self.say(f"filling {users:,} customers, each with 100 transactions in a year and two loans")
+        before = store_bytes(here)
+        state = here.settings.topic("rescore-state")
+        fill_state(here.bootstrap_servers, state, population, users, here.partitions)
+        with worker(here) as started:
+            started.until(lambda: started.partitions_running() == here.partitions, RESTORED_SECONDS, "restored")
+        return round((store_bytes(here) - before) / users)
+
+    def engines(self) -> tuple[list[Engine], dict[str, str]]:
+        """Those that can run here, their topics made; and why others can not."""
+        engines, left_out = [rescore(self.here)], {}
+        here, topic, users = self.here, self.place.topic, self.options.users
+        makers: dict[str, Callable[[], list[Engine]]] = {"bare pipe": lambda: [bare_pipe(here, topic, users)]}
+        makers |= {name: partial(PEERS[name], here, topic, users, self.cache) for name in self.options.peers}
+        for name, make in makers.items():
+            try:
+                engines += make()
+            except NotHere as why:
+                left_out[name] = str(why)
+                self.say(f"  {name} is left out: {why}")
+        topics = sorted({topic for engine in engines for topic in engine.topics})
+        make_topics(self.here.bootstrap_servers, topics, self.place.partitions)
+        return engines, left_out
+
+    def take(self, engine: Engine) -> tuple[Piece, dict[str, float]]:
+        """Let an engine take what it has not taken yet; of Rescore also what its metrics counted meanwhile."""
+        start = self._committed(engine)
+        target = min(self.positions.published(self.place), start + engine.events_max)
+        with self._started(engine) as started:
+            self._until(started, engine, start + round((target - start) * WARMING_SHARE), engine.start_seconds)
+            before, first = started.metrics() if engine.is_rescore else {}, self._moment(started, engine)
+            self._until(started, engine, target, TAKEN_SECONDS)
+            last = self._moment(started, engine)
+            after = started.metrics() if engine.is_rescore else {}
+            piece = Piece(last.events - first.events, last.cpu - first.cpu, last.wall - first.wall, started.memory_mb())
+        return piece, {name: value - before.get(name, 0.0) for name, value in after.items()}
+
+    @contextmanager
+    def _started(self, engine: Engine) -> Iterator[Watched]:
+        with ExitStack() as stack:
+            if engine.is_rescore:
+                yield stack.enter_context(worker(self.here))
+            else:
+                environment = {**self.here.environment, **engine.environment}
+                yield stack.enter_context(running(engine.name, engine.command, environment, self.here.folder))
+
+    def _until(self, started: Watched, engine: Engine, events: int, seconds: float) -> None:
+        started.until(lambda: self._committed(engine) >= events, seconds, f"at {events:,} records")
+
+    def _moment(self, started: Watched, engine: Engine) -> _Moment:
+        return _Moment(self._committed(engine), started.cpu_seconds(), time.monotonic())
+
+    def _committed(self, engine: Engine) -> int:
+        return self.positions.committed(engine.group, self.place)

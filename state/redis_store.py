@@ -185,8 +185,13 @@ class RedisStore:
             self._call("index", partition, nonce, *_packed_dues(dues))
 
     def data_bytes(self) -> int:
-        """Memory of the server's data set, its own overhead per key included."""
-        return int(self._command("INFO", "memory")["used_memory_dataset"])
+        """Memory the server takes for its data: rows and index, its tables of keys and all it keeps about each.
+
+        Not counted: what it takes with nothing in it, buffers of clients, of replicas and of the append-only file.
+        """
+        memory = self._command("INFO", "memory")
+        apart = ("used_memory_startup", "mem_clients_normal", "mem_clients_slaves", "mem_aof_buffer")
+        return int(memory["used_memory"]) - sum(int(memory.get(name, 0)) for name in apart)
 
     def _meta(self, partition: int) -> bytes:
         return b"{%s.%d}:m" % (self._app.encode(), partition)

@@ -32,7 +32,13 @@ COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.bench", "loca
 """Where adapters are chosen: the commands, and those that live beside the servers they start."""
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "confluent_kafka": ("schemas.registry", "streams.kafka_client", "streams.kafka_log", "streams.topics"),
+    "confluent_kafka": (
+        "schemas.registry",
+        "streams.kafka_client",
+        "streams.kafka_log",
+        "streams.topics",
+        "local.bench",  # measures as a client of its own would
+    ),
     "avro": ("schemas.compatibility",),
     "fastavro": ("schemas", "streams.avro_values"),
     "pyarrow": ("streams.publish_reading",),

@@ -1,46 +1,113 @@
-"""`rescore bench`: how fast a worker is on this machine."""
+"""`rescore bench`: how fast a worker is on this machine, and beside what else."""
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, console, guarded, print_json
+from streams.commands.common import AsJson, console, fail, guarded, print_json
+
+if TYPE_CHECKING:
+    from local.bench import BenchResult
+    from local.bench_world import World
+
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+
+Users = Annotated[int | None, typer.Option(min=100, help="How many customers.")]
+JsonFile = Annotated[Path | None, typer.Option("--json-file", metavar="FILE", help="Write the result there as well.")]
 
 
+def say(words: str) -> None:
+    """A line to people, who may have redirected the results."""
+    typer.echo(words, err=True)
+
+
+@contextmanager
+def a_world(**settings: str) -> Iterator[World]:
+    """Servers in a temporary folder."""
+    from local.bench_world import world
+
+    with tempfile.TemporaryDirectory(prefix="rescore-bench-") as folder, world(Path(folder), **settings) as here:
+        yield here
+
+
+@app.callback()
 @guarded
 def bench(
-    users: Annotated[int, typer.Option(min=100, help="How many customers.")] = 20_000,
-    events: Annotated[int, typer.Option(min=10_000, help="How many transactions are measured.")] = 200_000,
-    past: Annotated[int, typer.Option(min=0, help="Transactions of each customer before that.")] = 10,
+    context: typer.Context,
+    users: Users = None,
+    events: Annotated[int, typer.Option(min=1_000, help="How many transactions are measured a round.")] = 1_000_000,
     uniform: Annotated[bool, typer.Option("--uniform", help="All customers alike, instead of Zipf 1.1.")] = False,
+    peers: Annotated[
+        str, typer.Option(help="Engines beside it, by comma: kafka-streams, flink, quix, faust; all; none.")
+    ] = "none",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the figures are their medians.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.1, help="Time the stream spans; from 18 on over a midnight.")] = 12.0,
+    json_file: JsonFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a worker on a Kafka and a Valkey of its own: every score computed, every output written, exactly once.
+    """Measure events per CPU-second: every score computed, every output written, exactly once.
 
-    Says events per CPU-second of the worker's process; machines differ, so compare figures of one machine.
+    Customers have a past of 100 transactions and two loans each. Machines differ: compare figures of one run.
 
-    Example: rescore bench --users 100000 --events 1000000 --json
+    Example: rescore bench --uniform --peers all --rounds 3 --json-file uniform.json
     """
+    if context.invoked_subcommand is not None:
+        return
     from local.bench import BenchOptions, run
-    from local.kafka import Kafka
-    from local.valkey import Valkey
+    from local.bench_engines import PEERS
+    from local.jars import cache_folder
 
-    options = BenchOptions(users=users, events=events, past_per_user=past, zipf=None if uniform else 1.1)
-    with (
-        tempfile.TemporaryDirectory(prefix="rescore-bench-") as folder,
-        Kafka.start() as kafka,
-        Valkey.start() as valkey,
-    ):
-        found = run(
-            kafka.bootstrap_servers, valkey.url, options, Path(folder), lambda words: typer.echo(words, err=True)
-        )
+    chosen = {"none": (), "all": tuple(PEERS)}.get(peers, tuple(peers.split(",")))
+    if unknown := [name for name in chosen if name not in PEERS]:
+        fail(f"no engine is called {', '.join(unknown)}", f"choose of {', '.join(PEERS) or 'none'}")
+    options = BenchOptions(
+        users=users or (1_000_000 if uniform else 100_000),
+        events=events,
+        zipf=None if uniform else 1.1,
+        rounds=rounds,
+        hours=hours,
+        peers=chosen,
+    )
+    with a_world() as here:
+        found = run(here, options, cache_folder() / "bench", say)
+    if json_file:
+        json_file.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
     if as_json:
         print_json(found.as_json())
-        return
-    console().print(f"{found.events_per_cpu_second:,} events per CPU-second of the worker, all scores, exactly once")
-    console().print(f"{found.events_per_wall_second:,} events per second of wall time, one worker beside its broker")
-    console().print(f"{found.redis_bytes_per_user:,} bytes of Redis per customer, all overhead counted")
+    else:
+        _show(found)
+
+
+def _show(found: BenchResult) -> None:
+    from rich.table import Table
+
+    ours, bare = found.of("rescore"), found.of("bare pipe")
+    load = "uniform" if found.options.zipf is None else f"Zipf {found.options.zipf}"
+    table = Table(title=f"{found.options.events:,} events a round of {found.options.users:,} customers, {load}")
+    for name in ("", "events per CPU-second", "events per second", "MB", "Rescore is", "of the bare pipe"):
+        table.add_column(name, justify="left" if not name else "right")
+    for each in found.engines:
+        times = f"{ours.events_per_cpu_second / each.events_per_cpu_second:.2f} x" if ours and each is not ours else ""
+        share = f"{each.events_per_cpu_second / bare.events_per_cpu_second:.0%}" if bare else ""
+        table.add_row(
+            f"{each.name}: {each.says}",
+            f"{each.events_per_cpu_second:,}",
+            f"{each.events_per_wall_second:,}",
+            f"{each.memory_mb:,}",
+            times,
+            share,
+        )
+    console().print(table)
+    steps = ", ".join(f"{step} {microseconds:.2f}" for step, microseconds in found.steps.items())
+    console().print(f"microseconds an event in the worker's batches: {steps}")
+    console().print(", ".join(f"{name} {count:,}" for name, count in found.counted.items()))
+    console().print(f"{found.store_bytes_per_user:,} bytes of Redis a customer, all overhead counted")
+    for name, why in found.left_out.items():
+        console().print(f"left out: {name}: {why}")
