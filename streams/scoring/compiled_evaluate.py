@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
-from state.compiled_fold import Fields, cost_minor, filled_part, settled_state, state_of_days_past_due
+from state.compiled_fold import Fields, state_of_days_past_due
 from state.compiled_row import (
     A_BALANCE,
     A_LAST_DAY,
@@ -58,11 +58,13 @@ from state.compiled_row import (
     L_ORDER,
     L_ORDER_DAY,
     L_ORDER_MS,
+    L_PAID,
     L_POINT,
     NO_DAY,
     Scratch,
     text_before,
 )
+from streams.scoring.population import percentile_of
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
@@ -70,21 +72,28 @@ from streams.scoring.tables import Tables, value_model
 from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
+    CONTINUOUS,
     RECENCY_EDGES,
     VALUE_LEVELS,
     bent_balance,
     bin_of,
     log_of_amount,
     log_of_count,
+    score_of_ranks,
+    term_of,
     value_of,
 )
 
 STATUS_AT = VALUE_LEVELS
 REVENUE_AT = STATUS_AT + STATUS_LEVELS
 LEVELS = REVENUE_AT + REVENUE_LEVELS
+WINDOWS = np.array([7, 30, 90, 365])
 
-(W_DAY, W_WEIGHTS, W_POLICY, W_POINT, W_OPEN_LOANS, W_FIRST_DEFAULT, W_COUNTED) = range(7)
-N_FORECAST, N_EFFICIENCY, N_DISCIPLINE = range(3)
+(W_POINT, W_OPEN_LOANS, W_FIRST_DEFAULT, W_COUNTED, W_LATEST_DUE, W_LOANS_UNTIL) = range(6)  # of loans
+(W_DAY, W_ACTIVE_DAY, W_HAS_TRANSACTIONS, W_LABELS) = range(6, 10)  # of transactions
+N_FORECAST, N_EFFICIENCY, N_DISCIPLINE, N_CONSISTENCY = range(4)
+R_FORECAST, R_SHARE, R_CONSISTENCY, R_STEADY = range(4)
+NEVER_DAY = 2**60
 
 
 SEEN = np.dtype(
@@ -95,16 +104,205 @@ SEEN = np.dtype(
         ("confidence", np.float64, (6,)),
         ("digits", np.int64, (5,)),
         ("counts", np.int64, (5,)),
-        ("whole", np.int64, (7,)),  # W_...
-        ("numbers", np.float64, (3,)),  # N_...
+        ("whole", np.int64, (10,)),  # W_...
+        ("numbers", np.float64, (4,)),  # N_...
+        ("inputs", np.int64, (FEATURE_SLOTS,)),  # what each feature is made of: exact sums, counts, bins
+        ("window_starts", np.int64, (4,)),  # where the windows of 7, 30, 90, 365 days begin among the row's days
+        # What was last computed, and of what: a logarithm is taken again only where its sum is another one.
+        ("featured", np.int64, (FEATURE_SLOTS,)),
         ("features", np.float64, (FEATURE_SLOTS,)),
         ("terms", np.float64, (FEATURE_SLOTS,)),
+        ("ranks", np.float64, (4,)),  # R_...
+        ("of_weights", np.int64),  # the version the above belongs to, -1: none yet
     ]
 )
-"""An evaluation as one record: `streams.scoring.evaluate.Evaluation`, reused from moment to moment."""
+"""An evaluation as one record: `streams.scoring.evaluate.Evaluation`, reused from moment to moment.
+
+Scores come first and cheaply; what explains them (`explain_value`, `explain_status`) is asked for where a change is
+said. `featured`, `features`, `terms` and `ranks` are pure functions of `inputs`, the consistency and the weights, and
+so hold for whichever customer has the same ones.
+"""
 
 Seen = Any
 """A record of SEEN."""
+
+
+@compiled
+def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
+    """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy."""
+    gather_inputs(seen, row, day)
+    score_value(seen, tables, w, p)
+    evaluate_loans(seen, row, day, tables.policies[p])
+    evaluate_digits(seen, row, tables.weights[w], tables.policies[p])
+
+
+@compiled
+def gather_inputs(seen: Seen, row: Scratch, day: int) -> None:
+    """What the features of `streams.scoring.evaluate.features_of` are made of. One walk over the days, newest first."""
+    h, inputs = row.h, seen.inputs
+    deposits = withdrawals = transactions = failed = active = 0
+    latest = NO_DAY
+    i = h[H_DAYS] - 1
+    for w in range(4):
+        first = day - WINDOWS[w]
+        while i >= 0 and row.days[i, D_DAY] > first:
+            deposits += row.days[i, D_DEPOSITS]
+            withdrawals += row.days[i, D_WITHDRAWALS]
+            transactions += row.days[i, D_TRANSACTIONS]
+            failed += row.days[i, D_FAILED]
+            if row.days[i, D_TRANSACTIONS] > 0:
+                active += 1
+                latest = max(latest, row.days[i, D_DAY])
+            i -= 1
+        seen.window_starts[w] = i + 1
+        inputs[w], inputs[4 + w], inputs[8 + w] = deposits, withdrawals, transactions
+        if w == 1:
+            inputs[12], inputs[13] = failed, active
+    inputs[14] = 0
+    for i in range(h[H_ACCOUNTS]):
+        inputs[14] += row.accounts[i, A_BALANCE]
+    inputs[17] = h[H_WEB]
+    seen.whole[W_ACTIVE_DAY] = latest
+    seen.whole[W_HAS_TRANSACTIONS] = 1 if h[H_LAST_TRANSACTION_DAY] != NO_DAY else 0
+    seen.whole[W_LABELS] = h[H_LABELS]
+    seen.numbers[N_CONSISTENCY] = row.f[F_CONSISTENCY]
+    _gather_bins(seen, row, day)
+
+
+@compiled
+def _gather_bins(seen: Seen, row: Scratch, day: int) -> None:
+    """The inputs that every day may move: recency, age, how many currencies are in use."""
+    h, inputs = row.h, seen.inputs
+    latest = seen.whole[W_ACTIVE_DAY]
+    seen.whole[W_DAY] = day
+    inputs[15] = bin_of(RECENCY_EDGES, min(365, day - latest))
+    inputs[16] = AGE_UNKNOWN if h[H_CREATED_DAY] == NO_DAY else bin_of(AGE_EDGES, day - h[H_CREATED_DAY])
+    recent = 0
+    for i in range(h[H_ACCOUNTS]):
+        if row.accounts[i, A_LAST_DAY] > day - 90:
+            recent += 1
+    inputs[18] = 1 if recent > 1 else 0
+
+
+@compiled
+def slide_inputs(seen: Seen, row: Scratch, day: int) -> None:
+    """Take gathered inputs on to a later day: what has left each window is subtracted, exactly."""
+    h, inputs = row.h, seen.inputs
+    for w in range(4):
+        i, first = seen.window_starts[w], day - WINDOWS[w]
+        while i < h[H_DAYS] and row.days[i, D_DAY] <= first:
+            inputs[w] -= row.days[i, D_DEPOSITS]
+            inputs[4 + w] -= row.days[i, D_WITHDRAWALS]
+            inputs[8 + w] -= row.days[i, D_TRANSACTIONS]
+            if w == 1:
+                inputs[12] -= row.days[i, D_FAILED]
+                if row.days[i, D_TRANSACTIONS] > 0:
+                    inputs[13] -= 1
+            i += 1
+        seen.window_starts[w] = i
+    _gather_bins(seen, row, day)
+
+
+@compiled
+def score_value(seen: Seen, tables: Tables, w: int, p: int) -> None:
+    """The customer value score of gathered inputs: `streams.scoring.value.value_of` without its reasons."""
+    seen.scores[0], seen.confidence[0], seen.numbers[N_FORECAST] = math.nan, math.nan, math.nan
+    if seen.whole[W_HAS_TRANSACTIONS] == 0:
+        return
+    weights = tables.weights[w]
+    forecast = forecast_of_inputs(seen, weights, w)
+    ranks, consistency = seen.ranks, seen.numbers[N_CONSISTENCY]
+    if forecast != ranks[R_FORECAST]:
+        ranks[R_FORECAST] = forecast
+        ranks[R_SHARE] = percentile_of(tables.samples[weights["forecasts_at"] : weights["forecasts_end"]], forecast)
+    if consistency != ranks[R_CONSISTENCY]:
+        ranks[R_CONSISTENCY] = consistency
+        ranks[R_STEADY] = percentile_of(
+            tables.samples[weights["consistencies_at"] : weights["consistencies_end"]], consistency
+        )
+    seen.scores[0] = score_of_ranks(ranks[R_SHARE], ranks[R_STEADY], tables.policies[p]["value_weight"])
+    seen.numbers[N_FORECAST] = forecast
+    seen.confidence[0] = seen.whole[W_LABELS] / (seen.whole[W_LABELS] + 5.0)
+
+
+@compiled
+def forecast_of_inputs(seen: Seen, weights: Fields, w: int) -> float:
+    """yhat of gathered inputs; features and terms of inputs that are what they were are not computed again."""
+    inputs, features, terms = seen.inputs, seen.features, seen.terms
+    stale = seen.of_weights != w
+    if stale:
+        seen.of_weights = w
+        seen.ranks[:] = math.nan
+    beta, knots = weights["beta"], weights["knots"]
+    total = 0.0
+    for j in range(FEATURE_SLOTS):
+        if stale or inputs[j] != seen.featured[j]:
+            seen.featured[j] = inputs[j]
+            features[j] = feature_of(j, inputs[j])
+            terms[j] = term_of(j, features[j], beta, knots[j] if j < CONTINUOUS else knots[0])
+        total += terms[j]
+    return total
+
+
+@compiled
+def feature_of(slot: int, x: int) -> float:
+    """One input of the value model from the whole number it is made of."""
+    if slot < 8:
+        return log_of_amount(x)
+    if slot < 13:
+        return log_of_count(x)
+    if slot == 14:
+        return bent_balance(x)
+    return float(x)
+
+
+@compiled
+def explain_value(seen: Seen, tables: Tables, w: int, p: int) -> None:
+    """Base and reasons of a value score that `score_value` has found."""
+    if not math.isnan(seen.scores[0]):
+        model = value_model(tables.weights[w], tables.samples, tables.policies[p]["value_weight"])
+        levels = seen.levels[:VALUE_LEVELS]
+        _, seen.bases[0], _ = value_of(seen.features, seen.numbers[N_CONSISTENCY], model, seen.terms, levels)
+
+
+@compiled
+def explain_status(seen: Seen) -> None:
+    """Base and reasons of the status, which cost as much as all else."""
+    if not math.isnan(seen.scores[1]):
+        counts = seen.counts
+        levels = seen.levels[STATUS_AT:REVENUE_AT]
+        seen.bases[1] = status_reasons(counts[0], counts[1], counts[2], counts[3], counts[4], levels)
+
+
+@compiled
+def copy_value(seen: Seen, other: Seen) -> None:
+    """Make the inputs, and all that was computed of them, those of another evaluation of the same row."""
+    seen.inputs[:] = other.inputs
+    seen.window_starts[:] = other.window_starts
+    seen.featured[:] = other.featured
+    seen.features[:] = other.features
+    seen.terms[:] = other.terms
+    seen.ranks[:] = other.ranks
+    seen.of_weights = other.of_weights
+    for k in range(W_DAY, W_LABELS + 1):
+        seen.whole[k] = other.whole[k]
+    seen.numbers[N_CONSISTENCY] = other.numbers[N_CONSISTENCY]
+
+
+@compiled
+def copy_loans(seen: Seen, other: Seen) -> None:
+    """Make what is known of loans that of another evaluation of the same loans on the same day."""
+    seen.counts[:] = other.counts
+    for score in (1, 2, 5):
+        seen.scores[score] = other.scores[score]
+    for score in range(1, 6):
+        seen.confidence[score] = other.confidence[score]
+    for k in range(REVENUE_AT, LEVELS):
+        seen.levels[k] = other.levels[k]
+    seen.bases[2] = other.bases[2]
+    for k in range(W_POINT, W_LOANS_UNTIL + 1):
+        seen.whole[k] = other.whole[k]
+    seen.numbers[N_EFFICIENCY], seen.numbers[N_DISCIPLINE] = other.numbers[N_EFFICIENCY], other.numbers[N_DISCIPLINE]
 
 
 @compiled
@@ -114,86 +312,15 @@ def share_minor(gross_margin: int, order_amount: int, unpaid: int, rate: float) 
 
 
 @compiled
-def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
-    """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy, and say why."""
-    evaluate_scores(seen, row, day, tables, w, p)
-    if not math.isnan(seen.scores[1]):
-        counts = seen.counts
-        levels = seen.levels[STATUS_AT:REVENUE_AT]
-        seen.bases[1] = status_reasons(counts[0], counts[1], counts[2], counts[3], counts[4], levels)
-
-
-@compiled
-def evaluate_scores(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
-    """The same without the reasons of the status, which cost as much as all else: to look ahead, scores are enough."""
-    weights, policy = tables.weights[w], tables.policies[p]
-    seen.scores[:3] = math.nan
-    seen.scores[3:] = 0.0
-    seen.bases[:] = math.nan
-    seen.confidence[:] = math.nan
-    seen.numbers[:] = math.nan
-    seen.levels[:] = 0.0
-    seen.whole[W_DAY], seen.whole[W_WEIGHTS], seen.whole[W_POLICY] = day, w, p
-    seen.whole[W_POINT] = -1
-    if row.h[H_LAST_TRANSACTION_DAY] != NO_DAY:
-        features_of(row, day, seen.features)
-        model = value_model(weights, tables.samples, policy["value_weight"])
-        score, base, forecast = value_of(
-            seen.features, row.f[F_CONSISTENCY], model, seen.terms, seen.levels[:VALUE_LEVELS]
-        )
-        seen.scores[0], seen.bases[0], seen.numbers[N_FORECAST] = score, base, forecast
-        seen.confidence[0] = row.h[H_LABELS] / (row.h[H_LABELS] + 5.0)
-    latest_due = _evaluate_loans(seen, row, day, policy)
-    _evaluate_digits(seen, row, latest_due, weights, policy)
-
-
-@compiled
-def features_of(row: Scratch, day: int, features: NDArray[np.float64]) -> None:
-    """See `streams.scoring.evaluate.features_of`. One walk over the days, newest first."""
-    h = row.h
-    deposits = withdrawals = transactions = failed = active = 0
-    recency = 365
-    i = h[H_DAYS] - 1
-    for w in range(4):
-        window = 7 if w == 0 else 30 if w == 1 else 90 if w == 2 else 365
-        while i >= 0 and row.days[i, D_DAY] > day - window:
-            entry = row.days[i]
-            deposits += entry[D_DEPOSITS]
-            withdrawals += entry[D_WITHDRAWALS]
-            transactions += entry[D_TRANSACTIONS]
-            failed += entry[D_FAILED]
-            if entry[D_TRANSACTIONS] > 0:
-                active += 1
-                recency = min(recency, day - entry[D_DAY])
-            i -= 1
-        features[w] = log_of_amount(deposits)
-        features[4 + w] = log_of_amount(withdrawals)
-        features[8 + w] = log_of_count(transactions)
-        if w == 1:
-            features[12] = log_of_count(failed)
-            features[13] = active
-    balance = 0
-    recent = 0
-    for i in range(h[H_ACCOUNTS]):
-        balance += row.accounts[i, A_BALANCE]
-        if row.accounts[i, A_LAST_DAY] > day - 90:
-            recent += 1
-    features[14] = bent_balance(balance)
-    features[15] = bin_of(RECENCY_EDGES, recency)
-    features[16] = AGE_UNKNOWN if h[H_CREATED_DAY] == NO_DAY else bin_of(AGE_EDGES, day - h[H_CREATED_DAY])
-    features[17] = 1.0 if h[H_WEB] else 0.0
-    features[18] = 1.0 if recent > 1 else 0.0
-
-
-@compiled
-def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
+def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
+    """Status, revenue, segment and point of the row's loans on `day`, and until when that is so."""
     h = row.h
     rates = policy["cost_rates"]
     counts = seen.counts
     counts[:] = 0
     margin_sum = base_sum = order_sum = cost_sum = unpaid_sum = ongoing_sum = promo_sum = 0
     latest_due, first_order = NO_DAY, NO_DAY
-    number, open_loans = 0, 0
+    number, open_loans, until = 0, 0, NEVER_DAY
     first_due, first_at, first_length, first_default = NO_DAY, 0, 0, 0
     point, point_ms, point_at, point_length = -1, 0, 0, 0
     if h[H_HAS_FOLDED]:
@@ -211,7 +338,7 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
         if loan[L_ORDER_MS] < policy["observation_from_ms"]:
             continue
         number += 1
-        settled = settled_state(row, i)
+        settled, unpaid, weighted = _filled(loan, rates)
         due = loan[L_DUE]
         latest_due = due if latest_due == NO_DAY else max(latest_due, due)
         first_order = loan[L_ORDER_DAY] if first_order == NO_DAY else min(first_order, loan[L_ORDER_DAY])
@@ -222,7 +349,7 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
             or (due == first_due and text_before(row, id_at, id_length, first_at, first_length))
         ):
             first_due, first_at, first_length = due, id_at, id_length
-            first_default = 1 if filled_part(row, i, 0) < loan[L_ORDER] else 0
+            first_default = 1 if loan[L_PAID] < loan[L_ORDER] else 0
         if (
             point < 0
             or loan[L_ORDER_MS] > point_ms
@@ -231,26 +358,24 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
             point, point_ms, point_at, point_length = loan[L_POINT], loan[L_ORDER_MS], id_at, id_length
         if settled < 0:
             open_loans += 1
+            until = min(until, _next_crossing(due, day))
             if day - due <= 0:
                 continue
         state = settled if settled >= 0 else state_of_days_past_due(day - due)
         counts[state] += 1
-        unpaid = np.int64(0)
-        if settled < 0:
-            unpaid = loan[L_ORDER]
-            for s in range(5):
-                unpaid -= filled_part(row, i, s)
         margin = loan[L_BASE_MARGIN]
         margin_sum += margin
         base_sum += max(margin, 0)
         order_sum += loan[L_BASE_ORDER]
-        cost_sum += cost_minor(row, i, rates)
+        cost_sum += np.int64(np.rint(float(max(margin, 0)) * (weighted / float(loan[L_ORDER]))))
         unpaid_sum += share_minor(margin, loan[L_ORDER], unpaid, 1.0)
         ongoing_sum += share_minor(margin, loan[L_ORDER], unpaid, rates[state])
         promo_sum += max(loan[L_BASE_PROMO], 0)
     total = 0
     for state in range(5):
         total += counts[state]
+    seen.scores[1], seen.scores[2], seen.bases[1], seen.bases[2] = math.nan, math.nan, math.nan, math.nan
+    seen.numbers[N_EFFICIENCY], seen.numbers[N_DISCIPLINE] = math.nan, math.nan
     if total > 0:
         seen.scores[1] = status_of_counts(counts[0], counts[1], counts[2], counts[3], counts[4])
     if base_sum > 0:
@@ -270,13 +395,41 @@ def _evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> int:
         number, since_first, policy["new_segment_days"], policy["high_segment_loans"],
         policy["very_high_segment_loans"],
     )  # fmt: skip
+    if first_order != NO_DAY and first_order + policy["new_segment_days"] > day:
+        until = min(until, first_order + policy["new_segment_days"])
     seen.whole[W_POINT], seen.whole[W_OPEN_LOANS], seen.whole[W_COUNTED] = point, open_loans, total
     seen.whole[W_FIRST_DEFAULT] = first_default if first_due != NO_DAY and first_due < day else -1
-    return latest_due
+    seen.whole[W_LATEST_DUE], seen.whole[W_LOANS_UNTIL] = latest_due, until
 
 
 @compiled
-def _evaluate_digits(seen: Seen, row: Scratch, latest_due: int, weights: Fields, policy: Fields) -> None:
+def _filled(loan: NDArray[np.int64], rates: NDArray[np.float64]) -> tuple[int, int, float]:
+    """How payments fill a loan: the state that settled it (-1: none), what is unpaid, the parts weighed by their rates.
+
+    In one go what `state.loans` says in three functions.
+    """
+    settled, rest, weighted = -1, loan[L_ORDER], 0.0
+    for state in range(5):
+        part = min(max(loan[L_PAID + state], 0), rest)
+        rest -= part
+        weighted += rates[state] * float(part)
+        if rest == 0 and settled < 0:
+            settled = state
+    return settled, rest, weighted
+
+
+@compiled
+def _next_crossing(due: int, day: int) -> int:
+    """The next day on which a loan that stays unpaid is in another state."""
+    for late in (1, 31, 91, 181):
+        if due + late > day:
+            return due + late
+    return NEVER_DAY
+
+
+@compiled
+def evaluate_digits(seen: Seen, row: Scratch, weights: Fields, policy: Fields) -> None:
+    """Levels, digits, class and RFM of the scores found, each held by its margin at what the row says."""
     h = row.h
     status, revenue = seen.scores[1], seen.scores[2]
     digits = seen.digits
@@ -289,8 +442,15 @@ def _evaluate_digits(seen: Seen, row: Scratch, latest_due: int, weights: Fields,
         margin = policy["revenue_margin"]
         digits[1] = digit(revenue, weights["revenue_terciles"], h[H_REVENUE_LEVEL], margin)
         digits[4] = digit(revenue, weights["revenue_quintiles"], h[H_MONETARY_DIGIT], margin)
+    seen.scores[3] = class_of(digits[0], digits[1])
+    evaluate_recency(seen, row, weights, policy)
+
+
+@compiled
+def evaluate_recency(seen: Seen, row: Scratch, weights: Fields, policy: Fields) -> None:
+    """The one digit that every day may move, and RFM with it."""
+    digits, latest_due = seen.digits, seen.whole[W_LATEST_DUE]
     if latest_due != NO_DAY:
         age = float(-(seen.whole[W_DAY] - latest_due))
-        digits[2] = digit(age, weights["recency_quintiles"], h[H_RECENCY_DIGIT], policy["recency_margin_days"])
-    seen.scores[3] = class_of(digits[0], digits[1])
+        digits[2] = digit(age, weights["recency_quintiles"], row.h[H_RECENCY_DIGIT], policy["recency_margin_days"])
     seen.scores[4] = rfm_of(digits[2], digits[3], digits[4])

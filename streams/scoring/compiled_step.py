@@ -86,14 +86,24 @@ from streams.scoring.compiled_evaluate import (
     SEEN,
     STATUS_AT,
     W_FIRST_DEFAULT,
+    W_LOANS_UNTIL,
     W_OPEN_LOANS,
     W_POINT,
     Seen,
+    copy_loans,
+    copy_value,
     evaluate,
-    evaluate_scores,
-    features_of,
+    evaluate_digits,
+    evaluate_loans,
+    evaluate_recency,
+    explain_status,
+    explain_value,
+    forecast_of_inputs,
+    gather_inputs,
+    score_value,
+    slide_inputs,
 )
-from streams.scoring.tables import Tables, value_model, version_at
+from streams.scoring.tables import Tables, version_at
 from streams.scoring.value import (
     AGE_EDGES,
     RECENCY_EDGES,
@@ -101,12 +111,12 @@ from streams.scoring.value import (
     VALUE_REASONS,
     band_of,
     consistency_after,
-    forecast_of,
     label_of,
     pack_feature,
 )
 
 ERASE, OVERRIDE, LIFT, ADVANCE = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT), int(Kind.ADVANCE)
+TRANSACTION = int(Kind.TRANSACTION)
 BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.CORRECTION)
 BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
 EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
@@ -122,6 +132,8 @@ WINDOWS = np.array(WINDOW_DAYS)
 CHANGES_OF_ONE_LOOK = SCORES
 REASONS_OF_ONE_LOOK = VALUE_LEVELS + 5 + 5 + 6
 CANDIDATES_MAX = 64
+UNKNOWN_MS = np.int64(-(2**62))
+"""A due time that has not been looked for yet, as nothing can be due before the end of the day."""
 
 (U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT) = range(9)
 USED = 9
@@ -194,6 +206,7 @@ def run(
     `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order.
     """
     used = room.used
+    eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
     for user in range(len(starts) - 1):
         used[U_CORRUPT] = user
         start, end = starts[user], starts[user + 1]
@@ -206,29 +219,41 @@ def run(
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
         due = row.h[H_DUE]
+        wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
             if events[i]["kind"] == ADVANCE:
                 continue
             until = events[i]["timestamp_ms"]
-            while due != NO_TIME_MS and due <= until:
+            if due == UNKNOWN_MS and until >= wake:
+                due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
+            while due != NO_TIME_MS and UNKNOWN_MS < due <= until:
                 if not has_room(room):
                     return False
-                changed = _fire(row, user, phase, due, tables, eyes, room) or changed
-                due = _next_due(row, phase, due, tables, eyes)
+                fired = _fire(row, user, phase, due, tables, eyes, room)
+                due = _next_due(row, phase, due, fired, tables, eyes)
+                changed = changed or fired
                 _backfill(room, first_change, due)
             if not has_room(room) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
                 return False
             if row.h[H_ARENA] > ARENA_BYTES // 2:
                 _tidy(row)
-            taken, due = _take(row, user, phase, i, events[i], money[i], text, due, tables, eyes, room)
-            changed = changed or taken
-            _backfill(room, first_change, due)
+            said = used[U_CHANGES]
+            if _take(row, user, i, events[i], money[i], text, tables, eyes, room):
+                changed = True
+                if used[U_CHANGES] > said or row.h[H_INCARNATION_OFFSET] < 0:
+                    due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
+                    _backfill(room, first_change, due)
+                else:
+                    due, wake = UNKNOWN_MS, _wake(row, tables)
+        if due == UNKNOWN_MS:
+            due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
         while due != NO_TIME_MS and due <= clock_ms:
             if not has_room(room):
                 return False
-            changed = _fire(row, user, phase, due, tables, eyes, room) or changed
-            due = _next_due(row, phase, due, tables, eyes)
+            fired = _fire(row, user, phase, due, tables, eyes, room)
+            due = _next_due(row, phase, due, fired, tables, eyes)
+            changed = changed or fired
             _backfill(room, first_change, due)
         at = used[U_ROWS]
         room.starts[user] = at
@@ -278,11 +303,20 @@ def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int]:
 
 
 @compiled
+def _wake(row: Scratch, tables: Tables) -> int:
+    """A moment before which time has nothing to do with the row: the end of its day, or of an override."""
+    wake = start_of_day(tables.days, row.h[H_TODAY] + 1)
+    for i in range(row.h[H_OVERRIDES]):
+        wake = min(wake, row.overrides[i, O_UNTIL])
+    return wake
+
+
+@compiled
 def _take(
-    row: Scratch, user: int, phase: int, i: int, event: Fields, money: Fields, text: NDArray[np.uint8], due: int,
-    tables: Tables, eyes: Eyes, room: Room,
-) -> tuple[bool, int]:  # fmt: skip
-    """Fold one event and say what it changed; answers whether it was taken, and the row's next due time."""
+    row: Scratch, user: int, i: int, event: Fields, money: Fields, text: NDArray[np.uint8], tables: Tables, eyes: Eyes,
+    room: Room,
+) -> bool:  # fmt: skip
+    """Fold one event and say what it changed; answers whether it was taken."""
     h = row.h
     used = room.used
     clock = clock_after(row, event["timestamp_ms"])
@@ -294,7 +328,8 @@ def _take(
     if existed:
         # What the scores are just before this event: the row as it is, read at the moment of the event.
         today = day_of(tables.days, clock)
-        evaluate(eyes.before, row, today, tables, w, p)
+        gather_inputs(eyes.before, row, today)
+        evaluate_loans(eyes.before, row, today, tables.policies[p])
         w_before, p_before = _versions_at(tables, h[H_CLOCK])
         if w_before != w or p_before != p:
             adopting = True
@@ -303,12 +338,13 @@ def _take(
         for score in range(SCORES):
             eyes.emitted[score] = row.f[F_EMITTED + score]
             eyes.sequences[score] = h[H_SEQUENCE + score]
+    loans_before = h[H_LOANS]
     code = fold_event(row, event, money, text, tables.days, tables.policies[p])
     if code != 0:
         room.rejects[used[U_REJECTS], 0] = i
         room.rejects[used[U_REJECTS], 1] = code
         used[U_REJECTS] += 1
-        return False, due
+        return False
     exists = h[H_INCARNATION_OFFSET] >= 0
     if inverted:
         said = room.inversions[used[U_INVERSIONS]]
@@ -320,17 +356,18 @@ def _take(
     if not exists:
         if existed:
             _emit_erasure(row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, room)
-        return True, _next_due(row, phase, h[H_CLOCK], tables, eyes)
+        return True
     touched = 0
     if event["kind"] == OVERRIDE or event["kind"] == LIFT:
         touched = 1 << np.int64(event["score"])
     cause = BY_CORRECTION if event["revision"] > 0 else BY_EVENT
     loan_at = _copy_text(room, text, event["loan_id_at"], event["loan_id_length"])
+    same_loans = existed and event["kind"] == TRANSACTION and h[H_LOANS] == loans_before
     _emit(
-        row, user, existed, adopting, cause, i, event["event_time_ms"], loan_at, event["loan_id_length"], touched, w, p,
-        tables, eyes, room,
+        row, user, existed, adopting, same_loans, cause, i, event["event_time_ms"], loan_at, event["loan_id_length"],
+        touched, w, p, tables, eyes, room,
     )  # fmt: skip
-    return True, _next_due(row, phase, h[H_CLOCK], tables, eyes)
+    return True
 
 
 @compiled
@@ -357,7 +394,8 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
         return False
     today = day_of(tables.days, moment_ms)
     day_before = day_of(tables.days, moment_ms - 1)
-    evaluate(eyes.before, row, day_before, tables, w, p)
+    gather_inputs(eyes.before, row, day_before)
+    evaluate_loans(eyes.before, row, day_before, policies[p])
     w_before, p_before = _versions_at(tables, h[H_CLOCK])
     adopting = w_before != w or p_before != p
     if adopting:
@@ -373,7 +411,7 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     if _is_example_moment(row, phase, moment_ms, p, tables):
         _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
     _emit(
-        row, user, True, adopting, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, tables, eyes, room
+        row, user, True, adopting, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, tables, eyes, room
     )  # fmt: skip
     return True
 
@@ -427,12 +465,10 @@ def _take_example(
         h[H_LABELS] += 1
         h[H_HAS_PENDING] = 0
     if _is_active(row, today, p, tables.policies):
-        features = eyes.ahead.features
-        features_of(row, today, features)
-        model = value_model(tables.weights[w], tables.samples, tables.policies[p]["value_weight"])
-        f[F_PENDING_FORECAST] = forecast_of(features, model, eyes.ahead.terms)
+        gather_inputs(eyes.ahead, row, today)
+        f[F_PENDING_FORECAST] = forecast_of_inputs(eyes.ahead, tables.weights[w], w)
         for j in range(FEATURE_SLOTS):
-            row.features[j] = pack_feature(features[j])
+            row.features[j] = pack_feature(eyes.ahead.features[j])
         h[H_HAS_PENDING] = 1
         h[H_PENDING_DAY] = today
 
@@ -447,14 +483,25 @@ def _held_at(row: Scratch, score: int) -> int:
 
 @compiled
 def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, tables: Tables, eyes: Eyes) -> bool:
+    if _is_appointed(row, phase, moment_ms, tables):
+        return True
+    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
+    return _has_moved(row, eyes.ahead, p, tables)
+
+
+@compiled
+def _is_appointed(row: Scratch, phase: int, moment_ms: int, tables: Tables) -> bool:
+    """Will something be said in this moment whatever the scores are: an override ends, an example is due?"""
     for i in range(row.h[H_OVERRIDES]):
         if row.overrides[i, O_UNTIL] <= moment_ms:
             return True
-    if _is_example_moment(row, phase, moment_ms, version_at(tables.policies, moment_ms), tables):
-        return True
-    evaluate_scores(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
-    for score in range(SCORES):
-        if _moves(row, eyes.ahead, score, p, tables.policies) and _held_at(row, score) < 0:
+    return _is_example_moment(row, phase, moment_ms, version_at(tables.policies, moment_ms), tables)
+
+
+@compiled
+def _has_moved(row: Scratch, seen: Seen, p: int, tables: Tables) -> bool:
+    for score in range(SCORES):  # noqa: SIM110 - numba has no generators here
+        if _moves(row, seen, score, p, tables.policies) and _held_at(row, score) < 0:
             return True
     return False
 
@@ -483,13 +530,23 @@ def _same(a: float, b: float) -> bool:
 
 @compiled
 def _emit(
-    row: Scratch, user: int, existed: bool, adopting: bool, cause: int, index: int, event_time_ms: int, loan_at: int,
-    loan_length: int, touched: int, w: int, p: int, tables: Tables, eyes: Eyes, room: Room,
+    row: Scratch, user: int, existed: bool, adopting: bool, same_loans: bool, cause: int, index: int,
+    event_time_ms: int, loan_at: int, loan_length: int, touched: int, w: int, p: int, tables: Tables, eyes: Eyes,
+    room: Room,
 ) -> None:  # fmt: skip
-    """Score the row as it is now and append a change for each score that has moved."""
+    """Score the row as it is now and append a change for each score that has moved.
+
+    `eyes.before` has gathered what the row was just before; it is scored only where a change has to be explained.
+    """
     h, f = row.h, row.f
     now = eyes.now
-    evaluate(now, row, h[H_TODAY], tables, w, p)
+    gather_inputs(now, row, h[H_TODAY])
+    score_value(now, tables, w, p)
+    if same_loans:
+        copy_loans(now, eyes.before)
+    else:
+        evaluate_loans(now, row, h[H_TODAY], tables.policies[p])
+    evaluate_digits(now, row, tables.weights[w], tables.policies[p])
     for digit in range(5):
         h[H_STATUS_LEVEL + digit] = now.digits[digit]
     point_at, point_length = -1, 0
@@ -529,6 +586,7 @@ def _emit(
         change["point_at"], change["point_length"] = point_at, point_length
         change["loan_at"], change["loan_length"] = loan_at, loan_length
         change["reasons_at"] = room.used[U_REASONS]
+        _explain(score, existed, eyes, w, p, tables)
         change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, eyes, room)
         change["reasons_count"] = room.used[U_REASONS] - change["reasons_at"]
 
@@ -544,6 +602,20 @@ def _add_reason(room: Room, code: int, level: float, moved: float) -> None:
     reason = room.reasons[room.used[U_REASONS]]
     reason["code"], reason["level"], reason["moved"] = code, level, moved
     room.used[U_REASONS] += 1
+
+
+@compiled
+def _explain(score: int, existed: bool, eyes: Eyes, w: int, p: int, tables: Tables) -> None:
+    """Find out what a score is made of, now and just before."""
+    if score == 0:
+        explain_value(eyes.now, tables, w, p)
+        if existed:
+            score_value(eyes.before, tables, w, p)
+            explain_value(eyes.before, tables, w, p)
+    elif score == 1:
+        explain_status(eyes.now)
+        if existed:
+            explain_status(eyes.before)
 
 
 @compiled
@@ -601,20 +673,41 @@ def _emit_erasure(
 
 
 @compiled
-def _next_due(row: Scratch, phase: int, after_ms: int, tables: Tables, eyes: Eyes) -> int:
-    """When time next has to look at the row: the first candidate that would emit, or the last one looked at."""
+def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tables, eyes: Eyes) -> int:
+    """When time next has to look at the row: the first candidate that would emit, or the last one looked at.
+
+    `fresh`: `eyes.now` is the row as it stands. From it the look ahead goes on: windows are slid, not summed again, and
+    loans are looked at only on days on which one of them turns.
+    """
     h = row.h
     now_ms = max(after_ms, h[H_CLOCK])
     w, p = _versions_at(tables, now_ms)
-    policies = tables.policies
+    weights, policies = tables.weights[w], tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
     wanted = min(policies[p]["look_ahead_candidates"], CANDIDATES_MAX)
     count = _candidates(row, phase, now_ms, w, p, tables, eyes.moments, wanted)
+    ahead = eyes.ahead
+    if fresh:
+        copy_value(ahead, eyes.now)
+        copy_loans(ahead, eyes.now)
+        evaluate_digits(ahead, row, weights, policies[p])
+    else:
+        evaluate(ahead, row, day_of(tables.days, now_ms), tables, w, p)
     last = NO_TIME_MS
     for k in range(count):
         last = eyes.moments[k]
-        if _says_something(row, phase, last, w, p, tables, eyes):
+        if _is_appointed(row, phase, last, tables):
+            break
+        day = day_of(tables.days, last)
+        slide_inputs(ahead, row, day)
+        score_value(ahead, tables, w, p)
+        if day >= ahead.whole[W_LOANS_UNTIL]:
+            evaluate_loans(ahead, row, day, policies[p])
+            evaluate_digits(ahead, row, weights, policies[p])
+        else:
+            evaluate_recency(ahead, row, weights, policies[p])
+        if _has_moved(row, ahead, p, tables):
             break
     return last
 

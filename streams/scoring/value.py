@@ -142,21 +142,32 @@ def basis_of(features: NDArray[np.float64], knots: NDArray[np.float64], phi: NDA
 
 
 @compiled
+def term_of(slot: int, feature: float, beta: NDArray[np.float64], knots: NDArray[np.float64]) -> float:
+    """What one input adds to the forecast; `knots` (KNOTS,) are its own, and read for a continuous one alone."""
+    if slot < 15:
+        at, share = hat_position(knots, feature)
+        return (1.0 - share) * beta[slot * 6 + at] + share * beta[slot * 6 + at + 1]
+    if slot == 15:
+        return beta[90 + int(feature)]
+    if slot == 16:
+        return beta[100 + int(feature)]
+    return beta[91 + slot] * feature
+
+
+@compiled
 def forecast_of(features: NDArray[np.float64], model: ValueModel, terms: NDArray[np.float64]) -> float:
     """yhat = beta . phi(x), with the contribution of each input in `terms` (FEATURE_SLOTS,)."""
-    beta = model.beta
     total = 0.0
-    for j in range(15):
-        at, share = hat_position(model.knots[j], features[j])
-        terms[j] = (1.0 - share) * beta[j * 6 + at] + share * beta[j * 6 + at + 1]
-        total += terms[j]
-    terms[15] = beta[90 + int(features[15])]
-    terms[16] = beta[100 + int(features[16])]
-    terms[17] = beta[108] * features[17]
-    terms[18] = beta[109] * features[18]
-    for j in range(15, 19):
+    for j in range(19):
+        terms[j] = term_of(j, features[j], model.beta, model.knots[min(j, 14)])
         total += terms[j]
     return total
+
+
+@compiled
+def score_of_ranks(share: float, steady: float, weight: float) -> float:
+    """The score of the percentiles of forecast and consistency, to two decimals, half to even."""
+    return np.rint((1.0 + 4.0 * (weight * share + (1.0 - weight) * steady)) * 100.0) / 100.0
 
 
 @compiled
@@ -178,8 +189,7 @@ def value_of(
     steady = percentile_of(model.consistencies, consistency)
     steady_mean = percentile_of(model.consistencies, model.consistency_median)
     weight = model.weight
-    exact = 1.0 + 4.0 * (weight * share + (1.0 - weight) * steady)
-    score = np.rint(exact * 100.0) / 100.0
+    score = score_of_ranks(share, steady, weight)
     base = 1.0 + 4.0 * (weight * share_mean + (1.0 - weight) * steady_mean)
     distance = forecast - model.forecast_mean
     slope = 0.0 if distance == 0.0 else 4.0 * weight * (share - share_mean) / distance
