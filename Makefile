@@ -50,7 +50,7 @@ docs: setup ## Write the pages of docs/ that are made from the code
 
 lock: setup ## Lock the newest packages that pyproject.toml allows: for people and tests, and for the image alone
 	@compile="$(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url"
-	$$compile --custom-compile-command "make lock" pyproject.toml --extra dev --extra faust --output-file requirements.lock
+	$$compile --custom-compile-command "make lock" pyproject.toml --extra dev --extra evaluate --extra faust --output-file requirements.lock
 	$$compile --custom-compile-command "make lock" pyproject.toml --constraint requirements.lock --output-file requirements-runtime.lock
 	echo "requirements.lock, requirements-runtime.lock"
 

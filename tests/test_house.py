@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "schemas": ("schemas",),
     "state": ("schemas", "state"),
     "streams.scoring": ("schemas", "state", "streams.scoring"),
+    "streams.learning": ("schemas", "state", "streams.scoring", "streams.learning"),
     "streams": ("schemas", "state", "streams"),
     "streams.commands": ("schemas", "state", "streams", "local"),
     "streams.__main__": ("schemas", "state", "streams", "local"),
@@ -47,7 +48,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "msgspec": ("schemas", "local.prior"),
     "xxhash": ("schemas", "state", "streams.scoring", "local"),
     "numpy": TOPS,
-    "river": ("streams.learner",),
+    "river": ("streams.learner", "streams.learning"),
     "pydantic": ("streams.settings",),
     "prometheus_client": ("streams.metrics", "streams.health", "streams.commands.worker"),
     "typer": ("streams.__main__", "streams.commands"),
@@ -58,7 +59,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 }
 """Foreign libraries, and the modules or packages that may import them. Add a line with a reason, not an import."""
 
-PURE = ("schemas", "state", "streams.scoring")
+PURE = ("schemas", "state", "streams.scoring", "streams.learning")
 IMPURE = re.compile(
     r"os\.(environ|getenv|urandom)"
     r"|time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns|sleep)"

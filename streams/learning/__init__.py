@@ -1,0 +1,1 @@
+"""Learning: estimators with river's verbs over plain arrays, and river's own beside them."""

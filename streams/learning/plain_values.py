@@ -1,0 +1,47 @@
+"""What somebody's example says, in numbers and words: whatever can not be read is absent, never an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from streams.scoring.manifest import Feature
+
+
+def discovered(waiting: Sequence[tuple[Mapping[str, float | str], float]]) -> Iterable[Feature]:
+    """A feature for every name the examples have, in the names' order: a category where a value is a word."""
+    kinds: dict[str, str] = {}
+    for x, _ in waiting:
+        for name, value in x.items():
+            kinds[name] = "category" if isinstance(value, str) else kinds.get(name, "number")
+    return [Feature(name, "category" if kinds[name] == "category" else "number") for name in sorted(kinds)]
+
+
+def plain(x: Mapping[str, Any]) -> dict[str, float | str]:
+    """What an example says, in types JSON has; what is absent or no number or word is left out."""
+    said: dict[str, float | str] = {}
+    for name, value in x.items():
+        if isinstance(value, str):
+            said[str(name)] = value
+        elif math.isfinite(number := number_of(value)):
+            said[str(name)] = number
+    return said
+
+
+def is_number(value: Any) -> bool:
+    return not isinstance(value, str) and not math.isnan(number_of(value))
+
+
+def number_of(value: Any) -> float:
+    """A double; NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def word_of(value: Any) -> str:
+    """A category's value as a word; 1, 1.0 and True are the same."""
+    number = number_of(value) if not isinstance(value, str) else math.nan
+    return str(value) if math.isnan(number) else f"{number:g}"
