@@ -46,7 +46,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "redis": ("state.redis_store",),
     "numba": ("schemas.compiled", "schemas.write_kernel"),
     "msgspec": ("schemas", "local.prior"),
-    "xxhash": ("schemas", "state", "streams.scoring", "local"),
+    "xxhash": ("schemas", "state", "streams.scoring", "streams.recount", "local"),
     "numpy": TOPS,
     "river": ("streams.learner", "streams.learning"),
     "pydantic": ("streams.settings",),

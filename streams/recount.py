@@ -1,0 +1,332 @@
+"""The recount: what must have been said of every customer, told from the input log alone. Pure: no Kafka, no store.
+
+Customer by customer, one record at a time, in plain Python: no batches, no merge of partitions, no memory between
+records but the row itself. It shares the formulas with the worker (`state.fold`, `streams.scoring`), and nothing of how
+the worker does its work: so what both say is what the log means. `compiled=True` takes the worker's own fast step
+instead and is some hundred times as fast.
+
+The order of a customer's records needs no merge: what was not journaled was taken in the order of (timestamp, rank of
+the topic, offset), or it would have been journaled; what was journaled names its place and the customer's clock there.
+Dead letters are decided once: their records are left out, and nobody judges them again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+
+from schemas.batch import EVENT, EventBatch, Record, Reject
+from schemas.codec import Decoder, Encoder, VersionNames
+from schemas.decode import read_one
+from schemas.kinds import INPUT_TOPICS, Kind
+from schemas.meaning import TEXTS
+from schemas.meaning import Event as Meant
+from schemas.readable import Refused, read_fields
+from schemas.rejects import refuse
+from state.calendar import day_of
+from state.fold import Event, events_of
+from state.layout import decode_row, due_ms_of, encode_row
+from state.row import Row
+from state.versions import Versions
+from streams.dead_letters import ERROR_PREFIX, NOTE
+from streams.recount_words import change_values
+from streams.scoring import oracle
+
+NOBODY = "0--1"
+"""The incarnation of a customer who was erased and has not come back."""
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+
+class Inverted(NamedTuple):
+    """An entry of the journal: this record was taken as the ordinal-th of its user's incarnation, at this clock."""
+
+    topic: str
+    partition: int
+    offset: int
+    user: bytes
+    incarnation: str
+    ordinal: int
+    clock_ms: int
+
+    @property
+    def place(self) -> Place:
+        """Where the record lies."""
+        return self.topic, self.partition, self.offset
+
+
+class Doubt(NamedTuple):
+    """A record that the recount refuses, though no dead letter says so."""
+
+    record: Record
+    reject: Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a recount stands on: how records are read and changes written, and every version there ever was."""
+
+    decoder: Decoder
+    encoder: Encoder
+    versions: Versions
+
+    @property
+    def names(self) -> VersionNames:
+        """The names by which changes call the versions."""
+        return VersionNames(
+            tuple(weights.version for weights in self.versions.weights),
+            tuple(policy.version for policy in self.versions.policies),
+            tuple(policy.value_band_floors for policy in self.versions.policies),
+        )
+
+
+@dataclass(slots=True)
+class Said:
+    """What must have been said of one user. `changes` are the values of `score-changes`, `row` is the after-image.
+
+    The first `by_records` changes were said, and the row was `row_by_records`, when the last record was taken; the
+    rest is time's, up to the clock of the partition. A worker with many timers due may still have some of that to do.
+    The due time in a row is not part of the comparison by bytes: see `same_row`.
+    """
+
+    changes: list[bytes] = field(default_factory=list)
+    by_records: int = 0
+    row: bytes | None = None
+    row_by_records: bytes | None = None
+    inversions: list[Inverted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Recount:
+    """What must have been said in one partition (or of some of its users)."""
+
+    users: dict[bytes, Said] = field(default_factory=dict)
+    doubts: list[Doubt] = field(default_factory=list)
+    lost: list[Inverted] = field(default_factory=list)
+    """Entries of the journal whose records are not among the inputs."""
+    records: int = 0
+
+    @property
+    def changes(self) -> dict[bytes, list[bytes]]:
+        """Values of `score-changes` by user, in their order."""
+        return {user: said.changes for user, said in self.users.items() if said.changes}
+
+    @property
+    def rows(self) -> dict[bytes, bytes]:
+        """Rows by user; none for a user who is not known (any more)."""
+        return {user: said.row for user, said in self.users.items() if said.row is not None}
+
+
+@dataclass(slots=True)
+class Story:
+    """The records of one user: those in order of time, and those that were taken behind it, as they were taken."""
+
+    plain: list[Record] = field(default_factory=list)
+    late: list[tuple[Record, Inverted]] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them."""
+        return [*self.plain, *(record for record, _ in self.late)]
+
+
+def recount_partition(
+    inputs: Iterable[Record],
+    journal: Iterable[Record],
+    letters: Iterable[Record],
+    terms: Terms,
+    until_ms: int,
+    *,
+    compiled: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Recount:
+    """Say everything again that these records lead to, up to `until_ms`, the partition's clock.
+
+    `inputs` are the committed records of one partition of all input topics that count, in any order; `journal` and
+    `letters` those of the journal and of the dead-letter topics (of other partitions too: they are left out).
+    `progress` is told how many records were taken since it was last told. Cost: 1 ms a record, 10 us where `compiled`.
+    """
+    given = list(inputs)
+    places = letter_places(letters)
+    entries = [inverted_of(record, terms.decoder) for record in journal]
+    stories, lost = told_by_user(given, entries, places, terms.decoder.topic_prefix)
+    recount = Recount(lost=lost, records=len(given))
+    if compiled:
+        from streams.recount_bulk import recount_in_bulk
+
+        recount_in_bulk(stories, terms, until_ms, recount, progress)
+    else:
+        for user, story in stories.items():
+            recount_user(user, story, terms, until_ms, recount)
+            progress(len(story.plain) + len(story.late))
+    recount.users = {user: said for user, said in recount.users.items() if said.changes or said.row is not None}
+    return recount
+
+
+def letter_places(letters: Iterable[Record]) -> set[Place]:
+    """Where the records lie that were refused; notes of operators in a dead-letter topic say nothing of that."""
+    places: set[Place] = set()
+    for letter in letters:
+        headers = dict(letter.headers or [])
+        if NOTE in headers:
+            continue
+        topic, partition, offset = (headers.get(ERROR_PREFIX + name) for name in ("topic", "partition", "offset"))
+        if topic and partition and offset and partition.isdigit() and offset.isdigit():
+            places.add((topic.decode(), int(partition), int(offset)))
+    return places
+
+
+def inverted_of(record: Record, decoder: Decoder) -> Inverted:
+    """The entry that a record of the journal is."""
+    fields = read_fields(record.value or b"", "Inversion", decoder.registry)
+    user = str(fields.pop("user_id")).encode()
+    return Inverted(user=user, **fields)
+
+
+def told_by_user(
+    inputs: Iterable[Record], journal: Iterable[Inverted], letters: set[Place], topic_prefix: str = ""
+) -> tuple[dict[bytes, Story], list[Inverted]]:
+    """The records of each user in their order, and the journal's entries whose records are not among the inputs."""
+    entries = {entry.place: entry for entry in journal}
+    late_records: dict[Place, Record] = {}
+    stories: dict[bytes, Story] = {}
+    for record in inputs:
+        place = record[:3]
+        if place in letters or record.key is None:
+            continue
+        if place in entries:
+            late_records[place] = record
+        stories.setdefault(record.key, Story()).plain.append(record)
+    for place, entry in entries.items():  # in the order of the journal, which is the one they were taken in
+        if place in late_records:
+            stories[entry.user].late.append((late_records[place], entry))
+    ranks = {topic_prefix + topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
+    for story in stories.values():
+        plain = [record for record in story.plain if record[:3] not in late_records]
+        story.plain = sorted(plain, key=lambda record: (record.timestamp_ms, ranks[record.topic], record.offset))
+    partitions = {record.partition for story in stories.values() for record in story.records}
+    return stories, [e for p, e in entries.items() if p not in late_records and e.partition in partitions]
+
+
+def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: Recount) -> None:
+    """Walk through the records of one user, and through the time behind them."""
+    late = dict(enumerate(story.late, len(story.plain)))
+    batch, taken = _batch_of(user, story.records, terms, into)
+    if batch is None:
+        return
+    number = {i: n for n, i in enumerate(taken)}
+    events = dict(zip(taken, events_of(batch, terms.versions), strict=True))
+    plain = deque(i for i in range(len(story.plain)) if i in events)
+    behind = deque(i for i in late if i in events)
+    out = oracle.OracleStep([], [], [])
+    walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), Row(), terms.versions, out, None)
+    while plain or behind:
+        if behind and (not plain or _is_next(walk.row, *late[behind[0]], events[plain[0]], terms)):
+            i = behind.popleft()
+            oracle.fire_timers(walk, late[i][1].clock_ms)
+        else:
+            i = plain.popleft()
+            oracle.fire_timers(walk, events[i].number("timestamp_ms"))
+        oracle.take(walk, number[i], events[i])
+    said = Said(by_records=len(out.changes), row_by_records=_packed(walk))
+    oracle.fire_timers(walk, until_ms)
+    said.row = _packed(walk)
+    said.changes = change_values(out.changes, batch, [user], terms.names, terms.encoder)
+    said.inversions = [_entry(inversion, batch, user, terms) for inversion in out.inversions]
+    into.users[user] = said
+    into.doubts += [Doubt(batch.records[reject.record], reject) for reject in out.rejects]
+
+
+def _is_next(row: Row, record: Record, entry: Inverted, plain: Event, terms: Terms) -> bool:
+    """Was the journaled record taken before the next one in order of time?"""
+    if row.exists:
+        return entry.incarnation == f"{row.incarnation_rank}-{row.incarnation_offset}" and entry.ordinal == row.taken
+    # After an erasure it begins an incarnation of its own, or is one more erasure, which belongs to none. The clock
+    # tells whether it came first: the other one would be behind it, and journaled, had it come first and been earlier.
+    begins = f"{int(terms.decoder.rank_of(record.topic))}-{record.offset}"
+    return entry.incarnation in (begins, NOBODY) and plain.number("timestamp_ms") >= entry.clock_ms
+
+
+def _packed(walk: oracle.Walk) -> bytes | None:
+    row = walk.row
+    if not row.exists and row.erased_ms is None:
+        return None
+    row.due_ms = walk.due_ms
+    return encode_row(row, oracle.today_of(walk))
+
+
+def _entry(inversion: oracle.Inversion, batch: EventBatch, user: bytes, terms: Terms) -> Inverted:
+    event = batch.events[inversion.event]
+    rank, offset = inversion.incarnation
+    topic = terms.encoder.topic(int(event["rank"]))
+    return Inverted(
+        topic, batch.partition, int(event["offset"]), user, f"{rank}-{offset}", inversion.ordinal, inversion.clock_ms
+    )
+
+
+def _batch_of(user: bytes, records: list[Record], terms: Terms, into: Recount) -> tuple[EventBatch | None, list[int]]:
+    """The events of a user's records, each read by itself, and of which record (by index) each is."""
+    good: list[Meant] = []
+    taken: list[int] = []
+    for i, record in enumerate(records):
+        meant = read_one(record, record.partition, terms.decoder.rank_of(record.topic), terms.decoder)
+        if isinstance(meant, Refused):
+            into.doubts.append(Doubt(record, refuse(i, "decode", meant.code, meant.detail)))
+        elif int(meant.row["kind"]) != Kind.ADVANCE:
+            good.append(meant)
+            taken.append(i)
+    if not good:
+        return None, []
+    events, text = np.zeros(len(good), EVENT), bytearray()
+    for n, meant in enumerate(good):
+        events[n] = meant.row
+        events[n]["record"], events[n]["user"] = taken[n], 0
+        for name in TEXTS:
+            said = meant.texts.get(name, b"")
+            events[n][f"{name}_at"], events[n][f"{name}_length"] = len(text), len(said)
+            text += said
+    return EventBatch(records[0].partition, records, events, np.frombuffer(bytes(text), np.uint8), [user]), taken
+
+
+def same_row(user: bytes, committed: bytes | None, recounted: bytes | None, versions: Versions, until_ms: int) -> bool:
+    """Whether two after-images are the same row, to the byte but for the due time, which need not be the last one.
+
+    A due time is a check. A check that says nothing changes no row, so an image keeps the due time that was next when
+    it was written: any of the checks from then on up to the present is right, and nothing else is.
+    """
+    if committed is None or recounted is None or committed == recounted:
+        return committed == recounted
+    due_ms = due_ms_of(committed)
+    row = decode_row(recounted)
+    if with_due(row, due_ms, versions) != committed:
+        return False
+    return any(check_ms == due_ms for check_ms in checks(user, row, versions, until_ms))
+
+
+def with_due(row: Row, due_ms: int | None, versions: Versions) -> bytes:
+    """The row as it is written with another due time."""
+    row.due_ms = due_ms
+    return encode_row(row, day_of(versions.days, row.clock_ms))
+
+
+def checks(user: bytes, row: Row, versions: Versions, until_ms: int) -> Iterator[int | None]:
+    """The due times that a row has one after the other, if nothing happens to it, up to the first behind `until_ms`."""
+    out = oracle.OracleStep([], [], [])
+    walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), row, versions, out, None)
+    due_ms = oracle.next_due(walk)
+    yield due_ms
+    while due_ms is not None and due_ms <= until_ms:
+        due_ms = oracle.next_due(walk, due_ms)
+        yield due_ms
+
+
+def differing_inversions(recount: Recount, journal: Mapping[Place, Inverted]) -> list[tuple[Inverted, Inverted | None]]:
+    """Records that the recount takes behind their time and the journal does not know, or knows otherwise."""
+    found = [entry for said in recount.users.values() for entry in said.inversions]
+    return [(entry, journal.get(entry.place)) for entry in found if journal.get(entry.place) != entry]

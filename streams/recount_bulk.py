@@ -1,0 +1,122 @@
+"""The recount with the worker's own compiled step: the same result a hundred times as fast, for logs of millions.
+
+Many users at once, each with all of their records: no batches in time. What the compiled step can not be told, that a
+record was taken at a clock that no record had brought, goes the readable way: few users have any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from schemas.batch import EVENT, EventBatch, Record
+from schemas.codec import decode, encode_changes
+from schemas.kinds import Kind
+from state.table import Table
+from streams.recount import Doubt, Inverted, Recount, Said, Story, Terms, recount_user
+from streams.scoring.step import Clocks, Step, step
+
+RECORDS_PER_STEP = 20_000
+BEFORE_ALL_MS = -(2**62)
+"""A clock at which no timer is due."""
+
+
+def recount_in_bulk(
+    stories: Mapping[bytes, Story], terms: Terms, until_ms: int, into: Recount, progress: Callable[[int], None]
+) -> None:
+    """Recount these users. See `streams.recount.recount_partition`."""
+    for chunk in _chunks(stories):
+        orders = {user: _order(story) for user, story in chunk.items()}
+        plain = {user: order for user, order in orders.items() if order is not None}
+        batch = _decoded(plain, terms)
+        if miscounted := _miscounted(batch, chunk):
+            plain = {user: order for user, order in plain.items() if user not in miscounted}
+            batch = _decoded(plain, terms)
+        if plain:
+            _recount(batch, terms, until_ms, into)
+        for user, story in chunk.items():
+            if user not in plain:
+                recount_user(user, story, terms, until_ms, into)
+        progress(sum(len(story.plain) + len(story.late) for story in chunk.values()))
+
+
+def _chunks(stories: Mapping[bytes, Story]) -> Iterator[dict[bytes, Story]]:
+    """Whole users, some twenty thousand records at a time."""
+    chunk: dict[bytes, Story] = {}
+    records = 0
+    for user, story in stories.items():
+        chunk[user] = story
+        records += len(story.plain) + len(story.late)
+        if records >= RECORDS_PER_STEP:
+            yield chunk
+            chunk, records = {}, 0
+    if chunk:
+        yield chunk
+
+
+def _order(story: Story) -> list[Record] | None:
+    """The order in which a user's records were taken, as far as their numbers tell; None where clocks are needed."""
+    if not story.late:
+        return story.plain
+    late = {entry.ordinal: (record, entry) for record, entry in story.late}
+    count = len(story.plain) + len(story.late)
+    if len(late) != len(story.late) or max(late) >= count:
+        return None
+    plain, order, clock_ms = iter(story.plain), [], BEFORE_ALL_MS
+    for ordinal in range(count):
+        if ordinal in late:
+            record, entry = late[ordinal]
+            if entry.clock_ms > max(clock_ms, record.timestamp_ms):
+                return None  # a timer had moved the clock before this record came
+        else:
+            record = next(plain)
+        clock_ms = max(clock_ms, record.timestamp_ms)
+        order.append(record)
+    return order
+
+
+def _decoded(orders: Mapping[bytes, Sequence[Record]], terms: Terms) -> EventBatch:
+    records = [record for order in orders.values() for record in order]
+    return decode(records, records[0].partition if records else 0, terms.decoder)
+
+
+def _miscounted(batch: EventBatch, stories: Mapping[bytes, Story]) -> set[bytes]:
+    """Users with records behind their time whose ordinals are not told by counting: erasures begin anew, and an
+    advance that was published under a user's key is nobody's."""
+    commands = batch.events["record"][np.isin(batch.events["kind"], (Kind.ERASE, Kind.ADVANCE))].tolist()
+    keys = {batch.records[record].key or b"" for record in commands}
+    return {key for key in keys if stories[key].late}
+
+
+def _recount(batch: EventBatch, terms: Terms, until_ms: int, into: Recount) -> None:
+    """All users of a batch: first their records, then the time behind them."""
+    users = batch.users
+    nothing = EventBatch(batch.partition, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
+    taken = step(Table.of(users, [None] * len(users)), batch, terms.versions, Clocks(BEFORE_ALL_MS))
+    rows = [taken.table.row(i) for i in range(len(users))]
+    passed = step(Table.of(users, rows), nothing, terms.versions, Clocks(until_ms))
+    for i, user in enumerate(users):
+        into.users[user] = Said(row_by_records=rows[i], row=passed.table.row(i))
+    _add_changes(taken, batch, terms, into)
+    for user in users:
+        into.users[user].by_records = len(into.users[user].changes)
+    _add_changes(passed, nothing, terms, into)
+    for row in taken.journal.inversions:
+        event = batch.events[row["event"]]
+        user, topic = users[row["user"]], terms.encoder.topic(int(event["rank"]))
+        incarnation = f"{row['incarnation_rank']}-{row['incarnation_offset']}"
+        entry = Inverted(
+            topic, batch.partition, int(event["offset"]), user, incarnation, int(row["ordinal"]), int(row["clock_ms"])
+        )
+        into.users[user].inversions.append(entry)
+    into.doubts += [Doubt(batch.records[reject.record], reject) for reject in (*batch.rejects, *taken.journal.rejects)]
+
+
+def _add_changes(done: Step, batch: EventBatch, terms: Terms, into: Recount) -> None:
+    users = done.table.users
+    values = encode_changes(done.changes, batch, users, terms.names, terms.encoder)
+    owners = done.changes.rows["user"].tolist()
+    for owner, said in groupby(zip(owners, values, strict=True), key=lambda one: int(one[0])):
+        into.users[users[owner]].changes += [value for _, value in said]
