@@ -15,6 +15,7 @@ import signal
 import sys
 from collections import defaultdict
 
+import numpy as np
 import redis
 from confluent_kafka import Consumer, Message, Producer
 from redis.connection import PythonRespSerializer
@@ -95,20 +96,30 @@ def carry(
         by_partition[m.partition()].append(
             Record(m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())
         )
-    image, change = bytes(IMAGE_BYTES), bytes(CHANGE_BYTES)
+    image, rest = bytes(IMAGE_BYTES), bytes(CHANGE_BYTES - 8)
     producer.begin_transaction()
     written: list[list[bytes]] = []
     for partition, records in by_partition.items():
-        users = decode(records, partition, decoder).users
+        batch = decode(records, partition, decoder)
+        users, last = batch.users, np.zeros(len(batch.users), "<i8")
+        last[batch.events["user"]] = batch.events["offset"]
         keys = [b"{bare.%d}:%b" % (partition, user) for user in users]
         client.execute_command("MGET", *keys)
         producer.produce_batch(IMAGES, [{"key": user, "value": image} for user in users], partition)
-        producer.produce_batch(CHANGES, [{"key": user, "value": change} for user in users[::2]], partition)
+        # A change says which event it came from, so that its latency can be told.
+        changes = [{"key": user, "value": offset + rest} for user, offset in zip(users[::2], _bytes(last), strict=True)]
+        producer.produce_batch(CHANGES, changes, partition)
         written.append([part for key in keys for part in (key, image)])
     producer.send_offsets_to_transaction(consumer.position(consumer.assignment()), consumer.consumer_group_metadata())
     producer.commit_transaction()
     for parts in written:
         long_client.execute_command("MSET", *parts)
+
+
+def _bytes(offsets: np.ndarray) -> list[bytes]:
+    """Every second offset as eight bytes."""
+    whole = offsets[::2].tobytes()
+    return [whole[at : at + 8] for at in range(0, len(whole), 8)]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ here is left out, and the reason told.
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,5 +72,135 @@ def bare_pipe(here: World, topic: str, users: int) -> Engine:
 Maker = Callable[[World, str, int, Path], list[Engine]]
 """Makes the engines of one kind for a topic and so many customers; what is kept goes to the folder. Raises NotHere."""
 
-PEERS: dict[str, Maker] = {}
+
+def kafka_streams(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+    """Kafka Streams with its defaults, exactly once (v2), its state in memory and in RocksDB."""
+    lib = built("kafka_streams", folder)
+    return [
+        Engine(
+            f"kafka-streams {kept}",
+            f"one rolling sum, exactly once v2, state in {'memory' if kept == 'memory' else 'RocksDB'}",
+            f"streams-{kept}",
+            (
+                *java(lib),
+                here.bootstrap_servers,
+                topic,
+                f"streams-{kept}-out",
+                f"streams-{kept}",
+                kept,
+                str(here.folder / f"streams-{kept}"),
+            ),
+            topics=(f"streams-{kept}-out",),
+        )
+        for kept in ("memory", "rocksdb")
+    ]
+
+
+def flink(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+    """Flink with its state on the heap; what it says becomes visible with each checkpoint."""
+    lib = built("flink", folder)
+    opened = ("--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED")
+    return [
+        Engine(
+            f"flink {every_ms} ms",
+            f"one rolling sum, exactly once, state on the heap, a checkpoint every {every_ms:,} ms",
+            f"flink-{every_ms}",
+            (
+                *java(lib, *opened),
+                here.bootstrap_servers,
+                topic,
+                f"flink-{every_ms}-out",
+                f"flink-{every_ms}",
+                str(every_ms),
+                str(here.folder / f"flink-{every_ms}"),
+            ),
+            topics=(f"flink-{every_ms}-out",),
+        )
+        for every_ms in (1_000, 100)
+    ]
+
+
+def java(lib: Path, *options: str) -> tuple[str, ...]:
+    """A Java program of `benchmarks/`: 4 GB at most, and the garbage collector the machine's Java chooses."""
+    path = f"{lib.parent / 'classes'}:{lib}/*"
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+    return ("java", "-Xmx4g", quiet, *options, "-classpath", path, "bench.RollingSum")
+
+
+def built(name: str, folder: Path) -> Path:
+    """Build a Java program with Maven, once for each version of its sources; the folder of its libraries."""
+    sources = PROGRAMS / name
+    if not sources.is_dir():
+        raise NotHere(f"{sources} is not there: run this from a checkout of the project")
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            raise NotHere(f"it is built with Java 17 and Maven; there is no `{program}` on this machine")
+    into = folder / f"{name}-{_digest(sources)}"
+    if not (into / "built").exists():
+        command = ["mvn", "-q", "-B", "-f", str(sources / "pom.xml"), f"-Dinto={into}", "package"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise NotHere(f"Maven can not build it: {(done.stdout + done.stderr).strip()[-300:]}")
+        (into / "built").touch()
+    return into / "lib"
+
+
+def _digest(sources: Path) -> str:
+    """Of all files of a program."""
+    files = sorted(path for path in sources.rglob("*") if path.is_file() and "target" not in path.parts)
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=6).hexdigest()
+
+
+def quix(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+    """Quix Streams, its state in RocksDB, which is its only one."""
+    return [
+        Engine(
+            "quix",
+            "one rolling sum, exactly once, state in RocksDB",
+            "quix-sum",
+            (*_python("quix_sum", folder), here.bootstrap_servers, topic, "quix-out", str(here.folder / "quix")),
+            topics=("quix-out",),
+            events_max=200_000,
+        )
+    ]
+
+
+def faust(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+    """faust-streaming as it promises exactly once, and as it comes."""
+    python = _python("faust_sum", folder)
+    return [
+        Engine(
+            f"faust {promise}",
+            f"one rolling sum, {promise.replace('_', ' ')}",
+            f"faust-{promise}",
+            (*python, here.bootstrap_servers, topic, str(here.partitions), promise, str(here.folder / promise)),
+            topics=(f"faust-{promise}-out",),
+            events_max=20_000,
+        )
+        for promise in ("exactly_once", "at_least_once")
+    ]
+
+
+def _python(name: str, folder: Path) -> tuple[str, str]:
+    """The Python and the script of a program whose packages are in an environment of their own, made once."""
+    script, wanted = PROGRAMS / f"{name}.py", PROGRAMS / f"{name}.txt"
+    if not script.is_file():
+        raise NotHere(f"{script} is not there: run this from a checkout of the project")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.blake2b(wanted.read_bytes(), digest_size=6).hexdigest()
+    environment = folder / f"{name}-{version}-{digest}"
+    python = environment / "bin" / "python"
+    if not (environment / "made").exists():
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(environment)],
+            [str(python), "-m", "pip", "install", "-q", "-r", str(wanted)],
+        ):
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            if done.returncode:
+                raise NotHere(f"its environment can not be made: {(done.stdout + done.stderr).strip()[-300:]}")
+        (environment / "made").touch()
+    return str(python), str(script)
+
+
+PEERS: dict[str, Maker] = {"kafka-streams": kafka_streams, "flink": flink, "quix": quix, "faust": faust}
 """By the name `--peers` knows it by."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from streams.commands.common import AsJson, console, fail, guarded, print_json
 
 if TYPE_CHECKING:
     from local.bench import BenchResult
+    from local.bench_latency import Latency
     from local.bench_world import World
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -77,12 +78,82 @@ def bench(
     )
     with a_world() as here:
         found = run(here, options, cache_folder() / "bench", say)
-    if json_file:
-        json_file.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        print_json(found.as_json())
-    else:
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
         _show(found)
+
+
+Rate = Annotated[int, typer.Option(min=10, max=50_000, help="Events a second.")]
+
+
+@app.command()
+@guarded
+def latency(
+    rate: Rate = 5_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long it is measured, after 10 s of warming up.")] = 30.0,
+    users: Annotated[int, typer.Option(min=100, help="How many customers.")] = 100_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Milliseconds from an event's stamp by the broker to its change at a read_committed subscriber.
+
+    One worker, then a bare pipe, at the same even pace. Do not run it shortly before midnight UTC.
+
+    Example: rescore bench latency --rate 10000
+    """
+    import time
+
+    from local.bench_latency import LatencyOptions, run
+    from local.jars import cache_folder
+
+    with a_world(CLOCK="wall") as here:
+        options = LatencyOptions(rate=rate, seconds=seconds, users=users)
+        found = run(here, options, cache_folder() / "bench", int(time.time() * 1000))
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
+        console().print(f"from the broker's stamp to a read_committed subscriber, at {rate:,} events/s")
+        _show_latencies(found.of)
+
+
+@app.command()
+@guarded
+def midnight(
+    rate: Rate = 1_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long events go on behind midnight.")] = 90.0,
+    users: Annotated[int, typer.Option(min=100, help="How many customers, all due at this midnight.")] = 1_000_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """By how much the turn of the day, when every customer's time comes at once, holds up events.
+
+    Example: rescore bench midnight --users 1000000 --rate 1000
+    """
+    from local.bench_latency import MidnightOptions
+    from local.bench_latency import midnight as measure
+    from local.jars import cache_folder
+
+    with a_world() as here:
+        found = measure(here, MidnightOptions(rate, users, seconds=seconds), cache_folder() / "bench")
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
+        _show_latencies([found.before, found.after])
+        console().print(f"{found.slides:,} slides taken within {found.slides_seconds:.1f} s of midnight")
+
+
+def _show_latencies(found: Sequence[Latency]) -> None:
+    for one in found:
+        console().print(
+            f"{one.name:<24} p50 {one.p50:.0f} ms, p99 {one.p99:.0f} ms, p99.9 {one.p999:.0f} ms, "
+            f"most {one.most:.0f} ms of {one.count:,} changes; CPU {one.cpu_share:.0%} of a core"
+        )
+
+
+def _tell(result: dict[str, object], json_file: Path | None, as_json: bool) -> None:
+    """The result for machines, to where they asked for it."""
+    if json_file:
+        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(result)
 
 
 def _show(found: BenchResult) -> None:
