@@ -15,18 +15,12 @@ import numpy as np
 from river import base
 from river.base.typing import ClfTarget
 
-from streams.learning.plain_values import discovered, is_number, number_of, plain, word_of
-from streams.learning.prior import prior_covariance, prior_mean, quantile_knots
 from streams.learning.updates import learn_amounts, learn_labels
 from streams.scoring.additive import Additive, Floats, layout_of, logistic, placed, sums_of, tempered
 from streams.scoring.manifest import Feature
-
-FORMAT = 1
-"""Of the JSON body; a reader refuses others."""
-
-
-class UnreadableModel(ValueError):
-    """A body of weights is none of this format; the message says what is wrong with it."""
+from streams.scoring.model import FORMAT, UnreadableModel, features_of, inputs_of, weights_of
+from streams.scoring.plain_values import discovered, is_number, number_of, plain, word_of
+from streams.scoring.prior import prior_covariance, prior_mean, quantile_knots
 
 
 class _Additive(base.Estimator):
@@ -40,12 +34,14 @@ class _Additive(base.Estimator):
         knots: int = 6,
         warm_up_examples: int = 100,
         prior_variance: float = 0.1,
+        intercept_variance: float = 4.0,
         half_life_examples: float = math.inf,
     ) -> None:
         self.features = features
         self.knots = knots
         self.warm_up_examples = warm_up_examples
         self.prior_variance = prior_variance
+        self.intercept_variance = intercept_variance
         self.half_life_examples = half_life_examples
         self.examples = 0
         self.refused = 0
@@ -85,7 +81,7 @@ class _Additive(base.Estimator):
             if len(self._waiting) >= self.warm_up_examples:
                 self._settle(self._features_found())
         if at < len(rows):
-            inputs = np.array([self._row(row, learning=True) for row in rows[at:]])
+            inputs = self._inputs_with_new_words(rows[at:])
             sums[at:], variances[at:] = self._learn(inputs, np.array(wanted[at:]))
         return sums, variances
 
@@ -111,7 +107,7 @@ class _Additive(base.Estimator):
 
     def inputs(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
         """Rows as the model's columns (n, F): numbers, and slots of categories; NaN is absent."""
-        return np.array([self._row(row, learning=False) for row in rows]).reshape(len(rows), len(self._known))
+        return inputs_of(self._known, self._slots, rows)
 
     # The state as JSON, and back.
 
@@ -124,6 +120,7 @@ class _Additive(base.Estimator):
                 "knots": self.knots,
                 "warm_up_examples": self.warm_up_examples,
                 "prior_variance": self.prior_variance,
+                "intercept_variance": self.intercept_variance,
                 "half_life_examples": None if math.isinf(self.half_life_examples) else self.half_life_examples,
             },
             "features": [_feature_body(f) for f in self._known or self.features or ()],
@@ -145,39 +142,26 @@ class _Additive(base.Estimator):
 
         Raises UnreadableModel.
         """
-        if body.get("kind") != cls.kind or body.get("format") != FORMAT:
-            raise UnreadableModel(
-                f"weights say kind {body.get('kind')!r}, format {body.get('format')!r}; "
-                f"this reads {cls.kind!r}, format {FORMAT}"
-            )
+        if body.get("kind") != cls.kind:
+            raise UnreadableModel(f"weights say kind {body.get('kind')!r}; this reads {cls.kind!r}")
+        features = features_of(body)
         try:
             parameters = dict(body["parameters"])
             parameters["half_life_examples"] = parameters.get("half_life_examples") or math.inf
-            features = tuple(_feature_of(f) for f in body["features"]) or None
             model = cls(features, **parameters)
             model._slots = {name: dict(slots) for name, slots in body["slots"].items()}
             model.examples, model.refused = int(body["examples"]), int(body["refused"])
             model._waiting = [(dict(x), float(y)) for x, y in body["waiting"]]
             if "mean" in body:
                 model._take(body)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise UnreadableModel(f"weights of kind {cls.kind!r} can not be read: {error}") from error
         return model
 
     def _take(self, body: Mapping[str, Any]) -> None:
         if self._weights is None:
             raise ValueError("weights without knots")
-        size = self._weights.layout.width
-        for part, name in ((self._weights.mean, "mean"), (self._weights.phi_mean, "phi_mean")):
-            if len(body[name]) != size:
-                raise ValueError(f"{name} has {len(body[name])} numbers, the features need {size}")
-            part[:] = body[name]
-        if "covariance" in body:
-            half = np.tril_indices(size)
-            self._weights.covariance[half] = body["covariance"]
-            self._weights.covariance.T[half] = body["covariance"]
-        if not all(np.isfinite(part).all() for part in self._weights[1:]):
-            raise ValueError("a weight is not finite")
+        self._weights = weights_of(body, self._weights.layout, self._weights.covariance)
 
     # Inside.
 
@@ -216,14 +200,14 @@ class _Additive(base.Estimator):
             if feature.kind == "category":
                 self._slots.setdefault(feature.name, {})
         layout = layout_of(features)
-        covariance = prior_covariance(layout, self.prior_variance)
+        covariance = prior_covariance(layout, self.prior_variance, self.intercept_variance)
         self._prior_variances = np.diag(covariance).copy()
         mean, phi_mean = prior_mean(features, layout), np.zeros(layout.width)
         mean[0] = self._cold()[0]
         self._weights = Additive(layout, mean, covariance, phi_mean)
         waiting, self._waiting = self._waiting, []
         if waiting:
-            inputs = np.array([self._row(x, learning=True) for x, _ in waiting])
+            inputs = self._inputs_with_new_words([x for x, _ in waiting])
             self._learn(inputs, np.array([y for _, y in waiting]))
 
     def _features_found(self) -> tuple[Feature, ...]:
@@ -237,19 +221,16 @@ class _Additive(base.Estimator):
             found.append(feature)
         return tuple(found)
 
-    def _row(self, x: Mapping[str, Any], *, learning: bool) -> list[float]:
-        return [self._input(feature, x.get(feature.name), learning) for feature in self._known]
-
-    def _input(self, feature: Feature, value: Any, learning: bool) -> float:
-        if feature.kind == "number":
-            return number_of(value)
-        if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN alone differs from itself
-            return math.nan
-        slots = self._slots[feature.name]
-        word = word_of(value)
-        if learning and word not in slots and len(slots) < feature.slots:
-            slots[word] = len(slots)
-        return float(slots.get(word, -1))
+    def _inputs_with_new_words(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
+        """Rows as columns; a word not seen before gets a slot at its turn, while there are any."""
+        for feature in self._known:
+            slots = self._slots.get(feature.name)
+            if slots is not None and len(slots) < feature.slots:
+                for row in rows:
+                    word = word_of(row.get(feature.name))
+                    if word is not None and word not in slots and len(slots) < feature.slots:
+                        slots[word] = len(slots)
+        return self.inputs(rows)
 
     @property
     def _keep(self) -> float:
@@ -266,7 +247,7 @@ class BayesianLogisticRegression(_Additive, base.MiniBatchClassifier):
     >>> for _ in range(50):
     ...     model.learn_one({"dti": 0.1}, False)
     ...     model.learn_one({"dti": 0.6}, True)
-    >>> model.predict_one({"dti": 0.55}), model.predict_proba_one({"dti": 0.05})[True] < 0.1
+    >>> model.predict_one({"dti": 0.55}), model.predict_proba_one({"dti": 0.05})[True] < 0.2
     (True, True)
     """
 
@@ -321,10 +302,11 @@ class BayesianLinearRegression(_Additive, base.MiniBatchRegressor):
         knots: int = 6,
         warm_up_examples: int = 100,
         prior_variance: float = 4.0,
+        intercept_variance: float = 100.0,
         half_life_examples: float = math.inf,
     ) -> None:
         self._noise = np.array([1.0, 1.0])
-        super().__init__(features, knots, warm_up_examples, prior_variance, half_life_examples)
+        super().__init__(features, knots, warm_up_examples, prior_variance, intercept_variance, half_life_examples)
 
     def predict_one(self, x: dict[Hashable, Any]) -> float:
         """The amount to be expected."""
@@ -360,7 +342,3 @@ class BayesianLinearRegression(_Additive, base.MiniBatchRegressor):
 
 def _feature_body(feature: Feature) -> dict[str, Any]:
     return {**feature._asdict(), "knots": list(feature.knots)}
-
-
-def _feature_of(body: Mapping[str, Any]) -> Feature:
-    return Feature(**{**body, "knots": tuple(body.get("knots", ()))})

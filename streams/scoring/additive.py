@@ -144,14 +144,14 @@ def terms_of(model: Additive, inputs: Floats) -> tuple[float, Floats]:
     return base, parts - means
 
 
-def best_terms(model: Additive) -> Floats:
-    """The lowest term each feature can have (F,) where it is told: the best attainable, if the sum is a risk.
+def best_terms(model: Additive, *, lowest: bool) -> Floats:
+    """The best term each feature can have (F,) where it is told: the lowest if the sum is a risk, else the highest.
 
     "Absent" and "other" are nobody's to attain, so they are left out.
     """
+    best = np.min if lowest else np.max
     pairs = zip(model.layout.starts, model.layout.sizes, strict=True)
-    lowest = np.array([model.mean[start : start + size].min() for start, size in pairs])
-    return lowest - _mean_customer(model)[1]
+    return np.array([best(model.mean[start : start + size]) for start, size in pairs]) - _mean_customer(model)[1]
 
 
 def _mean_customer(model: Additive) -> tuple[float, Floats]:

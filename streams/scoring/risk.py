@@ -38,34 +38,29 @@ class Level(IntEnum):
     VERY_LOW = 5
 
 
-def _number(name: str, purpose: str, knots: tuple[float, ...], source: str) -> Feature:
-    return Feature(name, purpose=purpose, knots=knots, source=source)
+def _number(name: str, purpose: str, knots: tuple[float, ...], source: str, expected_rise: float) -> Feature:
+    return Feature(name, purpose=purpose, knots=knots, source=source, expected_rise=expected_rise)
 
 
 RISK_MANIFEST = Manifest(
     "risk",
     "credit",
     (
-        _number("income", "what can be paid from, a month", (6.5, 7.2, 7.6, 8.0, 8.7), "declared"),
-        _number("dti", "share of income that debts take", (0.0, 0.15, 0.3, 0.45, 0.8), "declared"),
-        _number("renta_to_income", "share of income that housing takes", (0.0, 0.2, 0.35, 0.5, 0.9), "declared"),
-        _number("debt_to_income", "all debts, in years of income", (0.0, 0.3, 1.0, 2.5, 6.0), "declared"),
-        _number("working_time", "how long the employment has lasted", (0.0, 4.5, 5.9, 7.0, 8.3, 9.2), "declared"),
-        _number("moroso", "listed as a bad debtor", (0.0, 1.0), "declared"),
-        _number("loan_to_income", "the amount asked for, in years of income", (0.0, 0.2, 0.6, 1.5, 4.0), "declared"),
-        _number("trx_income", "income seen on the account", (0.0, 6.5, 7.2, 8.0, 8.7), "transactions"),
-        _number(
-            "trx_income_to_declared",
-            "how much of the declared income is seen",
-            (0.0, 0.5, 0.9, 1.2, 2.0),
-            "transactions",
-        ),
-        _number("trx_expenses", "share of what comes in that goes out", (0.3, 0.8, 1.0, 1.2, 2.0), "transactions"),
-        _number("trx_balance", "months of income on the account", (-1.0, 0.0, 0.5, 2.0, 6.0), "transactions"),
-        _number("trx_failed", "payments that failed", (0.0, 0.7, 1.4, 2.5), "transactions"),
-        _number("trx_active_days", "how much the account is used", (0.0, 3.0, 8.0, 20.0), "transactions"),
-        _number("status", "how earlier loans were paid", (1.0, 1.9, 2.3, 3.0, 4.0, 4.8), "loans"),
-        _number("days_past_due", "the oldest unpaid amount", (0.0, 3.45, 4.52, 5.2), "loans"),
+        _number("income", "what can be paid from, a month", (6.5, 7.2, 7.6, 8.0, 8.7), "declared", -0.5),
+        _number("dti", "share of income that debts take", (0.0, 0.15, 0.3, 0.45, 0.8), "declared", 1.0),
+        _number("renta_to_income", "share of income that housing takes", (0.0, 0.2, 0.35, 0.5, 0.9), "declared", 0.5),
+        _number("debt_to_income", "all debts, in years of income", (0.0, 0.3, 1.0, 2.5, 6.0), "declared", 0.5),
+        _number("working_time", "length of the employment", (0.0, 4.5, 5.9, 7.0, 8.3, 9.2), "declared", -0.75),
+        _number("moroso", "listed as a bad debtor", (0.0, 1.0), "declared", 1.5),
+        _number("loan_to_income", "the loan, in years of income", (0.0, 0.2, 0.6, 1.5, 4.0), "declared", 0.5),
+        _number("trx_income", "income seen on the account", (0.0, 6.5, 7.2, 8.0, 8.7), "transactions", -0.5),
+        _number("trx_income_share", "declared income that is seen", (0.0, 0.5, 0.9, 1.2, 2.0), "transactions", -0.5),
+        _number("trx_expenses", "share of income that is spent", (0.3, 0.8, 1.0, 1.2, 2.0), "transactions", 0.75),
+        _number("trx_balance", "months of income on the account", (-1.0, 0.0, 0.5, 2.0, 6.0), "transactions", -1.0),
+        _number("trx_failed", "payments that failed", (0.0, 0.7, 1.4, 2.5), "transactions", 1.0),
+        _number("trx_active_days", "how much the account is used", (0.0, 3.0, 8.0, 20.0), "transactions", -0.25),
+        _number("status", "how earlier loans were paid", (1.0, 1.9, 2.3, 3.0, 4.0, 4.8), "loans", -1.5),
+        _number("days_past_due", "the oldest unpaid amount", (0.0, 3.45, 4.52, 5.2), "loans", 2.0),
     ),
 )
 """What the risk model sees: declared data and behaviour, nothing protected. Money in logarithms, ratios as they are."""
@@ -102,8 +97,9 @@ class Risk(NamedTuple):
     category: NDArray[np.int64]  # (n,) index in CATEGORIES
     confidence: Floats  # (n,) probability that the category is right
     level: NDArray[np.int64]  # (n,) 2..5; 1 is the fraud flow's
-    base_logit: float  # log-odds of default of the population's mean person
-    contributions: Floats  # (n, F + 1) to the log-odds of default; the last is UNCERTAINTY
+    base_logit: float  # log-odds of the population's mean person
+    contributions: Floats  # (n, F + 1) to the log-odds of the score: what speaks against is negative; last UNCERTAINTY
+    terms: Floats  # (n, F) the same features on the log-odds of default, for adverse-action reasons
 
 
 def declared_of(people: Sequence[Mapping[str, float | None]]) -> Declared:
@@ -148,7 +144,7 @@ def risk_features(declared: Declared, behaviour: Behaviour) -> Floats:
 
 
 def risk_of(model: Additive, features: Floats) -> Risk:
-    """Score rows of features (n, F); about 10 us a row. Contributions sum to logit(probability of default) - base."""
+    """Score rows of features (n, F); about 10 us a row. base + contributions = logit(credit_score)."""
     sums, variances = sums_of(model, features)
     logits = tempered(sums, variances)
     base, terms = terms_of(model, features)
@@ -159,8 +155,9 @@ def risk_of(model: Additive, features: Floats) -> Risk:
         category,
         category_confidence(sums, variances, category),
         Level.VERY_LOW - np.searchsorted(LEVEL_FLOORS, chance, side="right"),
-        base,
-        np.column_stack([terms, logits - base - terms.sum(axis=1)]),
+        -base,
+        -np.column_stack([terms, logits - base - terms.sum(axis=1)]),
+        terms,
     )
 
 

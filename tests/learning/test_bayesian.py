@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from river import checks
 
-from streams.learning.bayesian import BayesianLinearRegression, BayesianLogisticRegression, UnreadableModel
-from streams.learning.prior import prior_covariance, quantile_knots
+from streams.learning.bayesian import BayesianLinearRegression, BayesianLogisticRegression
 from streams.learning.updates import mode_of
 from streams.scoring.additive import layout_of, logistic, sums_of, tempered, terms_of
 from streams.scoring.manifest import Feature
+from streams.scoring.model import UnreadableModel
+from streams.scoring.prior import prior_covariance, quantile_knots
 
 FEATURES = (
     Feature("income", knots=(0.0, 1.0, 2.0, 3.0)),
@@ -183,7 +184,7 @@ def test_the_linear_model_is_the_ridge_regression_of_its_examples():
     model._noise[:] = (0.25, 1e15)
     rows = [{"a": random.random(), "b": random.random()} for _ in range(300)]
     labels = [row["a"] ** 2 - row["b"] + random.normal(0, 0.5) for row in rows]
-    prior = prior_covariance(layout_of(features), model.prior_variance)
+    prior = prior_covariance(layout_of(features), model.prior_variance, model.intercept_variance)
     model.learn_before(rows, labels)
     phi = np.array([_phi(row) for row in rows])
     precision = np.linalg.inv(prior) + phi.T @ phi / 0.25
@@ -209,7 +210,7 @@ def test_forgetting_follows_a_world_that_turns_and_keeps_the_prior_as_its_bound(
         for p in (model.probabilities(rows[600:]) for model in (steady, fading))
     ]
     assert loss[1] < loss[0] - 0.1
-    prior = np.diag(prior_covariance(layout_of(FEATURES), fading.prior_variance))
+    prior = np.diag(prior_covariance(layout_of(FEATURES), fading.prior_variance, fading.intercept_variance))
     assert (np.diag(fading.weights.covariance) <= prior * (1 + 1e-9)).all()
     assert np.linalg.eigvalsh(fading.weights.covariance).min() > -1e-9
 
@@ -257,7 +258,7 @@ def test_a_body_that_is_none_is_refused_with_a_reason(change):
     rows, labels = examples(20)
     model = BayesianLogisticRegression(FEATURES)
     model.learn_before(rows, labels)
-    with pytest.raises(UnreadableModel, match="additive-logistic"):
+    with pytest.raises(UnreadableModel, match="weights"):
         BayesianLogisticRegression.from_body({**model.body(), **change})
 
 

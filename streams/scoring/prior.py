@@ -10,19 +10,18 @@ import numpy as np
 from streams.scoring.additive import Floats, Layout
 from streams.scoring.manifest import Feature
 
-INTERCEPT_VARIANCE = 4.0
 BEND_LENGTH = 0.25
 """Of the way from the lowest to the highest knot: how far apart two levels bend by themselves."""
 
 
-def prior_covariance(layout: Layout, variance: float) -> Floats:
+def prior_covariance(layout: Layout, variance: float, intercept_variance: float) -> Floats:
     """Before any example: a feature is half a straight line through its middle and half a smooth bend, features apart.
 
     So the first examples teach the slope everywhere, and only many of them a bend. A straight prior learns faster
     than levels that know nothing of each other (AUC 0.779 against 0.773 in one pass over 15,000 credit card clients).
     """
     covariance = np.zeros((layout.width, layout.width))
-    covariance[0, 0] = INTERCEPT_VARIANCE
+    covariance[0, 0] = intercept_variance
     for start, size, categorical in zip(layout.starts, layout.sizes, layout.categorical, strict=True):
         block = variance * np.eye(size + 1 + categorical)
         if not categorical:

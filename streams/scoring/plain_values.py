@@ -41,7 +41,15 @@ def number_of(value: Any) -> float:
         return math.nan
 
 
-def word_of(value: Any) -> str:
-    """A category's value as a word; 1, 1.0 and True are the same."""
-    number = number_of(value) if not isinstance(value, str) else math.nan
-    return str(value) if math.isnan(number) else f"{number:g}"
+def word_of(value: Any) -> str | None:
+    """A category's value as a word, None where it is absent; 1, 1.0 and True are the same.
+
+    >>> word_of(1.0), word_of("A"), word_of(""), word_of(math.nan)
+    ('1', 'A', None, None)
+    """
+    if isinstance(value, str):
+        return value or None
+    number = number_of(value)
+    if math.isnan(number):
+        return None if value is None or isinstance(value, float) else str(value)
+    return f"{number:g}"

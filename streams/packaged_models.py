@@ -1,0 +1,52 @@
+"""The models that are packaged: what risk, acceptance and insurance know before a bank's own outcomes teach them.
+
+Made by `python -m local.credit_prior`; the cards in docs/cards say what from, and what they are not for.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib.resources import files
+from typing import Any
+
+from streams.learning.bayesian import BayesianLogisticRegression
+from streams.scoring.acceptance import ACCEPTANCE_MANIFEST
+from streams.scoring.insurance import HOME_MANIFEST, LIFE_MANIFEST
+from streams.scoring.manifest import Manifest
+from streams.scoring.model import Model, read_model
+from streams.scoring.risk import RISK_MANIFEST
+
+MANIFESTS: dict[str, Manifest] = {
+    manifest.model: manifest for manifest in (RISK_MANIFEST, ACCEPTANCE_MANIFEST, HOME_MANIFEST, LIFE_MANIFEST)
+}
+PACKAGED_VERSION = 1
+
+
+def file_name(name: str) -> str:
+    """The packaged file of a model.
+
+    >>> file_name("risk")
+    'risk-1.json'
+    """
+    return f"{name}-{PACKAGED_VERSION}.json"
+
+
+@functools.cache
+def packaged_model(name: str) -> Model:
+    """The packaged version of a model, for scoring. Raises KeyError for a model that is not packaged."""
+    return read_model(_body(name), name, MANIFESTS[name].purpose, f"{name}-{PACKAGED_VERSION}")
+
+
+def packaged_estimator(name: str) -> BayesianLogisticRegression:
+    """A model that goes on learning from where the packaged version stands."""
+    return BayesianLogisticRegression.from_body(_body(name))
+
+
+@functools.cache
+def _body(name: str) -> dict[str, Any]:
+    if name not in MANIFESTS:
+        raise KeyError(f"no packaged model {name!r}; there are {', '.join(MANIFESTS)}")
+    text = files("streams.scoring").joinpath("packaged", file_name(name)).read_text("utf-8")
+    body: dict[str, Any] = json.loads(text)
+    return body
