@@ -72,6 +72,10 @@ class MemoryStore:
         held = self._partitions.get(partition)
         return [held.rows.get(user) if held else None for user in users]
 
+    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+        """See `Store`."""
+        return self.load(partition, users), self.position(partition)
+
     def read(self, user: bytes, partition: int) -> tuple[bytes | None, Position | None]:
         """Row and position of one moment, for readers: no row counts while the position is None or not ready."""
         return self.load(partition, [user])[0], self.position(partition)
@@ -88,6 +92,10 @@ class MemoryStore:
         """See `Store`."""
         held = self._ready(partition)
         return min(held.due_ms.values(), default=None) if held else None
+
+    def earliest_due_at(self, partition: int) -> tuple[int | None, Position | None]:
+        """See `Store`."""
+        return self.earliest_due_ms(partition), self.position(partition)
 
     def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
         """See `Store`. Raises `StoreAhead`."""

@@ -137,6 +137,16 @@ class RedisStore:
         rows: list[bytes | None] = self._command("MGET", *[prefix + user for user in users])
         return rows
 
+    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+        """See `Store`."""
+        if not users:
+            return [], self.position(partition)
+        prefix = self._prefix(partition)
+        rows, held = self._at_once(
+            ("MGET", *[prefix + user for user in users]), ("HMGET", self._meta(partition), *META)
+        )
+        return rows, self._position_of(partition, held)
+
     def read(self, user: bytes, partition: int) -> tuple[bytes | None, Position | None]:
         """Row and position of one moment, for readers: no row counts while the position is None or not ready."""
         row, held = self._at_once(("GET", self._prefix(partition) + user), ("HMGET", self._meta(partition), *META))
@@ -149,6 +159,14 @@ class RedisStore:
     def earliest_due_ms(self, partition: int) -> int | None:
         """See `Store`."""
         return next((due_ms for _, due_ms in self._due(partition, "+inf", 1)), None)
+
+    def earliest_due_at(self, partition: int) -> tuple[int | None, Position | None]:
+        """See `Store`."""
+        query = ("ZRANGE", self._due_key(partition), "-inf", "+inf", "BYSCORE", "LIMIT", 0, 1, "WITHSCORES")
+        found, held = self._at_once(query, ("HMGET", self._meta(partition), *META))
+        position = self._position_of(partition, held)
+        ready = position is not None and position.ready
+        return next((int(due_ms) for _, due_ms in found if ready), None), position
 
     def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
         """See `Store`: one call of one function. Raises `StoreAhead`."""

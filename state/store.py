@@ -57,11 +57,21 @@ class Store(Protocol):
     def load(self, partition: int, users: Sequence[bytes]) -> list[bytes | None]:
         """Rows of the users, in one round trip; None for a user without one."""
 
+    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+        """Rows of the users and the position they belong to, of one moment and in one round trip.
+
+        A position that is asked for after the rows proves nothing: the store may have been emptied when the rows were
+        read, and be back (a failover to a replica that is up to date) when the position is.
+        """
+
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """Users due by `until_ms`, earliest first (ties by user id), at most `limit`."""
 
     def earliest_due_ms(self, partition: int) -> int | None:
         """The earliest due time of the partition, None if nothing is due."""
+
+    def earliest_due_at(self, partition: int) -> tuple[int | None, Position | None]:
+        """Likewise, and the position it belongs to, of one moment."""
 
     def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
         """Write rows and index and move to `position`, if the store is at (`expected_seq`, `position.nonce`)."""

@@ -81,6 +81,7 @@ class Resolution:
     breathe: Callable[[], bool]
     store_age_max_ms: int = 12 * 3_600_000
     first_clock_ms: int = 0
+    rows_per_write: int = ROWS_PER_WRITE
     failpoint: Failpoint = no_failpoint
 
 
@@ -203,7 +204,7 @@ def _missing_rows(
         for record in records:
             if record.key is not None and record.key != PROGRESS_KEY:
                 writes[record.key] = _row_write(record.key, record, given)
-        if len(writes) > ROWS_PER_WRITE:
+        if len(writes) > given.rows_per_write:
             return None
     return list(writes.values())
 
@@ -217,7 +218,7 @@ def _all_rows(where: TopicPartition, given: Resolution, first: int, until: int) 
         for record in records:
             if record.key is not None and record.key != PROGRESS_KEY:
                 writes[record.key] = _row_write(record.key, record, given)
-                if len(writes) == ROWS_PER_WRITE:
+                if len(writes) == given.rows_per_write:
                     yield list(writes.values())
                     given.failpoint("K15.restoring")
                     writes.clear()

@@ -7,8 +7,8 @@ Exactly once, a sentence per danger. A crash before the commit leaves nothing: t
 comes back. A crash after it loses only the write to the store: RESOLVE makes up for it from the changelog. An unknown
 commit is read from the log. A worker that has lost its partitions is refused by its generation, as every transaction
 carries the positions of every partition it touches. A late write of a former session to the store is refused by nonce.
-A store that was emptied or rolled back while we run is noticed before anything is decided on its rows: the position is
-read after the rows, and nobody but us could have brought it back to ours.
+A store that was emptied or rolled back while we run is noticed before anything is decided on its rows: rows and
+position are read in one moment, and nobody but us brings a store to our position.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Running:
     standing: Standing
     earliest_due_ms: int  # no timer of the partition is due before this
     held_back: tuple[TopicPartition, ...] = ()
-    advance_written_ms: int = -FOREVER_MS
+    advance_written_seconds: float = -FOREVER_SECONDS  # by the monotonic clock: the wall may step back
 
 
 @dataclass(slots=True)
@@ -129,6 +129,7 @@ class Worker:
             new_nonce=new_nonce,
             wall_ms=clock.wall_ms,
             breathe=self._breathe,
+            rows_per_write=self._options.users_max,
             failpoint=failpoint,
         )
 
@@ -192,15 +193,21 @@ class Worker:
         """Take every RESOLVE under way one step further."""
         for partition in [p for p in self._owned.values() if isinstance(p, _Resolving)]:
             try:
-                next(partition.steps)
-            except StopIteration as done:
-                if done.value is not None:
-                    self._start(partition.number, done.value)
+                self._resolve_one(partition)
+            except _StoreMoved as moved:
+                self._rewind([partition.number], str(moved))
             except HaltPartition as halt:
                 self._halt(partition.number, str(halt))
             if self._unfollowed:
                 self._follow(())
                 return
+
+    def _resolve_one(self, partition: _Resolving) -> None:
+        try:
+            next(partition.steps)
+        except StopIteration as done:
+            if done.value is not None:
+                self._start(partition.number, done.value)
 
     def _breathe(self) -> bool:
         """Stay a member of the group during a long rebuild; says whether all that was ours still is."""
@@ -217,7 +224,7 @@ class Worker:
             self._wire.advance_to,
             self._options.commands,
         )
-        self._owned[number] = _Running(number, merge, standing, self._earliest_due_ms(number))
+        self._owned[number] = _Running(number, merge, standing, self._earliest_due_ms(number, standing))
         self._log.seek({TopicPartition(topic, number): offset for topic, offset in standing.next_offsets.items()})
         self._log.resume(self._inputs_of(number))
         self._observer.running(number, standing)
@@ -313,8 +320,7 @@ class Worker:
             return [], False
         users = self._store.due(partition.number, taken.clock_ms, limit)
         if not users:
-            partition.earliest_due_ms = self._earliest_due_ms(partition.number)
-            self._check_position(partition)
+            partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
         return users, len(users) < limit
 
     def _process(self, batches: list[_Batch], watch: _Watch) -> list[_Batch]:
@@ -342,13 +348,12 @@ class Worker:
         return processed
 
     def _load(self, partition: _Running, users: Sequence[bytes]) -> list[bytes | None]:
-        rows = self._store.load(partition.number, users)
-        self._check_position(partition)
+        rows, held = self._store.load_at(partition.number, users)
+        self._check_position(held, partition.standing)
         return rows
 
-    def _check_position(self, partition: _Running) -> None:
-        """Refuse what was read from the store before this, unless the store is where this session left it."""
-        held, standing = self._store.position(partition.number), partition.standing
+    def _check_position(self, held: Position | None, standing: Standing) -> None:
+        """Refuse what was read from the store together with this position, unless this session left it there."""
         if held is None or not held.ready or (held.seq, held.nonce) != (standing.seq, standing.nonce):
             raise _StoreMoved(f"the store is at {held}, this worker left it at {standing.seq}, {standing.nonce}")
 
@@ -410,7 +415,10 @@ class Worker:
                     continue
             if output.checked:
                 self._store.index(number, output.checked)
-            self._look_ahead(batch)
+            try:
+                self._look_ahead(batch)
+            except _StoreMoved as moved:
+                self._rewind([number], str(moved))
         self._failpoint("K12.saved")
         watch.lap("save")
 
@@ -418,7 +426,7 @@ class Worker:
         """Keep the earliest due time: exact where every due timer has fired, else never too late."""
         partition, output = batch.partition, batch.output
         if batch.no_more_due:
-            partition.earliest_due_ms = self._earliest_due_ms(partition.number)
+            partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
             if partition.earliest_due_ms <= batch.taken.clock_ms:
                 self._halt(
                     partition.number,
@@ -438,11 +446,12 @@ class Worker:
         silence_ms, wall_ms = self._options.silence_ms, self._clock.wall_ms()
         if silence_ms is None:
             return
+        now_seconds = self._clock.monotonic_seconds()
         silent = [
             partition
             for partition in self._running()
             if partition.merge.clock_ms < partition.earliest_due_ms <= wall_ms - silence_ms
-            and partition.advance_written_ms <= wall_ms - silence_ms
+            and now_seconds - partition.advance_written_seconds >= silence_ms / 1000
         ]
         if not silent or not self._log.open():
             return
@@ -453,7 +462,7 @@ class Worker:
                 transaction.positions[TopicPartition(topic, partition.number)] = offset
             where = TopicPartition(self._options.commands, partition.number)
             transaction.placed[where] = [self._wire.advance(wall_ms - silence_ms)]
-            partition.advance_written_ms = wall_ms
+            partition.advance_written_seconds = now_seconds
         try:
             self._log.transact(transaction)
         except (AbortAndRewind, RecreateProducer) as error:
@@ -467,7 +476,7 @@ class Worker:
         self._looked_round_seconds = now_seconds
         for partition in self._running():
             try:
-                self._check_position(partition)
+                self._check_position(self._store.position(partition.number), partition.standing)
             except (_StoreMoved, StoreUnavailable) as moved:
                 self._rewind([partition.number], str(moved))
         self._measure_lag(self._running())
@@ -493,8 +502,9 @@ class Worker:
     def _state_of(self, batch: _Batch) -> TopicPartition:
         return TopicPartition(self._options.state, batch.partition.number)
 
-    def _earliest_due_ms(self, number: int) -> int:
-        due_ms = self._store.earliest_due_ms(number)
+    def _earliest_due_ms(self, number: int, standing: Standing) -> int:
+        due_ms, held = self._store.earliest_due_at(number)
+        self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
 
 

@@ -27,6 +27,12 @@ settings.register_profile("explore", parent=settings.get_profile("rescore"), der
 settings.register_profile("loud", parent=settings.get_profile("rescore"), verbosity=Verbosity.verbose)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "rescore"))
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of whole folders of tests have to be known here."""
+    parser.addoption("--simulate-seed", type=int, help="replay one seed of tests/simulation and tell its story")
+
+
 WITH_CONTAINERS = os.environ.get("RESCORE_TEST_CONTAINERS") == "1"
 
 

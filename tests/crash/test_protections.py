@@ -65,7 +65,7 @@ def end_is_the_last_stable_offset(patch: pytest.MonkeyPatch) -> None:
 
 def no_look_at_the_position_after_loading(patch: pytest.MonkeyPatch) -> None:
     """Rows are trusted whatever happened to the store."""
-    patch.setattr(Worker, "_check_position", lambda self, partition: None)
+    patch.setattr(Worker, "_check_position", lambda self, held, standing: None)
 
 
 def no_fence_on_the_store(patch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,9 @@ def test_a_partition_that_was_never_written_is_missing(store: Store) -> None:
     assert store.read(b"ann", 0) == (None, None)
     assert store.due(0, 10**15, 10) == []
     assert store.earliest_due_ms(0) is None
+    assert store.load_at(0, [b"ann"]) == ([None], None)
+    assert store.load_at(0, []) == ([], None)
+    assert store.earliest_due_at(0) == (None, None)
     assert store.save(0, 0, Position(1, "session", 0), []) is SaveOutcome.MISSING
 
 
@@ -76,6 +79,8 @@ def test_a_saved_row_is_loaded_and_its_position_kept(store: Store) -> None:
     assert store.load(0, [b"bob", b"ann"]) == [None, b"row"]
     assert store.position(0) == Position(1, "session", 17, ready=True)
     assert store.read(b"ann", 0) == (b"row", Position(1, "session", 17, ready=True))
+    assert store.load_at(0, [b"bob", b"ann"]) == ([None, b"row"], Position(1, "session", 17))
+    assert store.earliest_due_at(0) == (5, Position(1, "session", 17))
 
 
 def test_nothing_to_load_is_nothing(store: Store) -> None:
@@ -191,6 +196,7 @@ def test_a_partition_under_rebuild_says_so_and_lets_nobody_work(store: Store) ->
         assert store.read(b"ann", 0) == (b"new", Position(5, "session", 50, ready=False))
         assert store.due(0, 10, 10) == []
         assert store.earliest_due_ms(0) is None
+        assert store.earliest_due_at(0) == (None, Position(5, "session", 50, ready=False))
         assert store.save(0, 5, Position(6, "session", 0), []) is SaveOutcome.MISSING
         store.index(0, [(b"ann", 9)])
 
@@ -352,6 +358,8 @@ class Twins(RuleBasedStateMachine):
         self.same(lambda store: store.read(user, partition))
         self.same(lambda store: store.due(partition, until_ms, limit))
         self.same(lambda store: store.earliest_due_ms(partition))
+        self.same(lambda store: store.load_at(partition, USERS))
+        self.same(lambda store: store.earliest_due_at(partition))
 
 
 def test_memory_and_valkey_agree_on_random_sequences(valkey: Server) -> None:

@@ -84,6 +84,19 @@ def test_a_timer_fires_in_silence_a_second_after_it_is_due_and_once() -> None:
     assert len([r for r in world.broker.visible("commands") if (r.value or b"").startswith(b"advance=")]) == 1
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_holds_no_timer_up() -> None:
+    world = World()
+    world.clock.ms = world.broker.now_ms = 5_000
+    worker = world.worker(silence_ms=1_000)
+    world.write("loans", "ann", 5_000, "due=60000")
+    world.run(worker)
+    world.clock.wall_ahead_ms = 3_600_000
+    worker.turn()  # writes an advance, which claims no more than the brokers' own time
+    world.clock.wall_ahead_ms = 0
+    world.clock.ms = world.broker.now_ms = 62_000
+    world.run(worker, until=lambda: len(world.changes()[b"ann"]) == 2, turns_max=20)
+
+
 def test_a_timer_does_not_fire_before_a_payment_that_the_brokers_have_already() -> None:
     world = World()
     world.clock.ms = 5_000

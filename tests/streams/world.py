@@ -110,12 +110,13 @@ class CountingProcessor:
 
 @dataclass
 class HandClock:
-    """A clock that a test moves by hand."""
+    """A clock that a test moves by hand, and its wall beside it."""
 
     ms: int = 0
+    wall_ahead_ms: int = 0
 
     def wall_ms(self) -> int:
-        return self.ms
+        return self.ms + self.wall_ahead_ms
 
     def monotonic_seconds(self) -> float:
         return self.ms / 1000

@@ -1,0 +1,148 @@
+"""The store as a server with a network before it: writes that are lost, that arrive late, copies that come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from functools import partial
+from typing import TypeVar
+
+from state.errors import StoreUnavailable
+from state.memory_store import MemoryStore
+from state.store import Position, RowWrite, SaveOutcome
+
+Reach = Callable[[str], None]
+"""Called with the name of each call before it goes out: the scheduler may let others go first, or end the caller."""
+
+Answer = TypeVar("Answer")
+
+WRITE_FAULTS = ("lost", "answer lost", "late")
+
+
+class StoreServer:
+    """One server that all workers share. What is `late` arrives when `deliver` says so."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.copies: list[MemoryStore] = []
+        self.late: list[tuple[str, Callable[[], object]]] = []
+        self.is_down = False
+
+    def keep_copy(self) -> None:
+        """What a replica has, or a snapshot on disk."""
+        self.copies = [*self.copies[-2:], self._copied(self.store)]
+
+    def put_back(self, index: int) -> None:
+        """An older copy takes over."""
+        vars(self.store).update(vars(self._copied(self.copies[index])))
+
+    def flush(self) -> None:
+        """Everything is gone."""
+        vars(self.store).update(vars(MemoryStore()))
+
+    def deliver(self, index: int) -> str:
+        """A write that was on its way arrives; says what the server made of it."""
+        name, write = self.late.pop(index)
+        try:
+            answer = write()
+        except Exception as error:  # noqa: BLE001 - nobody waits for the answer
+            answer = type(error).__name__
+        return f"{name}: {answer.value if isinstance(answer, SaveOutcome) else answer}"
+
+    def _copied(self, store: MemoryStore) -> MemoryStore:
+        made = MemoryStore()
+        for partition, held in store._partitions.items():
+            made._partitions[partition] = twin = copy(held)
+            twin.rows, twin.due_ms = dict(held.rows), dict(held.due_ms)
+        return made
+
+
+class StoreClient:
+    """The store as one worker sees it. `write_fault` is the fate of its next write."""
+
+    def __init__(self, server: StoreServer, reach: Reach) -> None:
+        self._server = server
+        self._reach = reach
+        self._nonces: dict[int, str] = {}
+        self.write_fault: str | None = None
+
+    def check(self) -> None:
+        """Nothing can be wrong with it."""
+
+    def position(self, partition: int) -> Position | None:
+        """See `Store`."""
+        return self._read("S.position").position(partition)
+
+    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+        """See `Store`."""
+        return self._read("S.load").load_at(partition, users)
+
+    def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
+        """See `Store`."""
+        return self._read("S.due").due(partition, until_ms, limit)
+
+    def earliest_due_at(self, partition: int) -> tuple[int | None, Position | None]:
+        """See `Store`."""
+        return self._read("S.earliest").earliest_due_at(partition)
+
+    def claim(self, partition: int, nonce: str) -> Position | None:
+        """See `Store`. The client remembers the nonce, as that of Redis does."""
+        self._nonces[partition] = nonce
+        return self._write("S.claim", partial(self._server.store.claim, partition, nonce))
+
+    def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
+        """See `Store`."""
+        return self._write("S.save", partial(self._server.store.save, partition, expected_seq, position, list(writes)))
+
+    def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
+        """See `Store`; not heard once another session has claimed."""
+        nonce, store = self._nonces.get(partition), self._server.store
+
+        def move() -> str:
+            held = store.position(partition)
+            if held is None or held.nonce != nonce:
+                return "not heard"
+            store.index(partition, dues)
+            return "moved"
+
+        self._write("S.index", move)
+
+    def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
+        """See `Store`: several calls, between which anything may happen. A late one has only begun."""
+        self._nonces[partition] = position.nonce
+
+        def pieces() -> Iterator[Sequence[RowWrite]]:
+            for chunk in chunks:
+                self._read("S.fill")
+                yield chunk
+            self._read("S.restored")
+
+        def begin() -> None:
+            self._server.store.restore(partition, position, _nothing_more())
+
+        if self.write_fault is not None:
+            self._write("S.restore", begin)
+        self._read("S.restore").restore(partition, position, pieces())
+
+    def _read(self, name: str) -> MemoryStore:
+        self._reach(name)
+        if self._server.is_down:
+            raise StoreUnavailable("the server is down")
+        return self._server.store
+
+    def _write(self, name: str, write: Callable[[], Answer]) -> Answer:
+        self._read(name)
+        fault, self.write_fault = self.write_fault, None
+        if fault == "late":
+            self._server.late.append((name, write))
+        if fault in ("lost", "late"):
+            raise StoreUnavailable(f"the write was {fault}")
+        answer = write()
+        if fault == "answer lost":
+            raise StoreUnavailable("the answer was lost")
+        return answer
+
+
+def _nothing_more() -> Iterator[Sequence[RowWrite]]:
+    raise StoreUnavailable("the rest of the rebuild never came")
+    yield ()
