@@ -37,8 +37,10 @@ def worker(as_json: AsJson = False) -> None:
 
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 RESCORE_REDIS__URL=redis://redis:6379/0 rescore worker
     """
+    from streams.collector import GarbageCollector
     from streams.commands.logs import configure
     from streams.slot import take_slot
+    from streams.wiring import Observers
 
     chosen = settings()
     slot = take_slot(lock_folder(), chosen.app, chosen.slot)
@@ -49,7 +51,7 @@ def worker(as_json: AsJson = False) -> None:
     observer, port, close_health = _observer(chosen, logger)
     _compile(logger)
     log = _log(chosen, str(slot.number))
-    made = _worker(chosen, partitions, store, log, observer)
+    made = _worker(chosen, partitions, store, log, Observers(observer, GarbageCollector()))
     told = {
         "app": chosen.app,
         "slot": slot.number,
