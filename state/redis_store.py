@@ -12,12 +12,12 @@ import hashlib
 import itertools
 import math
 import re
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import PythonRespSerializer
@@ -36,6 +36,8 @@ SCAN_COUNT = 5_000
 REDIS_MAJOR_MIN = 7
 
 DELETE, LEAVE, NOT_DUE = -1, -2, math.nan
+NUMBERS = np.dtype([("user", "<u4"), ("row", "<i4"), ("due_ms", "<f8")])
+"""The numbers of one write, as rescore.lua reads them: lengths of user and row, due time."""
 """How `rescore.lua` reads: the row is deleted, the row is left alone, there is no due time."""
 
 SOURCE = Path(__file__).with_name("rescore.lua").read_text(encoding="utf-8")
@@ -306,18 +308,22 @@ class _Translated:
 
 def _packed(prefix: bytes, writes: Iterable[tuple[bytes, bytes | None, int | None]]) -> tuple[bytes, bytes, bytes]:
     """Writes as `write` in rescore.lua reads them: prefix, numbers, text. Of one user the last write counts."""
-    numbers: list[float] = []
+    last = {write[0]: write for write in writes}.values()
     text: list[bytes] = []
-    for user, row, due_ms in {write[0]: write for write in writes}.values():
-        numbers += (len(user), DELETE if row is None else len(row), NOT_DUE if due_ms is None else due_ms)
+    for user, row, _ in last:
         text += (user, row or b"")
-    return prefix, struct.pack("<" + "Iid" * (len(numbers) // 3), *numbers), b"".join(text)
+    numbers = np.empty(len(last), NUMBERS)
+    numbers["user"] = [len(user) for user in text[::2]]
+    numbers["row"] = [DELETE if row is None else len(row) for _, row, _ in last]
+    numbers["due_ms"] = [NOT_DUE if due_ms is None else due_ms for _, _, due_ms in last]
+    return prefix, numbers.tobytes(), b"".join(text)
 
 
 def _packed_dues(dues: Iterable[tuple[bytes, int | None]]) -> tuple[bytes, bytes, bytes]:
     """Due times alone, likewise."""
-    numbers: list[float] = []
     last = dict(dues)
-    for user, due_ms in last.items():
-        numbers += (len(user), LEAVE, NOT_DUE if due_ms is None else due_ms)
-    return b"", struct.pack("<" + "Iid" * (len(numbers) // 3), *numbers), b"".join(last)
+    numbers = np.empty(len(last), NUMBERS)
+    numbers["user"] = [len(user) for user in last]
+    numbers["row"] = LEAVE
+    numbers["due_ms"] = [NOT_DUE if due_ms is None else due_ms for due_ms in last.values()]
+    return b"", numbers.tobytes(), b"".join(last)

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -57,6 +58,7 @@ FATAL: int = KafkaError._FATAL  # noqa: SLF001
 
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
+_headers_of = itemgetter(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,14 +408,13 @@ def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
 
 def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message]) -> None:
     """Queue records: those without headers in one call, which is three times cheaper, the others one by one."""
-    if messages and all(message.headers is None for message in messages):
-        batch: list[dict[str, Any]] = [{"key": message.key, "value": message.value} for message in messages]
+    if messages and not any(map(_headers_of, messages)):
+        batch: list[dict[str, Any]] = [{"key": key, "value": value} for key, value, _ in messages]
         if producer.produce_batch(topic, batch, partition) != len(batch):
             raise BufferError(next(entry["_error"] for entry in batch if "_error" in entry))
         return
-    for message in messages:
-        headers: list[tuple[str, str | bytes | None]] = [*(message.headers or ())]
-        producer.produce(topic, message.value, message.key, partition, headers=headers)
+    for key, value, headers in messages:
+        producer.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
 
 
 def _note_offset(

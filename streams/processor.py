@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -123,15 +124,19 @@ class ScoreProcessor:
 
 def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | None]]]:
     """After-images of the rows that changed, and the due times of those that did not."""
-    packed, starts = table.packed.tobytes(), table.starts.tolist()
+    packed = table.packed.tobytes()
+    rows = [packed[start:end] or None for start, end in pairwise(table.starts.tolist())]
     dues = [None if due == NEVER_MS else due for due in table.due_ms.tolist()]
-    changed = table.changed.tolist()
-    images = [
-        RowWrite(user, packed[starts[i] : starts[i + 1]] or None, dues[i])
-        for i, user in enumerate(table.users)
-        if changed[i]
-    ]
-    return images, [(user, dues[i]) for i, user in enumerate(table.users) if not changed[i]]
+    looks = zip(table.users, rows, dues, strict=True)
+    if table.changed.all():
+        return [*map(RowWrite._make, looks)], []
+    images, checked = [], []
+    for (user, row, due), changed in zip(looks, table.changed.tolist(), strict=True):
+        if changed:
+            images.append(RowWrite(user, row, due))
+        else:
+            checked.append((user, due))
+    return images, checked
 
 
 def erased(changes: Changes) -> set[int]:

@@ -388,7 +388,7 @@ class Worker:
                 if messages:
                     transaction.messages.setdefault(topic, []).extend(messages)
             where = self._state_of(batch)
-            transaction.placed[where] = [Message(image.user, image.row) for image in output.images]
+            transaction.placed[where] = [*map(Message._make, [(user, row, None) for user, row, _ in output.images])]
             progress = Progress(
                 standing.seq, standing.next_offsets, standing.clock_ms, standing.nonce, options.code_version
             )

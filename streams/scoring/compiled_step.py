@@ -747,8 +747,11 @@ def _candidates(
     for window in (365, 90, 30, 7):
         while first < h[H_DAYS] and row.days[first, D_DAY] <= today - window:
             first += 1
-        for i in range(first, min(first + wanted, h[H_DAYS])):  # a later day leaves this window later
-            n = _offer(moments, n, wanted, row.days[i, D_DAY] + window)
+        for i in range(first, h[H_DAYS]):
+            leaves = row.days[i, D_DAY] + window
+            if n == wanted and leaves >= moments[n - 1]:
+                break  # later days leave this window later still
+            n = _offer(moments, n, wanted, leaves)
     if latest_active != NO_DAY:
         for k in range(1, len(RECENCY_EDGES)):
             if latest_active + RECENCY_EDGES[k] > today:

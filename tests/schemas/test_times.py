@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import MISSING_TIME_MS
-from schemas.times import DAY_MS, iso_of, plain_time_ms, time_ms
+from schemas.times import DAY_MS, iso_of, iso_of_all, plain_time_ms, time_ms
 
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1, 9999))
 MOMENTS = st.datetimes(min_value=FIRST, max_value=LAST).map(lambda moment: moment.replace(tzinfo=UTC))
@@ -75,3 +75,8 @@ def test_both_readers_agree_with_the_standard_library(moment: datetime) -> None:
 @given(st.text(alphabet="0123456789-:TZ.+ ", max_size=30))
 def test_what_the_fast_reader_reads_the_readable_one_reads_alike(text: str) -> None:
     assert plain(text) in (None, time_ms(text))
+
+
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 2**43), max_size=20))
+def test_many_moments_are_spelled_like_each_of_them(moments: list[int]) -> None:
+    assert iso_of_all(np.array(moments, np.int64)) == [iso_of(moment).encode() for moment in moments]
