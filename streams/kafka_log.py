@@ -345,6 +345,7 @@ class KafkaLog:
             return
         reader = self._readers.pop() if self._readers else Consumer(self._reader_settings())
         try:
+            self._hear_of(reader, where.topic)
             reader.assign([KafkaPartition(where.topic, where.partition, from_offset)])
             position = from_offset
             while position < until_offset:
@@ -353,6 +354,11 @@ class KafkaLog:
         finally:
             reader.unassign()
             self._readers.append(reader)
+
+    def _hear_of(self, reader: Consumer, topic: str) -> None:
+        """Ask for the topic's leaders now: of a topic that is new to a client librdkafka hears a second later."""
+        with suppress(KafkaException):
+            reader.list_topics(topic, self._options.answer_timeout_seconds)
 
     def _read_piece(self, reader: Consumer, position: int) -> tuple[int, list[Record]]:
         first = reader.poll(0.1)
