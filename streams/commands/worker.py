@@ -160,13 +160,32 @@ def _log(chosen: Settings, slot: str) -> KafkaLog:
     return KafkaLog(options, failpoint_of(chosen.failpoint))
 
 
-def failpoint_of(step: str | None) -> Failpoint:
-    """A crash as by kill -9 when this step of the protocol is reached; nowhere, where none is named."""
+def failpoint_of(wanted: str | None) -> Failpoint:
+    """A crash as by kill -9 when a step of the protocol is reached; nowhere, where none is named.
+
+    `STEP[:NTH[:SIGNAL]]`: `K9.committed:20` at the 20th time, `K8.committing:20:STOP` freezes instead, as a machine
+    does that swaps or moves. Raises `RefusedSettings` for a step that does not exist.
+    """
     import signal
 
+    from streams.errors import RefusedSettings
+    from streams.log import STEPS, no_failpoint
+
+    if wanted is None:
+        return no_failpoint
+    step, _, rest = wanted.partition(":")
+    nth, _, name = rest.partition(":")
+    number = getattr(signal, f"SIG{name or 'KILL'}", None)
+    if step not in STEPS or number is None or not (nth or "1").isdigit():
+        remedy = f"write STEP[:NTH[:SIGNAL]], a signal by its name without SIG, a step of {', '.join(STEPS)}"
+        raise RefusedSettings(f"RESCORE_FAILPOINT={wanted!r} names no step of the protocol", remedy)
+    left = [int(nth or 1)]
+
     def reach(reached: str) -> None:
-        if step is not None and reached == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if reached == step:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), number)
 
     return reach
 

@@ -63,13 +63,16 @@ class Deployment:
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done
 
-    def start_worker(self, slot: int = 0, failpoint: str = "") -> None:
-        """Start a worker; with a failpoint it dies there as by kill -9."""
-        environment = self.environment | {"RESCORE_SLOT": str(slot)}
+    def start_worker(
+        self, slot: int = 0, failpoint: str = "", program: Sequence[str] = RESCORE, **more: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker; with a failpoint it dies there as by kill -9. `more` is put into its environment."""
+        environment = self.environment | {"RESCORE_SLOT": str(slot)} | more
         if failpoint:
             environment["RESCORE_FAILPOINT"] = failpoint
         with (self.folder / f"{self.name}-{slot}.log").open("ab") as log:
-            self.workers[slot] = subprocess.Popen([*RESCORE, "worker"], env=environment, stdout=log, stderr=log)
+            self.workers[slot] = subprocess.Popen([*program, "worker"], env=environment, stdout=log, stderr=log)
+        return self.workers[slot]
 
     def kill(self, slot: int) -> None:
         """kill -9."""

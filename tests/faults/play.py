@@ -1,0 +1,62 @@
+"""One row of the matrix, from the first topic to the verdict."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.rows import Row
+from tests.faults.stage import KafkaBehindRoad, delete_topics, stage
+from tests.faults.verdict import Verdict, judge
+
+
+@dataclass
+class Played:
+    """What came of a row. `failure` is empty where it went as it should."""
+
+    name: str
+    fault: str
+    how: str
+    verdict: Verdict = field(default_factory=Verdict)
+    recovered_seconds: float | None = None
+    notes: list[str] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Played to its end, and nothing lost, doubled, wrong or out of order."""
+        return not self.failure and self.verdict.clean
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played:
+    """Play one row. What goes wrong is told in the result."""
+    played = Played(row.name, row.fault, row.how)
+    with tempfile.TemporaryDirectory(prefix="rescore-faults-", dir=folder) as place:
+        name = f"f{os.getpid()}-{list(row.name.split('-'))[0]}-{abs(hash(row.name)) % 10_000}"
+        with stage(
+            kafka,
+            Path(place),
+            name,
+            events=row.events,
+            huge_bytes=row.huge_bytes,
+            huge_every=row.huge_every,
+            **row.settings,
+        ) as set_up:
+            try:
+                row.inject(set_up)
+                if set_up.load.ident is not None:
+                    played.recovered_seconds = round(set_up.recovered(), 1)
+                set_up.rest()
+                played.verdict = judge(set_up.app)
+            except AssertionError as failure:
+                played.failure = str(failure)
+            played.notes = set_up.notes
+        delete_topics(set_up.app)
+    return played
