@@ -13,6 +13,9 @@ from state.errors import StoreAhead, StoreUnavailable
 from state.store import Position, RowWrite, SaveOutcome
 
 
+_LEFT = "partition {} was taken by another session, or the server lost a part, while it was rebuilt"
+
+
 @dataclass
 class _Held:
     """One partition."""
@@ -124,6 +127,19 @@ class MemoryStore:
         copy has come back.
         """
         self._partitions[partition] = _Held(position._replace(ready=False))
+        self._fill(partition, position, chunks)
+
+    def follow(
+        self, partition: int, expected_seq: int, position: Position, chunks: Iterable[Sequence[RowWrite]]
+    ) -> None:
+        """See `Store`. Raises `StoreUnavailable` as `restore` does, and where the store is not at `expected_seq`."""
+        held = self._ready(partition)
+        if held is None or (held.position.seq, held.position.nonce) != (expected_seq, position.nonce):
+            raise StoreUnavailable(_LEFT.format(partition))
+        held.position, held.parts = position._replace(ready=False), 0
+        self._fill(partition, position, chunks)
+
+    def _fill(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
         parts = 0
         for parts, chunk in enumerate(chunks, 1):
             self._under_rebuild(partition, position.nonce, parts - 1).write(chunk)
@@ -144,7 +160,5 @@ class MemoryStore:
     def _under_rebuild(self, partition: int, nonce: str, parts: int) -> _Held:
         held = self._partitions.get(partition)
         if held is None or held.position.ready or held.position.nonce != nonce or held.parts != parts:
-            raise StoreUnavailable(
-                f"partition {partition} was taken by another session, or the server lost a part, while it was rebuilt"
-            )
+            raise StoreUnavailable(_LEFT.format(partition))
         return held

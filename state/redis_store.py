@@ -198,6 +198,16 @@ class RedisStore:
             self._go_on("fill", partition, nonce, next(parts), *_packed(prefix, chunk))
         self._go_on("restored", partition, nonce, next(parts))
 
+    def follow(
+        self, partition: int, expected_seq: int, position: Position, chunks: Iterable[Sequence[RowWrite]]
+    ) -> None:
+        """See `Store`. Raises `StoreUnavailable` as `restore` does, and where the store is not at `expected_seq`."""
+        prefix, nonce, parts = self._prefix(partition), position.nonce, itertools.count()
+        self._go_on("follow", partition, nonce, expected_seq, position.seq, position.state_offset)
+        for chunk in chunks:
+            self._go_on("fill", partition, nonce, next(parts), *_packed(prefix, chunk))
+        self._go_on("restored", partition, nonce, next(parts))
+
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
         """See `Store`. Does nothing where the partition is not ready, or was claimed by another session since."""
         nonce = self._claimed.get(partition)

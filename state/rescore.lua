@@ -91,6 +91,14 @@ local function restore(keys, args)
   return 1
 end
 
+-- nonce, expected seq, seq, state_offset. Rows of many transactions follow in parts; not ready from here until `restored`.
+local function follow(keys, args)
+  local seq, nonce, _, status = meta(keys)
+  if nonce ~= args[1] or status ~= 'ready' or seq ~= args[2] then return 0 end
+  redis.call('HSET', keys[1], 'seq', args[3], 'state_offset', args[4], 'status', 'restoring', 'parts', 0)
+  return 1
+end
+
 -- A rebuild goes on only where it stopped: a server that fell back to an older copy of itself in the middle of it has
 -- lost parts, and would else be called ready without them.
 local function is_restoring(keys, wanted_nonce, wanted_parts)
@@ -135,6 +143,7 @@ end
 redis.register_function('rescore_save_DIGEST', save)
 redis.register_function('rescore_claim_DIGEST', claim)
 redis.register_function('rescore_restore_DIGEST', restore)
+redis.register_function('rescore_follow_DIGEST', follow)
 redis.register_function('rescore_clear_DIGEST', clear)
 redis.register_function('rescore_fill_DIGEST', fill)
 redis.register_function('rescore_restored_DIGEST', restored)

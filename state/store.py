@@ -79,5 +79,10 @@ class Store(Protocol):
     def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
         """Rebuild a partition from nothing: not ready from the first call to the last, then at `position`."""
 
+    def follow(
+        self, partition: int, expected_seq: int, position: Position, chunks: Iterable[Sequence[RowWrite]]
+    ) -> None:
+        """A `save` in pieces, of more rows than one call may hold: not ready from the first to the last."""
+
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
         """Move due times alone: a check that emitted nothing changes no row, no clock and no log."""

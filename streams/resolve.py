@@ -7,7 +7,8 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
 4. Only now ask for the end of the changelog (behind open transactions too) and read it read_committed up to there. Its
    last progress record says where the partition stands. (Commit markers of the changelog may arrive after those of the
    offsets; that is why the end is the high watermark and why reading waits for it.)
-5. Bring the store there: by one write if it is a little behind, by a rebuild if it is empty, too far behind or too old.
+5. Bring the store there: by one write if it is a little behind, by the rows written since if it is further behind, by
+   a rebuild if it is empty or too old.
 6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
    rest), the inputs must still hold the records from there on. Anything else halts the partition and says why.
 
@@ -176,27 +177,26 @@ def _bring_the_store_there(
     if held is not None and held.seq == seq:
         return
     target = Position(seq, nonce, offset)
-    if held is not None:
-        writes = yield from _missing_rows(where, given, held, offset)
-        if writes is not None:
-            outcome = given.store.save(where.partition, held.seq, target, writes)
-            if outcome not in (SaveOutcome.OK, SaveOutcome.ALREADY):
-                raise _Again
-            return
-    given.store.restore(where.partition, target, _all_rows(where, given, first, offset))
+    if held is None or (yield from _is_too_old(where, given, held)):
+        given.store.restore(where.partition, target, _all_rows(where, given, first, offset))
+        return
+    writes = yield from _missing_rows(where, given, held, offset)
+    if writes is None:
+        given.store.follow(where.partition, held.seq, target, _all_rows(where, given, held.state_offset + 1, offset))
+    elif given.store.save(where.partition, held.seq, target, writes) not in (SaveOutcome.OK, SaveOutcome.ALREADY):
+        raise _Again
+
+
+def _is_too_old(where: TopicPartition, given: Resolution, held: Position) -> Generator[None, None, bool]:
+    """Whether tombstones of rows the store still has may have been compacted away: only a rebuild deletes those."""
+    oldest_ms = given.wall_ms() - given.store_age_max_ms
+    return held.state_offset < (yield from _ask(lambda: given.log.offset_at(where, oldest_ms)))
 
 
 def _missing_rows(
     where: TopicPartition, given: Resolution, held: Position, until: int
 ) -> Generator[None, None, list[RowWrite] | None]:
-    """Rows that changed since the store's position; None if only a rebuild will do.
-
-    One write holds all of them, as the store must never be seen between two states. Where it is too old, the
-    tombstones of deleted rows may have been compacted away: only a rebuild is sure to delete them.
-    """
-    oldest_ms = given.wall_ms() - given.store_age_max_ms
-    if held.state_offset < (yield from _ask(lambda: given.log.offset_at(where, oldest_ms))):
-        return None
+    """Rows that changed since the store's position, as one write that readers never see half of; None: too many."""
     writes: dict[bytes, RowWrite] = {}
     for records in given.log.read(where, held.state_offset + 1, until):
         if not records:
@@ -210,7 +210,7 @@ def _missing_rows(
 
 
 def _all_rows(where: TopicPartition, given: Resolution, first: int, until: int) -> Iterator[Sequence[RowWrite]]:
-    """Every row of the changelog in pieces; of one user the last counts."""
+    """Every row of a stretch of the changelog in pieces; of one user the last counts."""
     writes: dict[bytes, RowWrite] = {}
     for records in given.log.read(where, first, until):
         if not given.breathe():

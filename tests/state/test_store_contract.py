@@ -128,6 +128,42 @@ def test_a_catch_up_may_leap_over_several_transactions(store: Store) -> None:
     assert store.position(0) == Position(9, "session", 40)
 
 
+def test_a_catch_up_in_pieces_leaves_other_rows_alone_and_is_not_ready_before_its_end(store: Store) -> None:
+    ready(store, [RowWrite(b"ann", b"old", 5), RowWrite(b"bob", b"old", 6), RowWrite(b"eve", b"old", 7)], seq=3)
+
+    def chunks() -> Iterator[list[RowWrite]]:
+        yield [RowWrite(b"ann", b"new", 2)]
+        assert store.position(0) == Position(9, "session", 40, ready=False)
+        assert store.due(0, 10, 10) == []
+        assert store.save(0, 9, Position(10, "session", 0), []) is SaveOutcome.MISSING
+        yield [RowWrite(b"ann", b"newer", 3), RowWrite(b"bob", None, None)]
+
+    store.follow(0, 3, Position(9, "session", 40), chunks())
+    assert store.load(0, [b"ann", b"bob", b"eve"]) == [b"newer", None, b"old"]
+    assert store.due(0, 10, 10) == [b"ann", b"eve"]
+    assert store.position(0) == Position(9, "session", 40, ready=True)
+
+
+@pytest.mark.parametrize("seq, nonce", [(2, "session"), (4, "session"), (3, "thief")])
+def test_a_catch_up_in_pieces_begins_only_where_its_session_left_the_store(store: Store, seq: int, nonce: str) -> None:
+    ready(store, [RowWrite(b"ann", b"old", 5)], seq=3)
+    with pytest.raises(StoreUnavailable):
+        store.follow(0, seq, Position(9, nonce, 40), [[RowWrite(b"ann", b"new", 2)]])
+    assert store.load(0, [b"ann"]) == [b"old"]
+    assert store.position(0) == Position(3, "session", -1)
+
+
+def test_a_catch_up_in_pieces_that_was_given_up_stays_unready(store: Store) -> None:
+    def chunks() -> Iterator[list[RowWrite]]:
+        yield [RowWrite(b"ann", b"new", 2)]
+        raise RuntimeError("given up")
+
+    ready(store, [RowWrite(b"ann", b"old", 5)], seq=3)
+    with pytest.raises(RuntimeError):
+        store.follow(0, 3, Position(9, "session", 40), chunks())
+    assert store.claim(0, "next") == Position(9, "next", 40, ready=False)
+
+
 def test_a_deleted_row_is_gone_and_no_longer_due(store: Store) -> None:
     ready(store, [RowWrite(b"ann", b"row", 5), RowWrite(b"bob", b"row", 6)])
     store.save(0, 0, Position(1, "session", 0), [RowWrite(b"ann", None, None)])

@@ -112,7 +112,8 @@ def test_a_timer_due_after_the_store_was_emptied_still_fires() -> None:
     world.run(worker, until=lambda: len(world.changes()[b"ann"]) == 2)
 
 
-def test_a_store_that_is_far_behind_is_rebuilt_whole() -> None:
+def far_behind() -> World:
+    """A world whose store lacks the rows of more users than one write may hold."""
     world = World()
     for i in range(5):
         world.write("loans", f"early-{i}", 10)
@@ -123,6 +124,29 @@ def test_a_store_that_is_far_behind_is_rebuilt_whole() -> None:
         world.write("transactions", f"user-{i}", 20)
     world.run(worker)
     world.put_store_back(copy)
+    return world
+
+
+def test_a_store_that_is_far_behind_takes_what_it_lacks_in_pieces() -> None:
+    world = far_behind()
+    restored = world.count_restores()
+    world.run(world.worker(records_max=5_000))
+    assert not restored
+    world.check()
+
+
+def test_a_worker_that_dies_between_two_pieces_leaves_a_store_that_is_rebuilt() -> None:
+    class Crash(BaseException):
+        pass
+
+    def die(step: str) -> None:
+        if step == "K15.restoring":
+            raise Crash
+
+    world = far_behind()
+    doomed = world.worker(failpoint=die, records_max=5_000)
+    with pytest.raises(Crash):
+        turns(doomed)
     restored = world.count_restores()
     world.run(world.worker(records_max=5_000))
     assert restored
