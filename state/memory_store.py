@@ -12,7 +12,6 @@ from heapq import nsmallest
 from state.errors import StoreAhead, StoreUnavailable
 from state.store import Position, RowWrite, SaveOutcome
 
-
 _LEFT = "partition {} was taken by another session, or the server lost a part, while it was rebuilt"
 
 

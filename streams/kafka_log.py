@@ -6,7 +6,8 @@ Choices, each of which cost somebody days:
   within a second. `range` gives the same partition numbers of all inputs to one worker.
 - `subscribe`, never `assign`, for the group: the broker refuses offsets of a stale generation only from members.
 - Group id, member id and transactional id are stable (`app`, `app.slot`): coming back ends what was left open.
-- After any indefinite error the producer is thrown away and made anew before the next transaction.
+- After any error the producer is thrown away, and a new one of the same id ends what was open: an indefinite error can
+  end a later transaction, and librdkafka loses count of a partition whose records were refused.
 - Offsets are opaque: markers leave gaps. What was read is known from records and from ends of partition.
 - Callbacks only note what happened; all work is done after the poll has returned.
 """
@@ -31,7 +32,12 @@ from confluent_kafka import (
 )
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 from schemas.batch import Record
 from streams.log import (
@@ -46,8 +52,10 @@ from streams.log import (
     RecreateProducer,
     Revoked,
     StopWorker,
+    TooLarge,
     TopicPartition,
     Transaction,
+    Unmatched,
     no_failpoint,
 )
 from streams.output import Message
@@ -55,6 +63,10 @@ from streams.output import Message
 PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
 AUTO_OFFSET_RESET: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 FATAL: int = KafkaError._FATAL  # noqa: SLF001
+
+TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
+FRAME_BYTES = 128
+"""What a record takes beside its key, value and headers, at most, when it is sent alone."""
 
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
@@ -110,6 +122,7 @@ class KafkaLogOptions:
             "group.protocol": "classic",
             "partition.assignment.strategy": "range",
             "session.timeout.ms": int(self.session_timeout_seconds * 1000),
+            "topic.metadata.refresh.interval.ms": 30_000,  # partitions that somebody adds are noticed within this
             "heartbeat.interval.ms": max(100, int(self.session_timeout_seconds * 1000 / 6)),
             "max.poll.interval.ms": 300_000,
         }
@@ -187,8 +200,12 @@ class KafkaLog:
         consumer.pause(places)
         topics = set(self._options.inputs)
         numbers = sorted({p.partition for p in partitions})
-        self._owned = {n for n in numbers if {p.topic for p in partitions if p.partition == n} == topics}
+        given = {n: {p.topic for p in partitions if p.partition == n} for n in numbers}
+        self._owned = {n for n in numbers if given[n] == topics}
         self._changes.append(Assigned(tuple(sorted(self._owned))))
+        if unmatched := [n for n in numbers if n not in self._owned]:
+            missing_in = sorted(set().union(*(topics - given[n] for n in unmatched)))
+            self._changes.append(Unmatched(tuple(unmatched), tuple(missing_in)))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         self._changes.append(Revoked(tuple(sorted({p.partition for p in partitions}))))
@@ -243,11 +260,13 @@ class KafkaLog:
             return self._transact(producer, transaction)
         except (KafkaException, BufferError) as failure:
             error = failure.args[0]
-            abortable = isinstance(failure, BufferError) or error.txn_requires_abort()
-            if abortable and self._abort(producer):
-                raise AbortAndRewind(str(error)) from failure
             self._producer = None
             _discard(producer)
+            if isinstance(failure, BufferError) or error.code() in TOO_LARGE or error.txn_requires_abort():
+                # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
+                if words := self._too_large(transaction):
+                    raise TooLarge(words) from failure
+                raise AbortAndRewind(str(error)) from failure
             raise RecreateProducer(str(error)) from failure
 
     def _transact(self, producer: Producer, transaction: Transaction) -> dict[TopicPartition, int]:
@@ -281,16 +300,35 @@ class KafkaLog:
                 self._failpoint("K5.half_written")
             _produce(producer, topic, partition, messages)
 
-    def _abort(self, producer: Producer) -> bool:
-        """True if it is certain that nothing of the transaction will ever be seen."""
-        seconds = self._options.transaction_timeout_seconds
-        with suppress(KafkaException):
-            # Ending a transaction while its first record is still on its way is fatal in librdkafka: flush first.
-            producer.purge(in_flight=False)
-            producer.flush(seconds)
-            _insist(lambda: producer.abort_transaction(seconds))
-            return True
-        return False
+    def _too_large(self, transaction: Transaction) -> str:
+        """Which record can never be taken, and what to do; nothing if each fits. The client's own error says neither:
+        by the time it is told, it is that of the records behind.
+        """
+        largest: dict[str, int] = {}
+        for topic, messages in transaction.messages.items():
+            largest[topic] = max(map(_size_of, messages), default=0)
+        for where, messages in transaction.placed.items():
+            largest[where.topic] = max(largest.get(where.topic, 0), *map(_size_of, messages), 0)
+        limits = self._limits([topic for topic, size in largest.items() if size])
+        for topic, size in largest.items():
+            if size + FRAME_BYTES > (limit := limits.get(topic, self._options.record_bytes_max)):
+                return (
+                    f"a record for {topic} has {size:,} bytes, its max.message.bytes is {limit:,}: it will never be "
+                    f"taken. Raise max.message.bytes of {topic}, then restart this worker. Nothing of its batch was "
+                    f"committed, and nothing is lost."
+                )
+        return ""
+
+    def _limits(self, topics: Sequence[str]) -> dict[str, int]:
+        """max.message.bytes of topics, or less where this client sends no more; none of it without an answer."""
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        seconds = self._options.answer_timeout_seconds
+        limits: dict[str, int] = {}
+        with suppress(KafkaException, TimeoutError, ValueError):
+            for resource, answer in self._admin.describe_configs(asked, request_timeout=seconds).items():
+                found = int(answer.result(2 * seconds)["max.message.bytes"].value)
+                limits[resource.name] = min(found, self._options.record_bytes_max)
+        return limits
 
     # Asking.
 
@@ -421,6 +459,11 @@ def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[
         return
     for key, value, headers in messages:
         producer.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
+
+
+def _size_of(message: Message) -> int:
+    headers = sum(len(name) + len(value) for name, value in message.headers or ())
+    return len(message.key or b"") + len(message.value or b"") + headers
 
 
 def _note_offset(

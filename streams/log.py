@@ -50,6 +50,12 @@ class RecreateProducer(Exception):
     """Nobody knows how the transaction ended: `open` a new producer, then let RESOLVE read the outcome from the log."""
 
 
+class TooLarge(Exception):
+    """A record of the transaction is larger than its topic takes, now and for ever. It has been aborted: nothing of it
+    is visible. The message says which topic, and what to set.
+    """
+
+
 class HaltPartition(Exception):
     """The partition must not go on until a person has looked: going on would lose or repeat something."""
 
@@ -77,13 +83,20 @@ class Revoked(NamedTuple):
     partitions: tuple[int, ...]
 
 
+class Unmatched(NamedTuple):
+    """These partitions were given to us, though not every input has them: none of their records may be taken."""
+
+    partitions: tuple[int, ...]
+    missing_in: tuple[str, ...]  # inputs that lack at least one of them
+
+
 class Lost(NamedTuple):
     """These partitions have been given away already: this worker was away for longer than its session."""
 
     partitions: tuple[int, ...]
 
 
-AssignmentChange = Assigned | Revoked | Lost
+AssignmentChange = Assigned | Unmatched | Revoked | Lost
 
 
 class End(NamedTuple):
@@ -134,7 +147,8 @@ class Log(Protocol):
     def transact(self, transaction: Transaction) -> dict[TopicPartition, int]:
         """Commit all of it; returns the offset of each progress record.
 
-        Raises `AbortAndRewind` (nothing was committed) or `RecreateProducer` (nobody knows: RESOLVE finds out).
+        Raises `AbortAndRewind` (nothing was committed), `TooLarge` (nothing, and never will be) or `RecreateProducer`
+        (nobody knows: RESOLVE finds out).
         """
         ...
 

@@ -27,6 +27,7 @@ from streams.log import (
     RecreateProducer,
     Revoked,
     StopWorker,
+    TooLarge,
     TopicPartition,
     Transaction,
     no_failpoint,
@@ -92,7 +93,8 @@ class MemoryBroker:
 
     `now_ms` stamps what is written without a timestamp. `commit_faults` are used up one per commit, None is a good one.
     While `markers_lag`, commits are decided but not visible before `write_markers`, or partition by partition, in any
-    order, before `write_marker`. While not `reachable`, questions about offsets get no answer.
+    order, before `write_marker`. While not `reachable`, questions about offsets get no answer. A transaction with a
+    value of more than `record_bytes_max` is aborted.
     """
 
     def __init__(self, topics: Mapping[str, int], partitioner: Partitioner = crc32_partition) -> None:
@@ -103,6 +105,7 @@ class MemoryBroker:
         self.partitioner = partitioner
         self.first: dict[TopicPartition, int] = dict.fromkeys(self.entries, 0)
         self.now_ms = 0
+        self.record_bytes_max = 2**62
         self.commit_faults: list[CommitFault | None] = []
         self.markers_lag = False
         self.reachable = True
@@ -237,6 +240,9 @@ class MemoryBroker:
     ) -> int:
         """Write one record within a transaction."""
         self._check_holder(transaction)
+        if len(message.value or b"") > self.record_bytes_max:
+            self._end(transaction, commit=False)
+            raise TooLarge(f"a record for {where.topic} has more than {self.record_bytes_max} bytes")
         if where not in transaction.first_written:
             transaction.first_written[where] = len(self.entries[where])
             transaction.unmarked.add(where)
@@ -383,7 +389,7 @@ class MemoryLog:
         """See `Log.transact`; the failpoints K3 to K9 are called on the way."""
         try:
             return self._transact(transaction)
-        except RecreateProducer:
+        except (RecreateProducer, TooLarge):
             self._opened = False
             raise
 

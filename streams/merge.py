@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, repeat
+from itertools import accumulate, groupby, islice, repeat
 from operator import attrgetter, itemgetter
 
 from schemas.batch import Record
@@ -41,6 +41,7 @@ Waiting = tuple[int, int, Record]
 
 _timestamp_of = attrgetter("timestamp_ms")
 _topic_of = attrgetter("topic")
+_value_of = attrgetter("value")
 _place = itemgetter(0, 1)
 _time = itemgetter(0)
 
@@ -48,7 +49,7 @@ _time = itemgetter(0)
 class _Input:
     """One input: what is buffered, how far it was read, whether it was at its end. `times_ms` never fall."""
 
-    __slots__ = ("asked_end", "at_end", "fetched", "rank", "records", "time_ms", "times_ms", "topic")
+    __slots__ = ("asked_end", "at_end", "bytes", "fetched", "rank", "records", "time_ms", "times_ms", "topic")
 
     def __init__(self, topic: str, rank: int, next_offset: int) -> None:
         self.topic = topic
@@ -58,6 +59,7 @@ class _Input:
         self.at_end = False
         self.asked_end: int | None = None
         self.records: list[Record] = []
+        self.bytes = 0  # of the values of these
         self.times_ms: list[int] = []
 
     @property
@@ -75,12 +77,14 @@ class _Input:
         said = list(accumulate(times_ms, max, initial=self.time_ms))
         self.times_ms += said[1:]
         self.records += records
+        self.bytes += bytes_of(records)
         self.time_ms = said[-1]
         self.fetched = records[-1].offset + 1
         self.at_end = False
 
     def drop(self, count: int) -> None:
         """Forget the first records: they have been taken."""
+        self.bytes -= self.bytes if count == len(self.records) else bytes_of(islice(self.records, count))
         del self.records[:count]
         del self.times_ms[:count]
 
@@ -177,22 +181,32 @@ class Merge:
         """The earliest timestamp among the records that wait at the heads; None if none waits."""
         return min((s.records[0].timestamp_ms for s in self._inputs.values() if s.records), default=None)
 
-    def buffered(self, topic: str) -> int:
-        """Records of one input that wait here."""
-        return len(self._inputs[topic].records)
+    def buffered(self, topic: str) -> tuple[int, int]:
+        """Records of one input that wait here, and the bytes of their values."""
+        return len(self._inputs[topic].records), self._inputs[topic].bytes
 
-    def take(self, records_max: int = 1_000_000, users_max: int = 1_000, until_ms: int = FOREVER_MS) -> Taken:
-        """Take what may be taken: at most so many records and users, and nothing that moves time past `until_ms`."""
+    def take(
+        self,
+        records_max: int = 1_000_000,
+        users_max: int = 1_000,
+        until_ms: int = FOREVER_MS,
+        bytes_max: int = 2**62,
+    ) -> Taken:
+        """Take what may be taken: at most so many records, users and bytes (one record may have more), and nothing that
+        moves time past `until_ms`.
+        """
         waiting = [source for source in self._inputs.values() if source.records]
         limit = self._limit()
         if not waiting or limit is None:
             return Taken([], 0, self.clock_ms)
         if len(waiting) == 1 and not self._advances:
-            return self._take_from_one(waiting[0], records_max, users_max, until_ms)
+            return self._take_from_one(waiting[0], records_max, users_max, until_ms, bytes_max)
         merged = sorted(entry for source in waiting for entry in source.waiting())
         merged = merged[: min(bisect_right(merged, limit, key=_place), bisect_right(merged, until_ms, key=_time))]
         merged = self._up_to_an_unsafe_advance(merged[:records_max])
         merged = merged[: _within_users([record.key for _, _, record in merged], users_max)]
+        if sum(source.bytes for source in waiting) > bytes_max:
+            merged = merged[: _within_bytes([record for _, _, record in merged], bytes_max)]
         if not merged:
             return Taken([], 0, self.clock_ms)
         records = [record for _, _, record in merged]
@@ -206,10 +220,12 @@ class Merge:
             return Taken(kept, len(records), self.clock_ms)
         return Taken(records, len(records), self.clock_ms)
 
-    def _take_from_one(self, source: _Input, records_max: int, users_max: int, until_ms: int) -> Taken:
+    def _take_from_one(self, source: _Input, records_max: int, users_max: int, until_ms: int, bytes_max: int) -> Taken:
         """One input alone has records and all others are at their end: nothing to merge."""
         count = min(records_max, bisect_right(source.times_ms, until_ms))
         count = _within_users([record.key for record in source.records[:count]], users_max)
+        if source.bytes > bytes_max:
+            count = _within_bytes(source.records[:count], bytes_max)
         records = source.records[:count]
         if count:
             self.clock_ms = max(self.clock_ms, source.times_ms[count - 1])
@@ -253,6 +269,17 @@ class Merge:
 
     def _others(self) -> list[_Input]:
         return [source for source in self._inputs.values() if source.topic != self._commands]
+
+
+def bytes_of(records: Iterable[Record]) -> int:
+    """Bytes of the values of records."""
+    return sum(map(len, filter(None, map(_value_of, records))))
+
+
+def _within_bytes(records: Sequence[Record], bytes_max: int) -> int:
+    """How many records from the first on have at most so many bytes together; the first in any case."""
+    sizes = accumulate(len(record.value or b"") for record in records)
+    return max(min(1, len(records)), sum(1 for size in sizes if size <= bytes_max))
 
 
 def _within_users(keys: list[bytes | None], users_max: int) -> int:

@@ -215,7 +215,9 @@ class Settings(Part):
     examples_key: SecretStr | None = Field(
         default=None, description="key of the hash that stands for a user in training examples"
     )
-    failpoint: str | None = Field(default=None, description="for crash tests: die at this step of the protocol, STEP[:NTH[:SIGNAL]]")
+    failpoint: str | None = Field(
+        default=None, description="for crash tests: die at a step of the protocol, STEP[:NTH[:SIGNAL]]"
+    )
     data_folder: Path | None = Field(
         default=None, description="where the embedded Kafka and Valkey keep data; absent: temporary"
     )

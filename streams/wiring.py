@@ -70,7 +70,9 @@ class WorkerOptions:
     records_max: int = 20_000
     users_max: int = 1_000
     timers_max: int = 250  # users whose timers fire beside a batch of records
+    bytes_max: int = 16 * 2**20  # of a partition's records in one batch; a single record may have more
     buffered_max: int = 20_000  # records of one input waiting for the others before it is paused
+    buffered_bytes_max: int = 16 * 2**20  # likewise: memory is bounded whatever the size of records
     idle_seconds: float = 0.1
     silence_ms: int | None = 1_000
     look_round_seconds: float = 5.0

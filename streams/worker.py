@@ -30,8 +30,10 @@ from streams.log import (
     Lost,
     Polled,
     RecreateProducer,
+    TooLarge,
     TopicPartition,
     Transaction,
+    Unmatched,
     no_failpoint,
 )
 from streams.merge import FOREVER_MS, Merge, Taken
@@ -41,6 +43,10 @@ from streams.wiring import BatchReport, Clock, Gate, Observer, OpenGate, Wire, W
 
 HOLD_TOLD_SECONDS = 1.0
 FOREVER_SECONDS = float("inf")
+WAYS_BACK_AT_ONCE = 2
+WAY_BACK_SECONDS = 0.05
+WAY_BACK_SECONDS_MAX = 2.0
+"""A partition that went back twice in a row waits before it tries again, longer each time, up to this."""
 
 
 @dataclass(slots=True)
@@ -49,6 +55,7 @@ class _Resolving:
 
     number: int
     steps: Steps
+    not_before_seconds: float
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class _Running:
     earliest_due_ms: int  # no timer of the partition is due before this
     held_back: tuple[TopicPartition, ...] = ()
     advance_written_seconds: float = -FOREVER_SECONDS  # by the monotonic clock: the wall may step back
+    settles: bool = False  # its positions have moved without a record: they are to be written down
 
 
 @dataclass(slots=True)
@@ -81,12 +89,13 @@ class _Batch:
     no_more_due: bool
     output: Output
     standing: Standing  # once it is committed
+    settles: bool  # says how far the inputs were read, though there was nothing to take
     state_offset: int = NO_OFFSET  # of its progress record
 
     @property
     def written(self) -> bool:
         """Checks of timers that found nothing to say are the only batches that are not."""
-        return self.taken.count > 0 or not self.output.silent
+        return self.taken.count > 0 or self.settles or not self.output.silent
 
 
 class _StoreMoved(PauseAndRetry):
@@ -117,6 +126,7 @@ class Worker:
         self._owned: dict[int, _Resolving | _Running | _Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
         self._busy = False
+        self._ways_back: dict[int, int] = {}  # by partition: how many in a row
         self._held_since_seconds: float | None = None
         self._looked_round_seconds = clock.monotonic_seconds()
         self._resolution = Resolution(
@@ -175,6 +185,10 @@ class Worker:
             if isinstance(change, Assigned):
                 self._rewind(change.partitions)
                 continue
+            if isinstance(change, Unmatched):
+                for number in change.partitions:
+                    self._halt(number, _unmatched(number, change.missing_in))
+                continue
             for number in change.partitions:
                 self._owned.pop(number, None)
             self._failpoint("K13.given_up")
@@ -182,16 +196,22 @@ class Worker:
 
     def _rewind(self, partitions: Sequence[int], reason: str = "") -> None:
         """Forget what is not committed and find out what is."""
+        now_seconds = self._clock.monotonic_seconds()
         for number in partitions:
             self._log.pause(self._inputs_of(number))
-            self._owned[number] = _Resolving(number, resolve(number, self._resolution))
+            times = self._ways_back[number] = self._ways_back.get(number, 0) + 1 if reason else 0
+            wait_seconds = _way_back_seconds(times)
+            self._owned[number] = _Resolving(number, resolve(number, self._resolution), now_seconds + wait_seconds)
             self._observer.resolving(number)
         if reason:
             self._observer.rewound(tuple(partitions), reason)
 
     def _resolve(self) -> None:
         """Take every RESOLVE under way one step further."""
+        now_seconds = self._clock.monotonic_seconds()
         for partition in [p for p in self._owned.values() if isinstance(p, _Resolving)]:
+            if now_seconds < partition.not_before_seconds:
+                continue
             try:
                 self._resolve_one(partition)
             except _StoreMoved as moved:
@@ -252,16 +272,20 @@ class Worker:
             self._hold_back(partition)
 
     def _hold_back(self, partition: _Running) -> None:
-        most, before = self._options.buffered_max, partition.held_back
+        before = partition.held_back
         now = tuple(
             where
             for where in self._inputs_of(partition.number)
-            if partition.merge.buffered(where.topic) > (most // 2 if where in before else most)
+            if self._is_much(*partition.merge.buffered(where.topic), share=2 if where in before else 1)
         )
         if now != before:
             self._log.pause([where for where in now if where not in before])
             self._log.resume([where for where in before if where not in now])
             partition.held_back = now
+
+    def _is_much(self, records: int, size_bytes: int, share: int) -> bool:
+        options = self._options
+        return records > options.buffered_max // share or size_bytes > options.buffered_bytes_max // share
 
     def _take(self, watch: _Watch) -> list[_Batch]:
         """Records that may be taken and users whose timers are due, of each running partition."""
@@ -275,19 +299,21 @@ class Worker:
         for partition in running:
             if partition.merge.wants_ends:
                 self._ask_ends(partition)
-            taken = partition.merge.take(self._options.records_max, self._options.users_max, until_ms)
+            options = self._options
+            taken = partition.merge.take(options.records_max, options.users_max, until_ms, options.bytes_max)
             try:
                 due_users, no_more_due = self._due_users(partition, taken)
             except _StoreMoved as moved:
                 self._rewind([partition.number], str(moved))
                 continue
-            if taken.count or due_users:
+            if taken.count or due_users or partition.settles:
                 standing = partition.standing._replace(
                     seq=partition.standing.seq + 1,
                     next_offsets=partition.merge.next_offsets,
                     clock_ms=taken.clock_ms,
                 )
-                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing))
+                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing, partition.settles))
+                partition.settles = False
         watch.lap("merge")
         return batches
 
@@ -366,12 +392,25 @@ class Worker:
             except (AbortAndRewind, RecreateProducer) as error:
                 self._rewind([batch.partition.number for batch in batches], str(error))
                 return False
+            except TooLarge as error:
+                self._find_the_one_to_blame(batches, watch, str(error))
+                return False
             for batch in written:
                 batch.partition.standing = batch.standing
                 batch.state_offset = offsets[self._state_of(batch)]
         self._failpoint("K10.remembered")
         watch.lap("transact")
         return True
+
+    def _find_the_one_to_blame(self, batches: Sequence[_Batch], watch: _Watch, reason: str) -> None:
+        """Halt the partition whose batch will never be taken; those that only shared its transaction go on."""
+        if len(batches) == 1:
+            self._halt(batches[0].partition.number, reason)
+            return
+        for batch in batches:
+            self._log.open()  # where it can not: the transaction says so, and RESOLVE finds the way
+            if self._commit([batch], watch):
+                self._save([batch], watch)
 
     def _transaction(self, batches: Sequence[_Batch]) -> Transaction:
         """Everything the batches say, the new rows, and for each partition how far it is: all of it or nothing."""
@@ -413,6 +452,7 @@ class Worker:
                 if outcome not in (SaveOutcome.OK, SaveOutcome.ALREADY):
                     self._rewind([number], f"the store answered {outcome.value} to transaction {standing.seq}")
                     continue
+            self._ways_back.pop(number, None)
             if output.checked:
                 self._store.index(number, output.checked)
             try:
@@ -479,6 +519,12 @@ class Worker:
                 self._check_position(self._store.position(partition.number), partition.standing)
             except (_StoreMoved, StoreUnavailable) as moved:
                 self._rewind([partition.number], str(moved))
+            else:
+                self._ways_back.pop(partition.number, None)
+                # Behind the last record there may be markers. A retention that takes them too would leave a position
+                # before the beginning of the topic, which looks as if records had been deleted before they were taken.
+                at_rest = not any(partition.merge.buffered(topic)[0] for topic in self._options.inputs)
+                partition.settles = at_rest and partition.merge.next_offsets != partition.standing.next_offsets
         self._measure_lag(self._running())
 
     def _measure_lag(self, running: Sequence[_Running]) -> None:
@@ -506,6 +552,22 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
+
+
+def _way_back_seconds(times: int) -> float:
+    """How long to wait before the so manieth way back in a row: not at all, then twice as long each time."""
+    if times <= WAYS_BACK_AT_ONCE:
+        return 0.0
+    doublings = min(times - WAYS_BACK_AT_ONCE, 16)
+    return min(WAY_BACK_SECONDS_MAX, WAY_BACK_SECONDS * float(1 << doublings))
+
+
+def _unmatched(number: int, missing_in: Sequence[str]) -> str:
+    return (
+        f"partition {number} is not in {', '.join(missing_in)}: somebody has added partitions to some of the inputs, "
+        f"and customers were moved away from their state. Nothing of it is taken. Stop the publishers, make new topics "
+        f"with equal numbers of partitions under another RESCORE_TOPIC_PREFIX, and publish again."
+    )
 
 
 class _Watch:

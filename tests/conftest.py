@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from hypothesis import Verbosity, settings
 
 from local.kafka import Kafka
@@ -114,6 +114,16 @@ class Topics:
             future.result(timeout_seconds)
         self.made.extend(full)
         return full
+
+    def add_partitions(self, name: str, count: int) -> None:
+        """Give a topic more partitions."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        for future in admin.create_partitions([NewPartitions(self.name(name), count)]).values():
+            future.result(20.0)
+        deadline = time.monotonic() + 20.0
+        while len(admin.list_topics(self.name(name), timeout=20.0).topics[self.name(name)].partitions) < count:
+            assert time.monotonic() < deadline, f"{name} has not got {count} partitions"
+            time.sleep(0.05)
 
     def delete(self) -> None:
         """Delete what was made."""

@@ -1,7 +1,7 @@
 """`python -m tests.faults`: play the matrix, show it, and write docs/faults.md.
 
-    python -m tests.faults                          # all of it, some 15 minutes
-    python -m tests.faults --only store --keep      # rows whose name begins so; docs stay as they are
+python -m tests.faults                          # all of it, some 15 minutes
+python -m tests.faults --only store --keep      # rows whose name begins so; docs stay as they are
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ def _late(user: str, number: int) -> Planned:
 class Load(threading.Thread):
     """Publishes what is planned at a steady pace, straight to the broker; waits where the broker is away."""
 
-    def __init__(self, bootstrap_servers: str, topic: Callable[[str], str], planned: list[Planned], rate: float) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: Callable[[str], str], planned: list[Planned], rate: float
+    ) -> None:
         super().__init__(name="load", daemon=True)
         self.planned = planned
         self.sent = 0
@@ -164,9 +166,7 @@ class Load(threading.Thread):
     def _send(self, planned: Planned) -> None:
         while True:
             try:
-                self._producer.produce(
-                    self._topic(planned.topic), planned.value(), planned.key, on_delivery=self._note
-                )
+                self._producer.produce(self._topic(planned.topic), planned.value(), planned.key, on_delivery=self._note)
             except BufferError:
                 self._producer.poll(0.1)
             else:

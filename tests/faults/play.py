@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -35,11 +36,14 @@ class Played:
         return asdict(self)
 
 
+_numbers = itertools.count(1)
+
+
 def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played:
     """Play one row. What goes wrong is told in the result."""
     played = Played(row.name, row.fault, row.how)
     with tempfile.TemporaryDirectory(prefix="rescore-faults-", dir=folder) as place:
-        name = f"f{os.getpid()}-{list(row.name.split('-'))[0]}-{abs(hash(row.name)) % 10_000}"
+        name = f"faults{os.getpid()}-{next(_numbers)}"
         with stage(
             kafka,
             Path(place),

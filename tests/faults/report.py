@@ -20,10 +20,10 @@ What was broken while events flowed, and what it cost. Written by `python -m tes
 `--json FILE` writes the figures); a third of the rows are tests that run with every `make test`.
 
 Each row is a deployment of its own on a real Kafka and a real Valkey, with `rescore worker` as users run it. Events
-(transactions, loans, overrides that expire by themselves, erasures; of a hundred, four duplicates, two poisoned, one two
-months late; a few too large) are published at {pace:.0f} a second while the fault is made. Then everything that was
-committed is held against a recount of the input log (`streams.recount`, plain Python, customer by customer): every score
-change byte for byte and in its order, every row in the changelog and in the store, every dead letter, every sequence.
+(transactions, loans, overrides that expire by themselves, erasures; of a hundred, four duplicates, two poisoned, one
+two months late; a few too large) are published at {pace:.0f} a second while the fault is made. Then everything that was
+committed is held against a recount of the input log (`streams.recount`, customer by customer): every score change byte
+for byte and in its order, every row in the changelog and in the store, every dead letter, every sequence.
 
 - *lost*: a change or dead letter that is missing. *doubled*: one that came twice.
 - *wrong*: other bytes, or a row that differs in Redis or in the changelog. *out of order*: a customer's changes, or a

@@ -22,7 +22,7 @@ class Row:
     fault: str
     how: str
     inject: Inject
-    events: int = 4_000
+    events: int = 3_000
     quick: bool = False
     huge_bytes: int = 1_200_000
     huge_every: int = 1_500
@@ -244,7 +244,7 @@ def kafka_cut(stage: Stage) -> None:
     stage.mended()
 
 
-@row("kafka-cut-long", "network to Kafka cut for 20 s", "the proxy resets every connection, past session and transaction")
+@row("kafka-cut-long", "network to Kafka cut for 20 s", "the proxy resets connections, past session and transaction")
 def kafka_cut_long(stage: Stage) -> None:
     stage.flow()
     stage.kafka.road.cut()
@@ -253,7 +253,7 @@ def kafka_cut_long(stage: Stage) -> None:
     stage.mended()
 
 
-@row("kafka-stalled", "network to Kafka swallows everything for 8 s", "the proxy holds all bytes back, past the session")
+@row("kafka-stalled", "network to Kafka silent for 8 s", "the proxy holds all bytes back, past the session")
 def kafka_stalled(stage: Stage) -> None:
     stage.flow()
     stage.kafka.road.stall()
@@ -298,7 +298,7 @@ def store_killed(stage: Stage) -> None:
     stage.mended()
 
 
-@row("store-rolled-back", "Valkey rolled back to an older copy", "its file of 3 s ago put back, then started", quick=True)
+@row("store-rolled-back", "Valkey rolled back to an older copy", "killed, its file of 3 s ago put back", quick=True)
 def store_rolled_back(stage: Stage) -> None:
     stage.flow()
     copy = stage.driven.folder / "copy"
@@ -317,7 +317,11 @@ def store_flushed(stage: Stage) -> None:
     _client(stage.valkey, "FLUSHALL")
 
 
-@row("store-failed-over", "Valkey failed over to a replica that lags", "the replica's link stalls 2 s, then the primary is killed")
+@row(
+    "store-failed-over",
+    "Valkey failed over to a replica that lags",
+    "the replica's link stalls for 2 s, then the primary is killed and the replica takes its place",
+)
 def store_failed_over(stage: Stage) -> None:
     from tests.faults.proxy import Proxy
 
@@ -344,7 +348,7 @@ def store_cut(stage: Stage) -> None:
     stage.mended()
 
 
-@row("store-stalled", "network to Valkey swallows everything for 8 s", "the proxy holds all bytes back, past the timeout of 5 s")
+@row("store-stalled", "network to Valkey silent for 8 s", "the proxy holds all bytes back, past the timeout of 5 s")
 def store_stalled(stage: Stage) -> None:
     stage.flow()
     stage.valkey_road.stall()
@@ -400,7 +404,7 @@ def one_slot(stage: Stage) -> None:
     stage.mended()
 
 
-@row("one-slot-two-machines", "two workers with one slot, on two machines", "RESCORE_SLOT=0 twice, each with its own /tmp")
+@row("one-slot-two-machines", "two workers with one slot, on two machines", "RESCORE_SLOT=0 twice, each its own /tmp")
 def one_slot_elsewhere(stage: Stage) -> None:
     stage.flow()
     first = stage.driven.workers.pop(0)
@@ -413,7 +417,11 @@ def one_slot_elsewhere(stage: Stage) -> None:
     stage.mended()
 
 
-@row("offsets-reset", "the group's offsets reset by an operator", "to the beginning, while no worker runs; then deleted as the words say")
+@row(
+    "offsets-reset",
+    "the group's offsets reset by an operator",
+    "to the beginning, while no worker runs: every partition halts; then deleted, as the words say",
+)
 def offsets_reset(stage: Stage) -> None:
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
@@ -468,4 +476,3 @@ def _done(ask: Callable[[], dict[object, object]]) -> bool:
     except Exception:  # noqa: BLE001 - asked again until the deadline
         return False
     return True
-

@@ -186,7 +186,8 @@ class Stage:
 
     def tail(self) -> str:
         """The ends of all logs."""
-        slots = sorted({int(path.stem.rpartition("-")[2]) for path in self.driven.folder.glob(f"{self.app.name}-*.log")})
+        logs = self.driven.folder.glob(f"{self.app.name}-*.log")
+        slots = sorted({int(path.stem.rpartition("-")[2]) for path in logs})
         return "\n".join(f"--- worker {slot}\n{self.text(slot)[-1500:]}" for slot in slots)
 
 
@@ -195,7 +196,7 @@ def stage(
     kafka: KafkaBehindRoad,
     folder: Path,
     name: str,
-    events: int = 4_000,
+    events: int = 3_000,
     pace: float = PACE,
     huge_bytes: int = 1_200_000,
     huge_every: int = 1_500,
@@ -205,7 +206,8 @@ def stage(
     with ExitStack() as kept:
         valkey = kept.enter_context(Valkey.start(settings={"save": ""}))
         road = kept.enter_context(Proxy(valkey.port))
-        more = {"RESCORE_PARTITIONS": "2", "RESCORE_LOG__FORMAT": "text"} | {f"RESCORE_{key}": value for key, value in settings.items()}
+        more = {f"RESCORE_{key}": value for key, value in settings.items()}
+        more = {"RESCORE_PARTITIONS": "2", "RESCORE_LOG__FORMAT": "text"} | more
         app = Deployment(kafka.bootstrap_servers, valkey.url, name, folder, more)
         driven = Deployment(kafka.road.address, f"redis://{road.address}/0", name, folder, more)
         app.rescore("topics", "apply")
@@ -241,4 +243,3 @@ def put_back(valkey: Valkey, copy: Path) -> None:
     """An older append-only file in place of the one there is; the server has to be down."""
     shutil.rmtree(valkey.folder / "appendonlydir")
     shutil.copytree(copy, valkey.folder / "appendonlydir")
-

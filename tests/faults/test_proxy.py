@@ -86,7 +86,7 @@ def test_a_cut_resets_connections_and_refuses_new_ones_until_it_is_mended(road: 
         road.cut()
         with pytest.raises(ConnectionResetError):
             connection.recv(100)
-    with pytest.raises(OSError, match="reset|pipe"), connect(road) as connection:
+    with pytest.raises(OSError, match=r"reset|pipe"), connect(road) as connection:
         said_back(connection, b"hello")
     road.mend()
     with connect(road) as connection:

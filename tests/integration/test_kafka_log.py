@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.log import AbortAndRewind, Assigned, RecreateProducer, TopicPartition, Transaction
+from streams.log import AbortAndRewind, Assigned, RecreateProducer, TooLarge, TopicPartition, Transaction, Unmatched
 from streams.output import Message
 from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
@@ -82,6 +82,38 @@ def test_a_tombstone_is_written_as_one(world: KafkaWorld, eventually: Callable[.
     state = TopicPartition(world.prefix + "rescore-state", 1)
     log.transact(Transaction(positions(world), placed={state: [Message(b"ann", None), Message(b"bob", b"")]}))
     assert [(r.key, r.value) for r in world.visible("rescore-state")] == [(b"ann", None), (b"bob", b"")]
+
+
+@pytest.mark.parametrize("size", [2 * 2**20, 30 * 2**20])
+def test_a_record_that_broker_or_client_will_never_take_is_told_with_words_and_the_next_one_goes_through(
+    world: KafkaWorld, eventually: Callable[..., None], size: int
+) -> None:
+    log = world.log("a")
+    join(log, eventually)
+    eventually(log.open, "a producer")
+    with pytest.raises(TooLarge, match=r"Raise max.message.bytes of \S+score-changes") as told:
+        log.transact(say(world, b"x" * size))
+    assert f"{size + 5:,} bytes" in str(told.value)  # with the key and a header
+    eventually(log.open, "a producer")
+    log.transact(say(world, b"small"))
+    assert changes(world) == [b"small"]
+
+
+def test_partitions_that_only_some_inputs_have_are_told_and_never_taken(
+    world: KafkaWorld, topics: Any, eventually: Callable[..., None]
+) -> None:
+    topics.add_partitions("loans", 3)
+    log = world.log("a")
+    told: list[Unmatched] = []
+
+    def unmatched() -> bool:
+        told.extend(change for change in log.poll(100, 0.05).changes if isinstance(change, Unmatched))
+        return bool(told)
+
+    eventually(unmatched, "a word")
+    assert told[0].partitions == (2,)
+    assert set(told[0].missing_in) == {world.prefix + topic for topic in INPUTS if topic != "loans"}
+    assert log._owned == {0, 1}
 
 
 def test_a_member_that_was_replaced_by_a_later_generation_can_not_commit(

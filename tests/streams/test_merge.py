@@ -212,4 +212,4 @@ def test_an_advance_holds_the_records_behind_it() -> None:
 def test_what_was_buffered_and_the_newest_time_received_can_be_asked_for() -> None:
     merge = new_merge()
     merge.add([record("loans", 0, 60), record("loans", 1, 50)])
-    assert (merge.buffered("loans"), merge.buffered("transactions"), merge.newest_ms) == (2, 0, 60)
+    assert (merge.buffered("loans"), merge.buffered("transactions"), merge.newest_ms) == ((2, 0), (0, 0), 60)

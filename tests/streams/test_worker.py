@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.log import TopicPartition
+from streams.memory_log import CommitFault
 from streams.merge import FOREVER_MS
 from streams.wiring import BatchReport, Observer
 from tests.streams.world import INPUTS, World
@@ -31,6 +34,24 @@ class Reports(Observer):
 
     def lag(self, records, seconds) -> None:  # type: ignore[no-untyped-def]
         self.lags.append(dict(records))
+
+
+class Backs(Observer):
+    """Notes when a batch came to nothing."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.at_ms: list[int] = []
+
+    def rewound(self, partitions, reason) -> None:  # type: ignore[no-untyped-def]
+        self.at_ms.append(self.now_ms)
+
+
+class Shut:
+    """A gate that lets no time pass."""
+
+    def until_ms(self, newest_ms: int) -> int:
+        return -FOREVER_MS
 
 
 def test_everything_is_said_once_and_in_the_order_of_time() -> None:
@@ -62,6 +83,91 @@ def test_a_batch_touches_no_more_users_than_allowed() -> None:
     world.run(world.worker(records_max=500, users_max=2, observer=reports))
     assert max(report.images for report in reports.batches) <= 2 * 2  # two partitions
     world.check()
+
+
+def test_a_batch_has_no_more_bytes_than_allowed_unless_one_record_has() -> None:
+    world, reports = World(), Reports()
+    for i, size in enumerate([400, 400, 400, 5_000, 10, 10]):
+        world.write("transactions", "ann", i, "x" * size)
+    world.run(world.worker(records_max=500, bytes_max=1_000, observer=reports))
+    assert [report.records for report in reports.batches] == [2, 1, 1, 2]
+    world.check()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3_000), st.integers(1, 3_000))
+def test_limits_in_bytes_alter_nothing(bytes_max: int, buffered_bytes_max: int) -> None:
+    world = World()
+    world.story(users=4, days=4)
+    for i in range(10):
+        world.write("transactions", f"user-{i % 3}", 5_000 + i, "x" * 300 * i)
+    world.run(world.worker(records_max=50, bytes_max=bytes_max, buffered_bytes_max=buffered_bytes_max))
+    world.check()
+
+
+def test_an_input_with_large_records_is_not_fetched_without_end_while_it_waits_for_the_others() -> None:
+    world = World()
+    worker = world.worker(records_max=10, buffered_bytes_max=2_000, gate=Shut())
+    for i in range(200):
+        world.write("transactions", f"user-{i}", i, "x" * 100)
+    for _ in range(60):
+        worker.turn()
+    buffered = [partition.merge.buffered("transactions")[1] for partition in worker._running()]
+    assert len(buffered) == 2
+    assert all(2_000 < size <= 2_000 + 10 * 100 for size in buffered)
+
+
+def test_a_record_too_large_for_its_topic_halts_its_own_partition_with_words_and_no_other() -> None:
+    world, reports = World(), Reports()
+    world.story(users=8, days=2)
+    world.broker.record_bytes_max = 3_000
+    doomed = b"user-0"
+    world.write("loans", doomed.decode(), 150, "due=" + "9" * 3_500)
+    worker = world.worker(records_max=500, observer=reports)
+    where = world.partition_of(doomed)
+    others = {key for key in (b"user-%d" % i for i in range(8)) if world.partition_of(key) != where}
+    world.run(worker, until=lambda: others <= world.changes().keys())
+    assert reports.halts.keys() == {where}
+    assert "more than 3000 bytes" in reports.halts[where]
+    assert doomed not in world.changes()
+
+
+def test_a_partition_that_goes_back_again_and_again_waits_longer_each_time() -> None:
+    world, backs = World(), Backs()
+    world.broker.commit_faults = [CommitFault.REFUSED] * 12
+    world.write("transactions", "ann", 1)
+    worker = world.worker(observer=backs)
+    for _ in range(2_000):
+        world.clock.ms += 10
+        worker.turn()
+        backs.now_ms = world.clock.ms
+    gaps = [after - before for before, after in pairwise(backs.at_ms)]
+    assert len(backs.at_ms) == 12
+    assert gaps[0] <= 50
+    assert all(before <= after for before, after in pairwise(gaps[1:]))
+    assert 1_900 <= gaps[-1] <= 2_100
+    world.run(worker)
+    world.check()
+
+
+def test_positions_behind_the_last_record_are_written_down_so_that_retention_may_take_markers_too() -> None:
+    world = World()
+    world.clock.ms = 5_000
+    worker = world.worker(silence_ms=1_000)
+    world.write("loans", "ann", 5_000, "due=60000")
+    world.run(worker)
+    world.clock.ms = world.broker.now_ms = 61_000
+    world.run(worker, until=lambda: len(world.changes()[b"ann"]) == 2)
+    world.run(worker)
+    commands = TopicPartition("commands", world.partition_of(b"ann"))
+    for _ in range(600):  # the marker of the worker's own advance lies behind the last record
+        world.clock.ms += 10
+        worker.turn()
+    world.broker.delete_before(commands, len(world.broker.entries[commands]))
+    reports = Reports()
+    world.write("loans", "ann", 70_000)
+    world.run(world.worker(observer=reports), until=lambda: len(world.changes()[b"ann"]) == 3)
+    assert not reports.halts
 
 
 def test_a_timer_fires_in_silence_a_second_after_it_is_due_and_once() -> None:

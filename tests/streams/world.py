@@ -153,6 +153,8 @@ class World:
         records_max: int = 3,
         users_max: int = 1_000,
         buffered_max: int = 20_000,
+        bytes_max: int = 2**24,
+        buffered_bytes_max: int = 2**24,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -161,6 +163,8 @@ class World:
             users_max=users_max,
             timers_max=2,
             buffered_max=buffered_max,
+            bytes_max=bytes_max,
+            buffered_bytes_max=buffered_bytes_max,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
         processor = CountingProcessor()
