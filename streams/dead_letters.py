@@ -25,7 +25,10 @@ class UnknownLetter(Exception):
 
 
 class DeadLetter(NamedTuple):
-    """One refused record. `topic`, `partition`, `offset` say where the letter lies, `origin_*` where the record lay."""
+    """One refused record. `topic`, `partition`, `offset` say where the letter lies, `origin_*` where the record lay.
+
+    `cut_bytes` is the size of a record that does not fit its dead-letter topic, and whose value is not here; else -1.
+    """
 
     topic: str
     partition: int
@@ -40,6 +43,7 @@ class DeadLetter(NamedTuple):
     stage: str
     exception: str
     message: str
+    cut_bytes: int = -1
 
     @property
     def name(self) -> str:
@@ -93,6 +97,7 @@ def _letter(record: Record, headers: Mapping[str, bytes]) -> DeadLetter:
         stage=text("stage"),
         exception=text("exception"),
         message=text("message"),
+        cut_bytes=_number(headers, ERROR_PREFIX + "cut"),
     )
 
 
@@ -133,7 +138,14 @@ def replayed(
     Value and headers are those received, byte for byte. The key is the user the value names (`user_of`), where it names
     one: a letter with a wrong key, or in a wrong partition, comes back at its right place. `timestamp_ms` is for
     topics whose records carry their own time; it becomes known when it comes back, so time does not go back either.
+    Raises UnknownLetter for one whose value was too large to be kept.
     """
+    if letter.cut_bytes >= 0:
+        origin_place = f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}"
+        raise UnknownLetter(
+            f"the dead letter {letter.name} holds no value: the record of {letter.cut_bytes:,} bytes is at "
+            f"{origin_place}. Publish the event anew, shorter, and drop the letter"
+        )
     origin = (REPLAYED_FROM, letter.name.encode())
     headers = [header for header in letter.headers if header[0] != REPLAYED_FROM] + [origin]
     key = user_of(letter) or letter.key

@@ -7,7 +7,7 @@ their bytes as received; only a registry that does not answer holds the batch ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -38,13 +38,16 @@ from streams.output import Message, Output, PauseAndRetry, RowsLoader
 from streams.scoring.step import Clocks, Step, step
 
 USER_HASH_BYTES = 16
+LETTER_BYTES_MAX = 2**62
+KEY_BYTES_KEPT = 1_024  # of a letter that had to be cut
 
 
 @dataclass(slots=True)
 class ScoreProcessor:
     """Takes batches of one deployment. `versions` says what is known to be in force by now.
 
-    `examples_key` keys the hash that stands for a user in training examples.
+    `examples_key` keys the hash that stands for a user in training examples. A dead letter of more than
+    `letter_bytes_max` goes without its value.
     """
 
     decoder: Decoder
@@ -52,6 +55,7 @@ class ScoreProcessor:
     events: CloudEvents
     versions: Callable[[], Versions]
     examples_key: bytes = b""
+    letter_bytes_max: int = LETTER_BYTES_MAX
     _names: VersionNames = field(init=False, default=VersionNames((), ()))
     _named: Versions | None = field(init=False, default=None)
 
@@ -92,7 +96,7 @@ class ScoreProcessor:
             ],
             examples=self._examples(done),
             journal=self._journal(batch, done),
-            dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects]),
+            dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,
             checked=checked,
         )
@@ -145,8 +149,13 @@ def erased(changes: Changes) -> set[int]:
     return set(np.unique(changes.rows["user"][gone]).tolist())
 
 
-def dead_letters(batch: EventBatch, rejects: Iterable[Reject]) -> dict[str, list[Message]]:
-    """Dead letters by topic, in the order of their records: bytes as received, and why in the headers."""
+def dead_letters(
+    batch: EventBatch, rejects: Iterable[Reject], bytes_max: int = LETTER_BYTES_MAX
+) -> dict[str, list[Message]]:
+    """Dead letters by topic, in the order of their records: bytes as received, and why in the headers.
+
+    A record that came compressed can be larger than its dead-letter topic takes: its letter says so, and where it lies.
+    """
     letters: dict[str, list[Message]] = {}
     for reject in sorted(rejects, key=lambda reject: reject.record):
         record = batch.records[reject.record]
@@ -158,6 +167,20 @@ def dead_letters(batch: EventBatch, rejects: Iterable[Reject]) -> dict[str, list
             "message": reject.message,
             "stage": reject.stage,
         }
-        headers = [*(record.headers or []), *((ERROR_PREFIX + name, text.encode()) for name, text in why.items())]
-        letters.setdefault(record.topic + SUFFIX, []).append(Message(record.key, record.value, headers))
+        letter = _letter(record, why)
+        if (size := _size_of(letter)) > bytes_max:
+            why["cut"] = str(size)
+            why["message"] += f" The letter holds no value: with its {size:,} bytes it fits no dead-letter topic."
+            letter = _letter(Record(*record[:4], (record.key or b"")[:KEY_BYTES_KEPT] or None, None), why)
+        letters.setdefault(record.topic + SUFFIX, []).append(letter)
     return letters
+
+
+def _letter(record: Record, why: Mapping[str, str]) -> Message:
+    headers = [*(record.headers or []), *((ERROR_PREFIX + name, text.encode()) for name, text in why.items())]
+    return Message(record.key, record.value, headers)
+
+
+def _size_of(letter: Message) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in letter.headers or ())
+    return len(letter.key or b"") + len(letter.value or b"") + headers

@@ -29,6 +29,10 @@ DEAD_LETTERS = ".dlq"
 DEAD_LETTER_ROOM_BYTES = 64 * 2**10
 """A dead letter is its record plus headers that say what was wrong: its topic must hold more than the input's."""
 
+OUTPUT_BYTES_MAX = 2**20
+"""Rows and changes are far smaller, but a client sends up to 1,000,000 bytes of records as one batch: a topic that
+takes less refuses them all."""
+
 DAY_MS = 86_400_000
 FOR_EVER = -1
 ANSWER_SECONDS = 15.0
@@ -88,8 +92,9 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(options.record_bytes_max + DEAD_LETTER_ROOM_BYTES),
     }
-    stream = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
-    table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+    room = {"max.message.bytes": str(OUTPUT_BYTES_MAX)}
+    stream = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"} | room
+    table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"} | room
     state = table | {"segment.bytes": str(64 * 2**20), "min.cleanable.dirty.ratio": "0.2"}
     configs = {
         **dict.fromkeys(INPUT_TOPICS, kept | limit),
@@ -157,12 +162,17 @@ def _serves(key: str, wanted: str, found: str) -> bool:
     return found == wanted
 
 
+def _is_less(key: str, wanted: str, found: str) -> bool:
+    """Whether `apply` has to set it: a limit that somebody raised stays raised."""
+    return not _serves(key, wanted, found) if key == "max.message.bytes" else wanted != found
+
+
 def _why(key: str) -> str:
     reasons = {
         "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps, with records the publisher does. ",
         "retention.ms": "Records deleted before they are taken are lost, and replay needs all of them. ",
         "cleanup.policy": "Compaction of an input loses events; without it the state topic grows without end. ",
-        "max.message.bytes": "A record that fits its input but not its dead-letter topic would stop its partition. ",
+        "max.message.bytes": "A record that does not fit its output or its dead-letter topic stops its partition. ",
     }
     return reasons.get(key, "")
 
@@ -225,7 +235,8 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     for topic in wanted:
         if topic.name not in found:
             continue
-        other = {key: value for key, value in topic.config.items() if found[topic.name].config.get(key) != value}
+        has = found[topic.name].config
+        other = {key: value for key, value in topic.config.items() if key not in has or _is_less(key, value, has[key])}
         if other:
             _set(admin, topic.name, other)
             done.append(f"{topic.name}: set " + ", ".join(f"{key}={value}" for key, value in other.items()))

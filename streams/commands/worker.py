@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from streams.worker import Worker
 
 
+LETTER_FRAME_BYTES = 1_024
+"""What a dead letter takes on the wire beside its key, value and headers, generously."""
+
 FIRST_VERSIONS_ATTEMPTS = 10
 """So many workers may start at the same moment on new topics, each fencing the one before."""
 
@@ -249,7 +252,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     from streams.commands.wire import registry_for
     from streams.processor import ScoreProcessor
     from streams.scoring.reasons import REASON_TEXTS
-    from streams.topics import BROADCAST_TOPICS
+    from streams.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES
     from streams.versions import Known, first_policy, reader
     from streams.worker import Worker
 
@@ -289,6 +292,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         events=CloudEvents(f"/rescore/{chosen.app}"),
         versions=lambda: broadcast.versions.versions,
         examples_key=key,
+        letter_bytes_max=chosen.topic_record_bytes_max + DEAD_LETTER_ROOM_BYTES - LETTER_FRAME_BYTES,
     )
     return Worker(
         log,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from schemas.batch import Record
 from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
-from schemas.partitioner import Partitioner
+from schemas.partitioner import Partitioner, partition_of
 from streams.dead_letters import ERROR_PREFIX
 from streams.recount import Recount, Terms, recount_partition, same_row
 from streams.resolve import PROGRESS_KEY
+from streams.scoring.reasons import REASON_TEXTS
 from streams.topics import BROADCAST_TOPICS, DEAD_LETTERS, JOURNAL_TOPIC, STATE_TOPIC
 from streams.versions import Known, first_policy, reader
 from tests.integration.deployment import Deployment
@@ -46,10 +47,13 @@ class Verdict:
             self.words.append(f"{kind}: {words}")
 
 
-def judge(app: Deployment, partitions: int | None = None) -> Verdict:
-    """Hold changes, rows in the store, rows in the changelog, dead letters and sequences against the recount."""
+def judge(app: Deployment, compiled: bool = False) -> Verdict:
+    """Hold changes, rows in the store, rows in the changelog, dead letters and sequences against the recount.
+
+    The recount is that of plain Python, 1 ms a record, unless `compiled`.
+    """
     verdict, registry = Verdict(), StaticRegistry()
-    count = partitions or app.settings.partitions
+    count = app.settings.partitions
     inputs = _by_partition(app, INPUT_TOPICS)
     journal = _by_partition(app, [JOURNAL_TOPIC])
     letters = [letter for topic in INPUT_TOPICS for letter in app.read(topic + DEAD_LETTERS)]
@@ -60,20 +64,20 @@ def judge(app: Deployment, partitions: int | None = None) -> Verdict:
     _letters(letters, inputs, verdict)
     for p in range(count):
         clock_ms, folded = _changelog(states[p], registry, verdict, p)
-        recount = recount_partition(inputs[p], journal[p], letters, terms, clock_ms)
+        recount = recount_partition(inputs[p], journal[p], letters, terms, clock_ms, compiled=compiled)
         for doubt in recount.doubts:
             verdict.say("lost", f"a dead letter of {doubt.record[:3]}: {doubt.reject.message}")
         for entry in recount.lost:
             verdict.say("wrong", f"the journal names a record that is not there: {entry}")
         verdict.changes += len(changes[p])
         _changes(changes[p], recount, verdict)
-        here = {user: row for user, row in rows.items() if terms.decoder and _partition(app, user, count) == p}
+        here = {user: row for user, row in rows.items() if partition_of(user, count, Partitioner.MURMUR2) == p}
         for where, held in (("the changelog", folded), ("the store", here)):
             _rows(where, held, recount, terms, clock_ms, verdict)
     return verdict
 
 
-def _by_partition(app: Deployment, topics: Iterator[str] | list[str] | tuple[str, ...]) -> Mapping[int, list[Record]]:
+def _by_partition(app: Deployment, topics: Iterable[str]) -> Mapping[int, list[Record]]:
     found: dict[int, list[Record]] = defaultdict(list)
     for topic in topics:
         for record in app.read(topic):
@@ -93,15 +97,7 @@ def _terms(app: Deployment) -> Terms:
         chosen.topic_prefix,
         value_bytes_max=chosen.record_bytes_max,
     )
-    from streams.scoring.reasons import REASON_TEXTS
-
     return Terms(decoder, Encoder(registry, REASON_TEXTS, chosen.topic_prefix), known.versions)
-
-
-def _partition(app: Deployment, user: bytes, count: int) -> int:
-    from schemas.partitioner import partition_of
-
-    return partition_of(user, count, Partitioner.MURMUR2)
 
 
 def _letters(letters: list[Record], inputs: Mapping[int, list[Record]], verdict: Verdict) -> None:

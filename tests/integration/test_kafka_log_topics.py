@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
+from schemas.kinds import INPUT_TOPICS
 from streams.topics import TopicOptions, apply, check, specification
 
 
@@ -21,6 +22,10 @@ def test_apply_makes_what_is_missing_mends_what_differs_and_then_has_nothing_to_
     assert len(lines) == len(specification(live))
     eventually(lambda: check(admin, live) == [], "sound topics", seconds=30)
     assert apply(admin, live) == []
+    larger = TopicOptions(partitions=2, prefix=topics.prefix, replication_factor=1, record_bytes_max=2**21)
+    assert len(apply(admin, larger)) == 2 * len(INPUT_TOPICS)
+    eventually(lambda: check(admin, larger) == [], "larger limits", seconds=30)
+    assert apply(admin, live) == []  # a limit that somebody raised stays raised
 
     history = TopicOptions(partitions=2, prefix=topics.prefix, replication_factor=1, clock="records")
     assert any("message.timestamp.type" in problem.what for problem in check(admin, history))

@@ -57,6 +57,13 @@ def test_a_letter_comes_back_byte_for_byte_under_the_key_its_value_names() -> No
     assert (settled.topic, settled.partition, settled.value) == ("transactions.dlq", 2, None)
 
 
+def test_a_letter_whose_value_was_too_large_to_be_kept_can_not_come_back() -> None:
+    record = _record(5)
+    cut = record._replace(value=None, headers=[*(record.headers or []), ("__streams.errors.cut", b"90000000")])
+    with pytest.raises(UnknownLetter, match="90,000,000 bytes is at transactions/2/77"):
+        replayed(_only([cut]), "eve", lambda letter: None, None)
+
+
 def test_a_letter_whose_value_names_nobody_keeps_its_key() -> None:
     event, _ = replayed(_only([_record(5, key=None)]), "eve", lambda letter: None, 9)
     assert (event.key, event.timestamp_ms) == (None, 9)

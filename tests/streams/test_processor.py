@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,6 +89,19 @@ def test_a_dead_letter_keeps_bytes_and_headers_and_says_why() -> None:
     assert headers["__streams.errors.stage"] == b"decode"
     assert b"transaction_amount" in headers["__streams.errors.message"]
     assert (output.changes, output.images) == ([], [])
+
+
+def test_a_record_that_fits_no_dead_letter_topic_leaves_a_letter_that_says_where_it_lies() -> None:
+    small = replace(processor(), letter_bytes_max=2_000)
+    bad = transaction(0, offset=7, transaction_amount="much", description="x" * 3_000)
+    output = small.process(0, [bad], lambda users: [None for _ in users], (), bad.timestamp_ms)
+    (letter,) = output.dead_letters["transactions.dlq"]
+    headers = dict(letter.headers or [])
+    assert (letter.key, letter.value) == (b"ann", None)
+    assert 3_000 < int(headers["__streams.errors.cut"]) < 4_000
+    assert headers["__streams.errors.offset"] == b"7"
+    assert b"fits no dead-letter topic" in headers["__streams.errors.message"]
+    assert "mine" not in headers
 
 
 def test_a_user_who_was_erased_leaves_tombstones() -> None:

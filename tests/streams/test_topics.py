@@ -39,6 +39,7 @@ def test_a_missing_topic_is_named() -> None:
         ("transactions", "cleanup.policy", "compact"),
         ("rescore-state", "cleanup.policy", "delete"),
         ("loans.dlq", "max.message.bytes", "1048576"),
+        ("score-changes", "max.message.bytes", "500000"),
         ("loans", "unclean.leader.election.enable", "true"),
         ("loans", "message.timestamp.after.max.ms", "9223372036854775807"),
     ],
