@@ -59,7 +59,7 @@ def _disturbed(huge_bytes: int, huge_every: int) -> Iterator[Planned]:
         if number % 100 == 10:
             yield Planned("commands", event.key.encode(), _override(event.key))
         if number % 100 == 20:
-            yield _late(event.key, number)
+            yield late(event.key, number)
         if number % 1_000 == 30:
             yield Planned("commands", event.key.encode(), _bytes(_erasure(event.key, number)))
         if number % huge_every == 40:
@@ -98,7 +98,8 @@ def _erasure(user: str, number: int) -> bytes:
     return json.dumps({"event_id": f"erase-{number}", "user_id": user, "command": "erase"}).encode()
 
 
-def _late(user: str, number: int) -> Planned:
+def late(user: str, number: int) -> Planned:
+    """A transaction of two months ago."""
     when = datetime.now(UTC) - timedelta(days=60, minutes=number)
     fields = {
         "event_id": f"late-{number}", "user_id": user, "transaction_state": "SUCCEEDED", "transaction_currency": "EUR",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tests.faults.rows import Row
-from tests.faults.stage import KafkaBehindRoad, delete_topics, stage
+from tests.faults.stage import KafkaBehindRoad, broker, delete_topics, small_disk, stage
 from tests.faults.verdict import Verdict, judge
 
 
@@ -42,6 +42,13 @@ _numbers = itertools.count(1)
 def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played:
     """Play one row. What goes wrong is told in the result."""
     played = Played(row.name, row.fault, row.how)
+    if row.disk_mb:
+        try:
+            with small_disk(row.disk_mb) as disk, broker(disk) as own:
+                return play(replace(row, disk_mb=0), own, folder)
+        except AssertionError as failure:
+            played.failure = str(failure)
+            return played
     with tempfile.TemporaryDirectory(prefix="rescore-faults-", dir=folder) as place:
         name = f"faults{os.getpid()}-{next(_numbers)}"
         with stage(
@@ -55,9 +62,10 @@ def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played
         ) as set_up:
             try:
                 row.inject(set_up)
-                if set_up.load.ident is not None:
+                if set_up.mended_seconds is not None:
                     played.recovered_seconds = round(set_up.recovered(), 1)
-                set_up.rest()
+                if row.rests:
+                    set_up.rest()
                 played.verdict = judge(set_up.app)
             except AssertionError as failure:
                 played.failure = str(failure)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
+from streams.kafka_client import admin_of, group_of, require_topics, waiting_records
 from streams.log import STEPS
-from tests.faults.stage import Stage, copy_of_log, put_back
+from tests.faults.load import late
+from tests.faults.stage import READY_SECONDS, Stage, copy_of_log, put_back
+from tests.integration.deployment import RESCORE
+
+ROOT = Path(__file__).parents[2]
 
 Inject = Callable[[Stage], None]
 
@@ -26,6 +35,8 @@ class Row:
     quick: bool = False
     huge_bytes: int = 1_200_000
     huge_every: int = 1_500
+    disk_mb: int = 0  # a broker of its own on a disk of this size
+    rests: bool = True  # everything published is taken in the end
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -286,6 +297,25 @@ def kafka_flaps(stage: Stage) -> None:
     stage.mended()
 
 
+@row(
+    "disk-full",
+    "the broker's disk full",
+    "a broker on a small file system of its own, filled to the last byte; 3 s later emptied, the broker started again",
+    disk_mb=256,
+)
+def disk_full(stage: Stage) -> None:
+    stage.flow()
+    filler = stage.kafka.folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
+    stage.last(3.0)
+    stage.notes.append("the broker ended by itself" if not stage.kafka.running else "the broker stayed up")
+    filler.unlink()
+    stage.kafka.restart()
+    stage.mended()
+
+
 # The store.
 
 
@@ -425,8 +455,6 @@ def one_slot_elsewhere(stage: Stage) -> None:
 def offsets_reset(stage: Stage) -> None:
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-    from streams.kafka_client import admin_of
-
     stage.flow()
     stage.end(0)
     app, admin = stage.app, admin_of(stage.app.settings.kafka)
@@ -446,7 +474,81 @@ def offsets_reset(stage: Stage) -> None:
     stage.start_worker(0)
 
 
+@row(
+    "partitions-added",
+    "partitions added to one input",
+    "transactions gets a third partition while a worker runs: it halts, its customers elsewhere are dead letters, the "
+    "next start is refused",
+    rests=False,
+)
+def partitions_added(stage: Stage) -> None:
+    from confluent_kafka.admin import NewPartitions
+
+    stage.flow(share=1.0)
+    topic, admin = stage.app.settings.topic("transactions"), admin_of(stage.app.settings.kafka)
+    stage.wait(lambda: _done(lambda: admin.create_partitions([NewPartitions(topic, 3)])), "a partition is added")
+    stage.wait(lambda: "partition 2 is halted: " in stage.text(0), "the worker tells")
+    stage.notes.append(_last_line(stage, 0, " is halted: "))
+    assert not stage.ready(0)[0]
+    moved = [late(f"c-{number:06d}", number) for number in range(300)]
+    stage.app.send("transactions", [(planned.key, planned.value(), 0) for planned in moved])
+    stage.wait(lambda: _waiting_in(stage, (0, 1)) == 0, "what lies in the partitions that are whole is taken")
+    assert _waiting_in(stage, (2,)) > 0
+    stage.end(0)
+    stage.start_worker(0)
+    assert stage.dies(0) == 3
+    stage.notes.append(_last_line(stage, 0, "partitions"))
+
+
+@row(
+    "clock-steps",
+    "the worker's clock steps about",
+    "its wall clock is an hour ahead, an hour behind or a day ahead, another of these every second",
+    quick=True,
+)
+def clock_steps(stage: Stage) -> None:
+    program = [sys.executable, "-m", "tests.faults.stepped_worker"]
+    stage.flow(program=program)
+    stage.wait_sent(0.8)
+    stage.mended()
+
+
+UPGRADE_FROM = "a5258ae"
+"""A commit of this project before the one under test, whose scores are the same."""
+
+
+@row(
+    "upgrade",
+    "rolling upgrade",
+    f"two workers of commit {UPGRADE_FROM}, ended and started again as this version one by one; one goes back",
+    events=12_000,
+)
+def upgrade(stage: Stage) -> None:
+    former = stage.driven.folder / "former"
+    former.mkdir()
+    archive = subprocess.run(["git", "archive", UPGRADE_FROM], capture_output=True, cwd=ROOT, check=False)
+    assert archive.returncode == 0, f"the project's history is needed: {archive.stderr.decode()}"
+    subprocess.run(["tar", "-x", "-C", str(former)], input=archive.stdout, check=True)
+    program = ["env", "-C", str(former), sys.executable, "-m", "streams"]
+    stage.flow(program=program, workers=2, share=0.1)
+    for slot, then in ((0, RESCORE), (1, RESCORE), (0, program)):
+        stage.last(3.0)
+        stage.end(slot)
+        began = stage.text(slot).count(" started: ")
+        stage.start_worker(slot, program=then)
+        stage.wait(lambda s=slot, n=began: stage.text(s).count(" started: ") > n, "it runs", READY_SECONDS)
+    stage.mended()
+
+
 # Helpers.
+
+
+def _waiting_in(stage: Stage, partitions: Sequence[int]) -> int:
+    """Input records of these partitions that nobody has taken."""
+    kafka = stage.app.settings.kafka
+    counts = require_topics(kafka, [stage.app.settings.topic(name) for name in INPUT_TOPICS])
+    waiting = waiting_records(kafka, counts, group_of(kafka, stage.app.name, counts).committed)
+    return sum(count for (_, partition), count in waiting.items() if partition in partitions)
 
 
 def _client(valkey: Valkey, *command: str) -> bytes:

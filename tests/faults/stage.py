@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -80,10 +81,10 @@ class Stage:
         """A worker process with the settings of a user."""
         return self.driven.start_worker(slot, failpoint, program, **more)
 
-    def flow(self, *failpoints: str, workers: int = 1, share: float = 0.25) -> None:
+    def flow(self, *failpoints: str, workers: int = 1, share: float = 0.25, program: Sequence[str] = RESCORE) -> None:
         """Workers run (with failpoints, as far as given), events flow, and this share of them has been published."""
         for slot in range(max(workers, len(failpoints))):
-            self.start_worker(slot, failpoints[slot] if slot < len(failpoints) else "")
+            self.start_worker(slot, failpoints[slot] if slot < len(failpoints) else "", program)
         if not any("K14" in point for point in failpoints):
             self.wait(lambda: all(self.runs(slot) for slot in self.driven.workers), "all workers run", READY_SECONDS)
         self.load.start()
@@ -223,6 +224,20 @@ def stage(
             if load.is_alive():
                 load.stop()
             kafka.road.mend()
+
+
+@contextmanager
+def small_disk(size_mb: int) -> Iterator[Path]:
+    """A file system of its own that can be filled; needs the right to mount."""
+    with tempfile.TemporaryDirectory(prefix="rescore-disk-") as place:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", place], capture_output=True, check=False
+        )
+        assert mounted.returncode == 0, f"a file system can not be mounted here: {mounted.stderr.decode().strip()}"
+        try:
+            yield Path(place)
+        finally:
+            subprocess.run(["umount", "-l", place], check=True)
 
 
 def delete_topics(app: Deployment) -> None:
