@@ -67,8 +67,8 @@ def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played
                 if row.rests:
                     set_up.rest()
                 played.verdict = judge(set_up.app)
-            except AssertionError as failure:
-                played.failure = str(failure)
+            except Exception as failure:  # noqa: BLE001 - the other rows are played whatever came of this one
+                played.failure = str(failure) or repr(failure)
             played.notes = set_up.notes
         delete_topics(set_up.app)
     return played

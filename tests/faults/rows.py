@@ -108,6 +108,7 @@ def killed_resolving(stage: Stage) -> None:
     "worker killed at K15.restoring",
     "the store is flushed, and the worker dies while it rebuilds it",
     quick=True,
+    settings={"PARTITIONS": "1"},
 )
 def killed_restoring(stage: Stage) -> None:
     stage.flow("K15.restoring:1", share=0.7)
