@@ -107,7 +107,7 @@ class Proxy:
         self._writers |= both
         try:
             await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # a task that ends as cancelled is told as an error
             pass
         finally:
             self._writers -= both

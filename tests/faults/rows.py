@@ -108,10 +108,11 @@ def killed_resolving(stage: Stage) -> None:
     "worker killed at K15.restoring",
     "the store is flushed, and the worker dies while it rebuilds it",
     quick=True,
+    events=6_000,
     settings={"PARTITIONS": "1"},
 )
 def killed_restoring(stage: Stage) -> None:
-    stage.flow("K15.restoring:1", share=0.7)
+    stage.flow("K15.restoring:1", share=0.8)
     _client(stage.valkey, "FLUSHALL")
     assert stage.dies(0) == -signal.SIGKILL
     stage.mended()

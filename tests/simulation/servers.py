@@ -111,18 +111,30 @@ class StoreClient:
         """See `Store`: several calls, between which anything may happen. A late one has only begun."""
         self._nonces[partition] = position.nonce
 
-        def pieces() -> Iterator[Sequence[RowWrite]]:
-            for chunk in chunks:
-                self._read("S.fill")
-                yield chunk
-            self._read("S.restored")
-
         def begin() -> None:
             self._server.store.restore(partition, position, _nothing_more())
 
         if self.write_fault is not None:
             self._write("S.restore", begin)
-        self._read("S.restore").restore(partition, position, pieces())
+        self._read("S.restore").restore(partition, position, self._pieces(chunks))
+
+    def follow(
+        self, partition: int, expected_seq: int, position: Position, chunks: Iterable[Sequence[RowWrite]]
+    ) -> None:
+        """See `Store`: likewise."""
+
+        def begin() -> None:
+            self._server.store.follow(partition, expected_seq, position, _nothing_more())
+
+        if self.write_fault is not None:
+            self._write("S.follow", begin)
+        self._read("S.follow").follow(partition, expected_seq, position, self._pieces(chunks))
+
+    def _pieces(self, chunks: Iterable[Sequence[RowWrite]]) -> Iterator[Sequence[RowWrite]]:
+        for chunk in chunks:
+            self._read("S.fill")
+            yield chunk
+        self._read("S.restored")
 
     def _read(self, name: str) -> MemoryStore:
         self._reach(name)
