@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from local.bench_bytes import data_bytes
 from local.bench_engines import PEERS, Engine, NotHere, bare_pipe, rescore
 from local.bench_population import DAY_MS, Population, grown
 from local.bench_stream import fill_state, in_pieces, publish_transactions
-from local.bench_world import Place, Positions, Watched, World, make_topics, running, worker
+from local.bench_world import BenchFailed, Place, Positions, Watched, World, make_topics, running, worker
 from local.generator_columns import benchmark_columns
-from state.redis_store import RedisStore
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
 WARMING_SHARE = 0.2
@@ -52,6 +52,7 @@ class BenchOptions:
     rounds: int = 1
     hours: float = 12.0
     peers: tuple[str, ...] = ()
+    bare: bool = True
     seed: int = 1
 
 
@@ -119,7 +120,13 @@ def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResul
         publish_transactions(here.bootstrap_servers, bench.place.topic, piece)
         # Alternately forwards and backwards, so that no engine always comes first.
         for engine in engines if number % 2 == 0 else engines[::-1]:
-            taken, metrics = bench.take(engine)
+            try:
+                taken, metrics = bench.take(engine)
+            except BenchFailed as failure:
+                if engine.is_rescore:
+                    raise
+                left_out[engine.name] = str(failure)
+                continue
             found[engine.name].append(taken)
             counted += [metrics] if metrics else []
             per_second = round(taken.events / taken.cpu_seconds)
@@ -127,7 +134,7 @@ def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResul
     return BenchResult(
         options,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        [_figures(engine, found[engine.name]) for engine in engines],
+        [_figures(engine, found[engine.name]) for engine in engines if found[engine.name]],
         left_out,
         bytes_per_user,
         *_of_worker(counted),
@@ -157,16 +164,6 @@ def _of_worker(counted: Sequence[Mapping[str, float]]) -> tuple[dict[str, float]
     return {step: round(seconds / taken * 1e6, 2) for step, seconds in sums.items()}, counters
 
 
-def store_bytes(here: World) -> int:
-    """Memory of the store's data with all overhead."""
-    url, app = here.redis_url, here.settings.app
-    store = RedisStore(url, app, here.partitions, require_append_only=False)
-    try:
-        return store.data_bytes()
-    finally:
-        store.close()
-
-
 class _Moment(NamedTuple):
     events: int
     cpu: float
@@ -190,18 +187,20 @@ class _Bench:
         """Customers with a past, in the log and, by the worker's own restore, in the store; its bytes a customer."""
         here, users = self.here, self.options.users
         self.say(f"filling {users:,} customers, each with 100 transactions in a year and two loans")
-        before = store_bytes(here)
+        before = data_bytes(here)
         state = here.settings.topic("rescore-state")
         fill_state(here.bootstrap_servers, state, population, users, here.partitions)
         with worker(here) as started:
             started.until(lambda: started.partitions_running() == here.partitions, RESTORED_SECONDS, "restored")
-        return round((store_bytes(here) - before) / users)
+        return round((data_bytes(here) - before) / users)
 
     def engines(self) -> tuple[list[Engine], dict[str, str]]:
         """Those that can run here, their topics made; and why others can not."""
         engines, left_out = [rescore(self.here)], {}
         here, topic, users = self.here, self.place.topic, self.options.users
-        makers: dict[str, Callable[[], list[Engine]]] = {"bare pipe": lambda: [bare_pipe(here, topic, users)]}
+        makers: dict[str, Callable[[], list[Engine]]] = {}
+        if self.options.bare:
+            makers["bare pipe"] = lambda: [bare_pipe(here, topic, users)]
         makers |= {name: partial(PEERS[name], here, topic, users, self.cache) for name in self.options.peers}
         for name, make in makers.items():
             try:

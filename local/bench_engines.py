@@ -175,7 +175,7 @@ def faust(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
             f"faust-{promise}",
             (*python, here.bootstrap_servers, topic, str(here.partitions), promise, str(here.folder / promise)),
             topics=(f"faust-{promise}-out",),
-            events_max=20_000,
+            events_max=10_000,
         )
         for promise in ("exactly_once", "at_least_once")
     ]

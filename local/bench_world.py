@@ -128,7 +128,9 @@ class Watched:
         while not condition():
             code = self.process.poll()
             if code is not None:
-                raise BenchFailed(f"{self.name} ended with exit code {code} before {what}; its log:\n{tail(self.log)}")
+                raise BenchFailed(
+                    f"{self.name} ended with exit code {code} before {what}; the end of its log:\n{tail(self.log)}"
+                )
             if time.monotonic() > deadline:
                 raise BenchFailed(f"{self.name}: not {what} after {seconds:.0f} s; its log:\n{tail(self.log)}")
             time.sleep(POLL_SECONDS)

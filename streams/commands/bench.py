@@ -140,6 +140,93 @@ def midnight(
         console().print(f"{found.slides:,} slides taken within {found.slides_seconds:.1f} s of midnight")
 
 
+@app.command()
+@guarded
+def restore(
+    users: Annotated[int, typer.Option(min=100, help="How many customers.")] = 1_000_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds to rebuild an empty store, to the first event of a restarted worker, to move partitions.
+
+    Example: rescore bench restore --users 1000000
+    """
+    from local.bench_restore import RestoreOptions, run
+    from local.jars import cache_folder
+
+    with a_world() as here:
+        found = run(here, RestoreOptions(users), cache_folder() / "bench", say)
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
+        size = users * found.row_bytes / 2**20
+        console().print(
+            f"empty store: {found.restore_seconds:.1f} s for {users:,} customers, {size:,.0f} MB of rows "
+            f"({found.restore_start_seconds:.1f} s from the start of the process, which took "
+            f"{found.restore_cpu_seconds:.1f} s of CPU)"
+        )
+        console().print(
+            f"store as it was left: first event {found.warm_first_seconds:.1f} s after the process's start "
+            f"({found.warm_cpu_seconds:.1f} s of CPU)"
+        )
+        moved = ", ".join(f"{partition}: {seconds:.1f} s" for partition, seconds in found.move_seconds.items())
+        console().print(f"moved to a second worker, by partition: {moved or 'none'}")
+
+
+@app.command(name="bytes")
+@guarded
+def bytes_(
+    users: Annotated[int, typer.Option(min=100, help="How many customers.")] = 100_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bytes of Redis of the typical customer: 100 transactions on 87 days of the last year and two loans.
+
+    Example: rescore bench bytes
+    """
+    from local.bench_bytes import run
+    from local.jars import cache_folder
+
+    with a_world() as here:
+        found = run(here, users, cache_folder() / "bench")
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
+        for name, count in found.parts.items():
+            console().print(f"{count:>8.1f}  {name}")
+        console().print(f"{found.row:>8.1f}  the row")
+        console().print(f"{found.around:>8.1f}  key, due time and what the server keeps about them")
+        console().print(f"{found.whole:>8.1f}  bytes a customer, of {found.users:,}")
+
+
+@app.command()
+@guarded
+def scale(
+    sizes: Annotated[str, typer.Option(help="Numbers of customers, by comma.")] = "1000,10000,100000,1000000",
+    events: Annotated[int, typer.Option(min=1_000, help="Transactions of each.")] = 300_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether an event costs the same however many customers there are; all alike, each time on new servers.
+
+    Example: rescore bench scale --sizes 1000,100000 --json-file scale.json
+    """
+    from local.bench import BenchOptions, run
+    from local.jars import cache_folder
+
+    found: list[dict[str, object]] = []
+    for users in map(int, sizes.split(",")):
+        with a_world() as here:
+            options = BenchOptions(users=users, events=events, zipf=None, bare=False)
+            result = run(here, options, cache_folder() / "bench", say)
+        found.append(result.as_json())
+        ours = result.engines[0]
+        if not as_json:
+            console().print(
+                f"{users:>12,} customers: {ours.events_per_cpu_second:>8,} events per CPU-second, "
+                f"{result.store_bytes_per_user:,} bytes of Redis each, the worker {ours.memory_mb:,} MB"
+            )
+    _tell({"scale": found}, json_file, as_json)
+
+
 def _show_latencies(found: Sequence[Latency]) -> None:
     for one in found:
         console().print(

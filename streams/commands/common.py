@@ -117,6 +117,7 @@ MISSING = {
     "SlotTaken": "",
     "UnknownFormula": "",
     "DemoFailed": "",
+    "BenchFailed": "",
     "TopicsInUse": "",
     "StartFailed": "",
     "JarsUnavailable": "",
