@@ -35,12 +35,12 @@ class RestoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """Seconds. All from outside: of the process's start, or of what its log says.
+    """Seconds, from outside: of the process's start, or of what its log says. CPU is the worker's.
 
-    `restore_seconds`: empty store, from joining the group to the last partition running; `restore_start_seconds`: the
-    same from the start of the process; `restore_cpu_seconds`: of the worker. `warm_first_seconds`: store as it was
-    left, from the start of the process to the first event committed; `warm_cpu_seconds` of the worker until then. `move_seconds`: by partition that moved, from the former owner's word that it goes to
-    the new owner's that it runs.
+    `restore_seconds`: empty store, from joining the group to the last partition running; `restore_start_seconds` and
+    `restore_cpu_seconds`: the same from the start of the process. `warm_first_seconds`, `warm_cpu_seconds`: store as it
+    was left, from the start of the process to the first event committed. `move_seconds`: by partition that moved, from
+    the former owner's word that it goes to the new owner's that it runs.
     """
 
     options: RestoreOptions
