@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import bench, config, customers, dead_letters, demo, events, lag, subscribe, topics, worker
+from streams.commands import (
+    bench,
+    config,
+    customers,
+    dead_letters,
+    demo,
+    events,
+    lag,
+    replay,
+    subscribe,
+    topics,
+    worker,
+)
 from streams.commands.common import EXIT_CODES, program_version
 
 app = typer.Typer(
@@ -37,6 +49,7 @@ app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
 app.command()(customers.explain)
 app.command()(lag.lag)
+app.command()(replay.replay)
 app.command()(customers.override)
 app.command()(customers.erase)
 app.add_typer(bench.app, name="bench")

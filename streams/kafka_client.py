@@ -158,6 +158,14 @@ def first_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dic
     return _at(kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
 
+def spans(
+    kafka: KafkaSettings, places: Iterable[tuple[str, int]]
+) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+    """First and end offsets of (topic, partition)s, asked now."""
+    asked = [TopicPartition(*place) for place in places]
+    return first_offsets(kafka, asked), end_offsets(kafka, asked)
+
+
 def _at(kafka: KafkaSettings, places: Iterable[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
     answers = _offsets(kafka, dict.fromkeys(places, spec))
     return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
@@ -184,6 +192,15 @@ def read(
     starts = first_offsets(kafka, places) if from_beginning else ends
     until = {place: end for place, end in ends.items() if end > starts[place]} if exit_at_end else None
     yield from _between(kafka, starts, until, stop)
+
+
+def read_between(
+    kafka: KafkaSettings, starts: Mapping[tuple[str, int], int], ends: Mapping[tuple[str, int], int]
+) -> Iterator[Record]:
+    """Committed records of `[start, end)` of each partition, asked for earlier: the same ones whenever it is read."""
+    wanted = {place: end for place, end in ends.items() if end > starts[place]}
+    if wanted:
+        yield from _between(kafka, starts, wanted)
 
 
 def _between(

@@ -100,6 +100,9 @@ class Said:
     row: bytes | None = None
     row_by_records: bytes | None = None
     inversions: list[Inverted] = field(default_factory=list)
+    since_change: list[bytes | None] = field(default_factory=list)
+    """The row when the last change was said, and after each record from then on (where time alone said the last one:
+    the row before it). A scorecard is of one of these, or of what timers made of it without a word."""
 
 
 @dataclass(slots=True)
@@ -157,16 +160,29 @@ def recount_partition(
     entries = [inverted_of(record, terms.decoder) for record in journal]
     stories, lost = told_by_user(given, entries, places, terms.decoder.topic_prefix)
     recount = Recount(lost=lost, records=len(given))
+    recount_stories(stories, terms, until_ms, recount, compiled=compiled, progress=progress)
+    recount.users = {user: said for user, said in recount.users.items() if said.changes or said.row is not None}
+    return recount
+
+
+def recount_stories(
+    stories: Mapping[bytes, Story],
+    terms: Terms,
+    until_ms: int,
+    into: Recount,
+    *,
+    compiled: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Recount these users. See `recount_partition`."""
     if compiled:
         from streams.recount_bulk import recount_in_bulk
 
-        recount_in_bulk(stories, terms, until_ms, recount, progress)
-    else:
-        for user, story in stories.items():
-            recount_user(user, story, terms, until_ms, recount)
-            progress(len(story.plain) + len(story.late))
-    recount.users = {user: said for user, said in recount.users.items() if said.changes or said.row is not None}
-    return recount
+        recount_in_bulk(stories, terms, until_ms, into, progress)
+        return
+    for user, story in stories.items():
+        recount_user(user, story, terms, until_ms, into)
+        progress(len(story.plain) + len(story.late))
 
 
 def letter_places(letters: Iterable[Record]) -> set[Place]:
@@ -226,17 +242,37 @@ def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: R
     behind = deque(i for i in late if i in events)
     out = oracle.OracleStep([], [], [])
     walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), Row(), terms.versions, out, None)
+    said = Said()
+
+    def note(changes_before: int) -> None:
+        if len(out.changes) > changes_before:
+            said.since_change.clear()
+        if out.changes:
+            said.since_change.append(_packed(walk))
+
+    def fire(until_ms: int) -> None:
+        while walk.due_ms is not None and walk.due_ms <= until_ms:
+            before = len(out.changes)
+            oracle.fire_timers(walk, walk.due_ms)
+            if len(out.changes) > before:
+                note(before)
+
     while plain or behind:
         if behind and (not plain or _is_next(walk.row, *late[behind[0]], events[plain[0]], terms)):
             i = behind.popleft()
-            oracle.fire_timers(walk, late[i][1].clock_ms)
+            fire(late[i][1].clock_ms)
         else:
             i = plain.popleft()
-            oracle.fire_timers(walk, events[i].number("timestamp_ms"))
+            fire(events[i].number("timestamp_ms"))
+        before = len(out.changes)
         oracle.take(walk, number[i], events[i])
-    said = Said(by_records=len(out.changes), row_by_records=_packed(walk))
+        note(before)
+    said.by_records, said.row_by_records = len(out.changes), _packed(walk)
+    walk.changed = False
     oracle.fire_timers(walk, until_ms)
-    said.row = _packed(walk)
+    said.row = _packed(walk) if walk.changed else said.row_by_records
+    if len(out.changes) > said.by_records:
+        said.since_change = [said.row_by_records]
     said.changes = change_values(out.changes, batch, [user], terms.names, terms.encoder)
     said.inversions = [_entry(inversion, batch, user, terms) for inversion in out.inversions]
     into.users[user] = said
@@ -259,6 +295,17 @@ def _packed(walk: oracle.Walk) -> bytes | None:
         return None
     row.due_ms = walk.due_ms
     return encode_row(row, oracle.today_of(walk))
+
+
+def fired(user: bytes, row: bytes | None, moment_ms: int, versions: Versions) -> bytes | None:
+    """The row once its timers due by a moment have fired."""
+    if row is None:
+        return None
+    walk = oracle.Walk(
+        0, xxhash.xxh64_intdigest(user), decode_row(row), versions, oracle.OracleStep([], [], []), due_ms_of(row)
+    )
+    oracle.fire_timers(walk, moment_ms)
+    return _packed(walk)
 
 
 def _entry(inversion: oracle.Inversion, batch: EventBatch, user: bytes, terms: Terms) -> Inverted:

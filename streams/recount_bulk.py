@@ -15,7 +15,7 @@ from schemas.batch import EVENT, EventBatch, Record
 from schemas.codec import decode, encode_changes
 from schemas.kinds import Kind
 from state.table import Table
-from streams.recount import Doubt, Inverted, Recount, Said, Story, Terms, recount_user
+from streams.recount import Doubt, Inverted, Recount, Said, Story, Terms, fired, recount_user
 from streams.scoring.step import Clocks, Step, step
 
 RECORDS_PER_STEP = 20_000
@@ -112,6 +112,54 @@ def _recount(batch: EventBatch, terms: Terms, until_ms: int, into: Recount) -> N
         )
         into.users[user].inversions.append(entry)
     into.doubts += [Doubt(batch.records[reject.record], reject) for reject in (*batch.rejects, *taken.journal.rejects)]
+    _add_rows_since_change(taken, batch, terms, into)
+
+
+def _add_rows_since_change(taken: Step, batch: EventBatch, terms: Terms, into: Recount) -> None:
+    """Take everything again, but stop at each user's last change, and then go on one record at a time."""
+    by_user: list[list[int]] = [[] for _ in batch.users]
+    for event, user in enumerate(batch.events["user"].tolist()):
+        if user >= 0:
+            by_user[user].append(event)
+    last = {int(change["user"]): change for change in taken.changes.rows}
+    for user, said in ((user, into.users[name]) for user, name in enumerate(batch.users)):
+        if len(said.changes) > said.by_records:  # time had the last word
+            said.since_change = [said.row_by_records]
+            last.pop(user, None)
+    rows: dict[int, bytes | None] = {}
+    left: dict[int, list[int]] = {}
+    for user, change in last.items():
+        events = by_user[user]
+        if change["event"] >= 0:
+            at = events.index(int(change["event"])) + 1
+        else:  # time said it, just before the first record behind that moment
+            at = int(np.argmax(batch.events["timestamp_ms"][events] >= change["decided_ms"]))
+        rows[user], left[user] = None, events[:at]
+    rows = _stepped(rows, left, batch, terms)
+    for user, change in last.items():
+        if change["event"] < 0:
+            rows[user] = fired(batch.users[user], rows[user], int(change["decided_ms"]), terms.versions)
+        left[user] = by_user[user][len(left[user]) :]
+    while rows:
+        for user, row in rows.items():
+            said = into.users[batch.users[user]]
+            said.since_change.append(row)
+        rows = {user: row for user, row in rows.items() if left[user]}
+        rows = _stepped(rows, {user: left[user][:1] for user in rows}, batch, terms)
+        left = {user: left[user][1:] for user in rows}
+
+
+def _stepped(
+    rows: dict[int, bytes | None], events: Mapping[int, Sequence[int]], batch: EventBatch, terms: Terms
+) -> dict[int, bytes | None]:
+    """The rows of users after these events of theirs."""
+    users = sorted(rows, key=lambda user: not events[user])  # a table begins with the users of its batch
+    chosen = batch.events[[event for user in users for event in events[user]]]
+    chosen["user"] = [i for i, user in enumerate(users) for _ in events[user]]
+    names = [batch.users[user] for user in users]
+    part = EventBatch(batch.partition, batch.records, chosen, batch.text, names[: len([u for u in users if events[u]])])
+    done = step(Table.of(names, [rows[user] for user in users]), part, terms.versions, Clocks(BEFORE_ALL_MS))
+    return {user: done.table.row(i) for i, user in enumerate(users)}
 
 
 def _add_changes(done: Step, batch: EventBatch, terms: Terms, into: Recount) -> None:

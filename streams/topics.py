@@ -90,6 +90,7 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     dead_letter = {
         "cleanup.policy": "delete",
         "message.timestamp.type": "LogAppendTime",
+        "retention.ms": kept["retention.ms"],  # dead letters are decided once: a replay needs them as long as inputs
         "max.message.bytes": str(options.record_bytes_max + DEAD_LETTER_ROOM_BYTES),
     }
     room = {"max.message.bytes": str(OUTPUT_BYTES_MAX)}

@@ -24,6 +24,8 @@ from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
 from streams.processor import ScoreProcessor
 from streams.recount import Recount, Terms, recount_partition, same_row
+from streams.replay import Committed
+from streams.replay_cards import differing_card
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.scoring.reasons import REASON_TEXTS
 from streams.wiring import Wire, WorkerOptions
@@ -138,7 +140,7 @@ class ScoredWorld:
             [record for topic in INPUT_TOPICS for record in self.broker.visible(topic, partition)],
             self.broker.visible("rescore-journal"),
             [letter for topic in LETTERS for letter in self.broker.visible(topic)],
-            Terms(self.decoder, ENCODER, self.versions),
+            recount_terms(self),
             until_ms if until_ms is not None else progress.clock_ms if progress else 0,
             compiled=compiled,
         )
@@ -156,8 +158,17 @@ class ScoredWorld:
                 (stored,) = self.store.load(p, [user])
                 assert stored == images.get(user)
                 assert same_row(user, stored, recount.rows.get(user), self.versions, clock_ms), user
+            cards = {record.key or b"": record for record in self.broker.visible("scorecards", p)}
+            for user, said in recount.users.items():
+                committed, names = Committed(card=cards.get(user)), recount_terms(self).names
+                assert differing_card(user, committed, said, self.versions, names, ENCODER, clock_ms) is None
             compared += sum(map(len, recount.changes.values()))
         return compared
+
+
+def recount_terms(world: ScoredWorld) -> Terms:
+    """How the world reads and writes."""
+    return Terms(world.decoder, ENCODER, world.versions)
 
 
 def values_by_key(records: list[Record]) -> dict[bytes, list[bytes]]:

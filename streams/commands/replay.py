@@ -1,0 +1,228 @@
+"""`rescore replay`: is everything that was committed what the log leads to?"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.common import AsJson, Exit, console, error_console, fail, guarded, print_json, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from state.versions import Versions
+    from streams.commands.replay_part import Job, Result
+    from streams.replay import Difference
+    from streams.resolve import Progress
+    from streams.settings import Settings
+
+RECORDS_PER_PIECE = 500_000
+"""Customers of larger partitions are compared in pieces, so that the memory of a process stays at some 500 MB."""
+
+RECORDS_WORTH_A_PROCESS = 20_000
+"""Fewer are recounted in this process, before another one could have loaded its compiled formulas."""
+
+LOOK_SECONDS = 0.2
+SHOWN_MAX = 5
+
+
+@guarded
+def replay(
+    users: Annotated[
+        list[str] | None, typer.Option("--user", metavar="USER", help="Only this customer (repeatable).")
+    ] = None,
+    partitions: Annotated[
+        list[int] | None, typer.Option("--partition", metavar="N", help="Only this partition (repeatable).")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0: as many as there are cores.")] = 0,
+    readable: Annotated[
+        bool, typer.Option("--readable", help="By the readable formulas, not the worker's compiled ones (slow).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recount everything from the log and compare it with what was committed, byte for byte.
+
+    Changes in their order, after-images, scorecards, the journal, dead letters and the rows in Redis, up to the last
+    progress record of each partition. Workers may be running. Exit code 0: equal; 1: the first difference is named.
+
+    Examples:
+
+      rescore replay
+
+      rescore replay --user c-000417 --readable
+    """
+    began = time.monotonic()
+    results = compare(settings(), [user.encode() for user in users or ()], partitions, readable, jobs)
+    if not results:
+        fail("nothing was committed yet that could be compared", "rescore worker; rescore lag says how far it is")
+    seconds = time.monotonic() - began
+    if users and not any(result.customers or result.unprovable for result in results):
+        fail(f"nothing was ever said of {', '.join(users)}", "check the user_id (it is case-sensitive)")
+    if as_json:
+        print_json(as_plain(results, seconds))
+    else:
+        _show(results, seconds)
+    if any(result.differing for result in results):
+        raise typer.Exit(Exit.FAILURE)
+
+
+def compare(
+    chosen: Settings,
+    users: Sequence[bytes] = (),
+    partitions: Sequence[int] | None = None,
+    readable: bool = False,
+    jobs: int = 0,
+) -> list[Result]:
+    """Compare a deployment, or a part of it, as it stands now. Nothing where nothing was committed."""
+    todo = _jobs(chosen, users, partitions, readable)
+    return _run(todo, jobs) if todo else []
+
+
+def _jobs(chosen: Settings, users: Sequence[bytes], partitions: Sequence[int] | None, readable: bool) -> list[Job]:
+    """The pieces to compare. Fixes where each partition is compared up to."""
+    from streams.commands.replay_part import Job
+    from streams.commands.wire import partition_of
+    from streams.kafka_client import require_topics
+    from streams.replay_reading import Names, fixed_partitions
+
+    names = Names.of(chosen.topic)
+    count = require_topics(chosen.kafka, [names.state])[names.state]
+    owners = {user: partition_of(chosen, user.decode(), count) for user in users}
+    wanted = set(owners.values()) or (set(partitions) if partitions else None)
+    fixed = fixed_partitions(chosen.kafka, names, wanted, _progress_codec(chosen))
+    versions = versions_of(chosen)
+    if users:
+        by_number = {one.partition: one for one in fixed}
+        known = [(user, by_number[number]) for user, number in owners.items() if number in by_number]
+        return [Job(chosen, versions, count, one, user=user, readable=readable) for user, one in known]
+    made = []
+    for one in fixed:
+        pieces = 1 + one.records(names) // RECORDS_PER_PIECE
+        made += [Job(chosen, versions, count, one, piece, pieces, None, readable) for piece in range(pieces)]
+    return made
+
+
+def _progress_codec(chosen: Settings) -> Callable[[bytes], Progress]:
+    from streams.commands.wire import values
+    from streams.commands.worker import wire_of
+
+    return wire_of(values(chosen)).progress.decode
+
+
+def versions_of(chosen: Settings) -> Versions:
+    """Every version that the broadcast topics hold now; later ones can not be in force yet."""
+    from streams.commands.wire import registry_for
+    from streams.kafka_client import read, require_topics
+    from streams.topics import BROADCAST_TOPICS
+    from streams.versions import Known, first_policy, reader
+
+    topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
+    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
+    return Known.first(policy).adopt(records, reader(registry_for(chosen), chosen.topic_prefix)).versions
+
+
+def _run(todo: Sequence[Job], jobs: int) -> list[Result]:
+    """Compare all pieces, several at once, and show how far it is."""
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from streams.commands.replay_part import compare_part, tell_through
+    from streams.replay_reading import Names
+
+    names = Names.of(todo[0].settings.topic)
+    total = sum(job.fixed.records(names) // job.pieces for job in todo)
+    few = total < RECORDS_WORTH_A_PROCESS or todo[0].user is not None
+    at_once = min(jobs or (1 if few else os.cpu_count() or 1), len(todo))
+    if at_once == 1:
+        return [compare_part(job) for job in todo]
+    # Not forked: the client of Kafka has threads, which a fork would leave behind.
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    columns = (
+        TextColumn("recounting"), BarColumn(), MofNCompleteColumn(), TextColumn("records"),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with (
+        ProcessPoolExecutor(at_once, context, tell_through, (counter,)) as pool,
+        Progress(*columns, console=error_console(), transient=True) as bar,
+    ):
+        task, began = bar.add_task("", total=total, rate=""), time.monotonic()
+        futures = [pool.submit(compare_part, job) for job in todo]
+        while not all(future.done() for future in futures):
+            time.sleep(LOOK_SECONDS)
+            rate = counter.value / (time.monotonic() - began)
+            bar.update(task, completed=counter.value, rate=f"{rate:,.0f}/s" if rate else "")
+        return [future.result() for future in futures]
+
+
+def verdict(results: Sequence[Result], seconds: float) -> str:
+    """The result in one line."""
+    events, changes, customers = (
+        sum(getattr(result, name) for result in results) for name in ("events", "changes", "customers")
+    )
+    partitions = len({result.partition for result in results})
+    counted = f"{events:,} events, {changes:,} changes, {_of(customers, 'customer')}, {_of(partitions, 'partition')}"
+    differing = sum(result.differing for result in results)
+    rate = f"   ({seconds:.1f} s, {events / max(seconds, 1e-3):,.0f} events/s)"
+    if differing:
+        return f"DIFFERENT: {_of(differing, 'difference')} in {counted}{rate}"
+    if not customers:
+        return f"nothing to compare: {counted}{rate}"
+    return f"equal: {counted}{rate}"
+
+
+def _of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _differences(results: Sequence[Result]) -> list[Difference]:
+    """All that were kept, the earliest first."""
+    return sorted((one for result in results for one in result.differences), key=lambda one: (one.at_ms, one))
+
+
+def _show(results: Sequence[Result], seconds: float) -> None:
+    for line in _lines(results, seconds):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def _lines(results: Sequence[Result], seconds: float) -> list[str]:
+    """The verdict first, then what differs, then what was and what was not compared."""
+    found = _differences(results)
+    lines = [verdict(results, seconds)]
+    for number, one in enumerate(found[:SHOWN_MAX]):
+        lines.append(f"{'first difference' if number == 0 else 'and'}: {one.user}: {one.sentence}")
+    if len(found) > SHOWN_MAX:
+        lines.append(f"and {sum(r.differing for r in results) - SHOWN_MAX:,} more; --json tells them")
+    if found:
+        lines.append(f"next: rescore explain {found[0].user}; rescore replay --user {found[0].user} --readable")
+    total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}
+    lines.append(
+        f"also compared: {total['cards']:,} scorecards, {total['stored']:,} rows in the store; "
+        f"{total['letters']:,} events are dead letters, decided once"
+    )
+    if total["pending"]:
+        lines.append(f"{total['pending']:,} changes are due by time and not said yet: a worker says them")
+    if unprovable := sum(result.unprovable for result in results):
+        lines.append(
+            f"not proven: {unprovable:,} customers, whose first events retention has removed; longer retention.ms helps"
+        )
+    return lines + sorted({note for result in results for note in result.notes})
+
+
+def as_plain(results: Sequence[Result], seconds: float) -> dict[str, Any]:
+    """The result for programs."""
+    names = ("events", "letters", "changes", "customers", "cards", "stored", "pending", "unprovable", "differing")
+    return {
+        "equal": not any(result.differing for result in results),
+        "partitions": len({result.partition for result in results}),
+        **{name: sum(getattr(result, name) for result in results) for name in names},
+        "seconds": round(seconds, 3),
+        "notes": sorted({note for result in results for note in result.notes}),
+        "differences": [one._asdict() for one in _differences(results)],
+    }

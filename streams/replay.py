@@ -1,0 +1,262 @@
+"""What was committed against what must have been said: customer by customer, to the byte, and the difference in words.
+
+Pure. The reader (`streams.replay_reading`) brings what the topics hold, the recount (`streams.recount`) what the inputs
+mean; here the two are laid side by side. A difference is told so that a person can go and look: which customer, which
+score, which change, which field, where in which topic. What can not be known is not guessed: records that retention
+has removed make customers unprovable, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from schemas.batch import Record
+from schemas.codec import Refused, decode_value
+from schemas.known_schemas import Registry
+from state.layout import CorruptRow, decode_row
+from state.versions import Versions
+from streams.recount import Said, same_row
+
+Fields = Mapping[str, Any]
+
+NOT_ASKED = b"\x00"
+"""Stands for a row of the store that was not looked at; no row begins with a zero byte."""
+
+
+class Difference(NamedTuple):
+    """One thing that is not as it must be. `where` is topic/partition/offset of what was committed, where there is."""
+
+    user: str
+    what: str  # "change", "row", "scorecard", "store", "journal", "dead letter"
+    sentence: str
+    where: str = ""
+    score: str = ""
+    sequence: int = 0
+    field: str = ""
+    committed: str = ""
+    recounted: str = ""
+    at_ms: int = 0
+
+
+@dataclass(slots=True)
+class Committed:
+    """What the topics hold of one customer: changes in their order, the last image and card, the store's row."""
+
+    changes: list[Record] = field(default_factory=list)
+    image: Record | None = None
+    card: Record | None = None
+    stored: bytes | None = NOT_ASKED
+
+
+class Until(NamedTuple):
+    """How far a partition is compared: its last progress record."""
+
+    clock_ms: int
+    next_offsets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Compares customers of one partition. `recounted_at` recounts one of them up to an earlier clock."""
+
+    until: Until
+    registry: Registry
+    versions: Versions
+    recounted_at: Callable[[bytes, int], Said]
+    changes_are_whole: bool = True  # False: retention has removed the beginning of score-changes
+
+    def of(self, user: bytes, committed: Committed, said: Said) -> tuple[list[Difference], int]:
+        """What is not as it must be with this customer, and how many changes its due timers still have to say."""
+        changes = committed.changes
+        if [change.value for change in changes] != said.changes:
+            changes = self._up_to_the_progress(changes)
+        expected = said.changes
+        if not self.changes_are_whole:
+            expected = self._from(changes, expected)
+        values = [change.value for change in changes]
+        pending = 0
+        if values != expected:
+            still = self._still_to_come(user, committed, said, len(expected) - len(values))
+            if still is None or values != expected[: len(values)]:
+                return [self._first_difference(user, changes, expected)], 0
+            said, pending = still, len(expected) - len(values)
+        elif not self._is_image(user, committed, said):
+            said = self._still_to_come(user, committed, said, 0) or said
+        return self._rows(user, committed, said), pending
+
+    def _up_to_the_progress(self, changes: Sequence[Record]) -> list[Record]:
+        """Without what was said after the progress record that is compared with."""
+        kept = []
+        for change in changes:
+            fields = self.decoded(change.value)
+            cause = fields["cause"]
+            offset, known = cause["offset"], self.until.next_offsets.get(cause["topic"] or "", 0)
+            if (offset is not None and offset >= known) or (
+                offset is None and fields["decided_ms"] > self.until.clock_ms
+            ):
+                break
+            kept.append(change)
+        return kept
+
+    def _from(self, changes: Sequence[Record], expected: list[bytes]) -> list[bytes]:
+        """The changes from the first one on that retention has left."""
+        if not changes:
+            return []
+        first = self.decoded(changes[0].value)["change_id"]
+        ids = (i for i, value in enumerate(expected) if self.decoded(value)["change_id"] == first)
+        return expected[next(ids, 0) :]
+
+    def _still_to_come(self, user: bytes, committed: Committed, said: Said, missing: int) -> Said | None:
+        """What had been said where the customer's last timers are still to fire: the image tells how far they are.
+
+        None where that explains nothing: the change is missing, or the image is wrong.
+        """
+        image = None if committed.image is None else committed.image.value
+        earlier = Said(said.changes[: said.by_records], said.by_records, said.row_by_records, said.row_by_records)
+        for_image = [earlier]
+        if image is not None:
+            try:
+                for_image.append(self.recounted_at(user, decode_row(image).clock_ms))
+            except CorruptRow:
+                return None
+        for candidate in for_image:
+            fits = len(said.changes) - len(candidate.changes) == missing
+            if fits and same_row(user, image, candidate.row, self.versions, self.until.clock_ms):
+                return candidate
+        return None
+
+    def _is_image(self, user: bytes, committed: Committed, said: Said) -> bool:
+        image = None if committed.image is None else committed.image.value
+        return same_row(user, image, said.row, self.versions, self.until.clock_ms)
+
+    def _first_difference(self, user: bytes, changes: Sequence[Record], expected: Sequence[bytes]) -> Difference:
+        """The first change that is not the one it must be, in words."""
+        values = [change.value for change in changes]
+        at = next((i for i, (a, b) in enumerate(zip(values, expected, strict=False)) if a != b), None)
+        at = min(len(values), len(expected)) if at is None else at
+        said = self.decoded(values[at]) if at < len(values) else None
+        meant = self.decoded(expected[at]) if at < len(expected) else None
+        if said is None:
+            return _missing(user, self.decoded(expected[at]), "")
+        where = place_of(changes[at])
+        earlier = [self.decoded(value)["change_id"] for value in values[:at]]
+        if said["change_id"] in earlier:
+            first = place_of(changes[earlier.index(said["change_id"])])
+            sentence = f"{name_of(said)} was committed twice: at {first} and again at {where}"
+            return _of_change(user, said, sentence, where)
+        later = {self.decoded(value)["change_id"] for value in expected[at + 1 :]}
+        if meant is not None and said["change_id"] in later:
+            return _missing(user, meant, f", before {where}")
+        if meant is None or said["change_id"] != meant["change_id"]:
+            there = "nothing more" if meant is None else name_of(meant)
+            sentence = f"{name_of(said)} at {where} does not follow from the log, which leads to {there} here"
+            return _of_change(user, said, sentence, where)
+        name, committed, recounted = first_field(said, meant)
+        sentence = f"{name_of(said)} at {where}: {name} is {committed}, the log leads to {recounted}"
+        return _of_change(user, said, sentence, where, name, committed, recounted)
+
+    def _rows(self, user: bytes, committed: Committed, said: Said) -> list[Difference]:
+        """After-image and store."""
+        found = []
+        image = None if committed.image is None else committed.image.value
+        if not same_row(user, image, said.row, self.versions, self.until.clock_ms):
+            found.append(self._of_row(user, committed.image, said.row))
+        if committed.stored not in (NOT_ASKED, image):
+            name, a, b = _row_fields(committed.stored, image)
+            sentence = f"the store's row is not the committed after-image: {name} is {a} in the store, {b} in the log"
+            found.append(Difference(_text(user), "store", sentence, place_of(committed.image), "", 0, name, a, b))
+        return found
+
+    def _of_row(self, user: bytes, image: Record | None, row: bytes | None) -> Difference:
+        where = place_of(image)
+        if image is None or image.value is None:
+            tombstone = f"{where} is a tombstone" if where else "there is no after-image"
+            return Difference(_text(user), "row", f"{tombstone}, the log leads to a row", where)
+        if row is None:
+            sentence = f"the after-image at {where} is of a customer of whom the log knows nothing (any more)"
+            return Difference(_text(user), "row", sentence, where)
+        name, committed, recounted = _row_fields(image.value, row)
+        sentence = f"the after-image at {where}: {name} is {committed}, the log leads to {recounted}"
+        return Difference(_text(user), "row", sentence, where, "", 0, name, committed, recounted)
+
+    def decoded(self, value: bytes | None) -> Fields:
+        """The fields of a score change; of one that can not be read a change of no name."""
+        try:
+            return decode_value("ScoreChange", value or b"", self.registry)
+        except Refused as refused:
+            nothing = {"kind": "unreadable", "topic": None, "partition": None, "offset": None}
+            return {"change_id": f"unreadable ({refused.detail})", "user_id": "", "score": "", "sequence": 0,
+                    "decided_ms": 0, "cause": nothing}  # fmt: skip
+
+
+def place_of(record: Record | None) -> str:
+    """topic/partition/offset; nothing for nothing."""
+    return "" if record is None else f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def name_of(change: Fields) -> str:
+    """A change as people call it.
+
+    >>> name_of({"score": "status", "sequence": 3, "change_id": "ann/status/3-0/3"})
+    'change 3 of status (ann/status/3-0/3)'
+    """
+    return f"change {change['sequence']} of {change['score']} ({change['change_id']})"
+
+
+def first_field(one: Fields, two: Fields, path: str = "") -> tuple[str, str, str]:
+    """The first field in which two values differ, by its path, and both of its values.
+
+    >>> first_field({"new": 1.0, "cause": {"kind": "time"}}, {"new": 1.0, "cause": {"kind": "event"}})
+    ('cause.kind', 'time', 'event')
+    """
+    for name, value in one.items():
+        if value != two.get(name):
+            return _inside(f"{path}{name}", value, two.get(name))
+    return path.rstrip(".") or "encoding", "written otherwise", "the same fields in other bytes"
+
+
+def _inside(path: str, one: Any, two: Any) -> tuple[str, str, str]:
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        return first_field(one, two, f"{path}.")
+    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        for i, (a, b) in enumerate(zip(one, two, strict=True)):
+            if a != b:
+                return _inside(f"{path}[{i}]", a, b)
+    return path, str(one), str(two)
+
+
+def _row_fields(one: bytes | None, two: bytes | None) -> tuple[str, str, str]:
+    """The first field in which two rows differ."""
+    if one is None or two is None:
+        return "the row", "not there" if one is None else "there", "not there" if two is None else "there"
+    try:
+        a, b = decode_row(one), decode_row(two)
+    except CorruptRow as corrupt:
+        return "the row", f"unreadable ({corrupt})", f"{len(two)} bytes"
+    names = [attribute.name for attribute in fields(a)]
+    names.sort(key=lambda name: name == "due_ms")  # any other difference says more
+    for name in names:
+        mine, others = getattr(a, name), getattr(b, name)
+        if repr(mine) != repr(others):
+            return _inside(name, mine, others)
+    return "the row", "written otherwise", "the same fields in other bytes"
+
+
+def _missing(user: bytes, meant: Fields, where: str) -> Difference:
+    cause = meant["cause"]
+    why = "time" if cause["offset"] is None else f"{cause['topic']}/{cause['partition']}/{cause['offset']}"
+    sentence = f"{name_of(meant)} is missing{where}: {why} caused it"
+    return _of_change(user, meant, sentence, "")
+
+
+def _of_change(
+    user: bytes, change: Fields, sentence: str, where: str, name: str = "", committed: str = "", recounted: str = ""
+) -> Difference:
+    score, sequence, at_ms = str(change["score"]), int(change["sequence"]), int(change["decided_ms"])
+    return Difference(_text(user), "change", sentence, where, score, sequence, name, committed, recounted, at_ms)
+
+
+def _text(user: bytes) -> str:
+    return user.decode("utf-8", "backslashreplace")

@@ -1,0 +1,165 @@
+"""Reading for `rescore replay`: where each partition is compared up to, and what the topics hold up to there.
+
+The worker may be running. So first the last progress record of each partition is looked up, then the ends of all other
+topics are asked for: whatever that progress record stands for is in them, and what came later can be told and left out.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from schemas.batch import Record
+from schemas.kinds import INPUT_TOPICS
+from streams.dead_letters import SUFFIX
+from streams.kafka_client import read_between, require_topics, spans
+from streams.replay import Committed
+from streams.resolve import PROGRESS_KEY, Progress
+from streams.settings import KafkaSettings
+
+Where = tuple[str, int]
+"""Topic, partition."""
+
+PROGRESS_WITHIN = 2_048
+"""So many offsets before the end of the changelog the last progress record is looked for first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The topics of a deployment under their full names."""
+
+    inputs: tuple[str, ...]
+    letters: tuple[str, ...]
+    journal: str
+    changes: str
+    cards: str
+    state: str
+
+    @classmethod
+    def of(cls, full: Callable[[str], str]) -> Names:
+        """`full` makes the full name of a topic."""
+        inputs = tuple(map(full, INPUT_TOPICS))
+        letters = tuple(topic + SUFFIX for topic in inputs)
+        return cls(
+            inputs, letters, full("rescore-journal"), full("score-changes"), full("scorecards"), full("rescore-state")
+        )
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.inputs, *self.letters, self.journal, self.changes, self.cards, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """One partition as it is compared: up to `progress`, with everything that stands for it before `ends`."""
+
+    partition: int
+    progress: Progress
+    starts: Mapping[Where, int]
+    ends: Mapping[Where, int]
+
+    def records(self, names: Names) -> int:
+        """Offsets of the inputs up to there."""
+        return sum(self.ends[topic, self.partition] - self.starts[topic, self.partition] for topic in names.inputs)
+
+
+def fixed_partitions(
+    kafka: KafkaSettings, names: Names, wanted: Iterable[int] | None, decode: Callable[[bytes], Progress]
+) -> list[Fixed]:
+    """Every partition that has a progress record (of the wanted ones), fixed now. Raises TopicMissing."""
+    counts = require_topics(kafka, names.every)
+    partitions = sorted(set(range(counts[names.state])) & set(range(counts[names.state]) if wanted is None else wanted))
+    progress = {p: found for p in partitions if (found := _last_progress(kafka, (names.state, p), decode))}
+    starts, ends = spans(kafka, [(topic, p) for topic in names.every for p in range(counts[topic])])
+    return [_fixed(p, *progress[p], names, starts, ends) for p in progress]
+
+
+def _fixed(
+    partition: int,
+    progress: Progress,
+    offset: int,
+    names: Names,
+    starts: Mapping[Where, int],
+    ends: Mapping[Where, int],
+) -> Fixed:
+    """What belongs to a partition: its own inputs and changelog, and of the outputs what can hold its customers."""
+    inputs = {(topic, partition): progress.next_offsets.get(topic, 0) for topic in names.inputs}
+    inputs = {where: max(end, starts[where]) for where, end in inputs.items()}
+    state = {(names.state, partition): offset + 1}
+    keyed = (names.journal, names.changes, names.cards)
+    outputs = {w: e for w, e in ends.items() if (w[0] in keyed and w[1] == partition) or w[0] in names.letters}
+    own = inputs | state | outputs
+    return Fixed(partition, progress, {where: starts[where] for where in own}, own)
+
+
+def _last_progress(
+    kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress]
+) -> tuple[Progress, int] | None:
+    """The last progress record of a partition of the changelog, and its offset."""
+    starts, ends = spans(kafka, [where])
+    first, end, width = starts[where], ends[where], PROGRESS_WITHIN
+    while end > first:
+        start, found = max(first, end - width), None
+        for record in read_between(kafka, {where: start}, {where: end}):
+            if record.key == PROGRESS_KEY:
+                found = decode(record.value or b""), record.offset
+        if found is not None:
+            return found
+        end, width = start, width * 8
+    return None
+
+
+@dataclass(slots=True)
+class Material:
+    """What the topics hold of some customers of a partition. `whole_from_ms`: before this, retention has removed
+    records that the recount would need; None where nothing is removed."""
+
+    inputs: list[Record] = field(default_factory=list)
+    journal: list[Record] = field(default_factory=list)
+    letters: list[Record] = field(default_factory=list)
+    committed: dict[bytes, Committed] = field(default_factory=dict)
+    whole_from_ms: int | None = None
+    changes_are_whole: bool = True
+    letters_are_whole: bool = True
+
+
+def piece_of(user: bytes, pieces: int) -> int:
+    """Which piece of a partition a customer is in: large partitions are compared in pieces that fit the memory."""
+    return zlib.crc32(user) % pieces
+
+
+def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[[bytes], bool]) -> Material:
+    """Read everything of the wanted customers. Cost: some 5 us a record of the partition, wanted or not."""
+    found = Material()
+    oldest: dict[str, int] = {}
+    for record in read_between(kafka, fixed.starts, fixed.ends):
+        oldest.setdefault(record.topic, record.timestamp_ms)
+        if record.topic in names.letters:
+            found.letters.append(record)  # few, and a bad key is one of the reasons to be there
+        elif record.key is not None and wanted(record.key):
+            _keep(record, names, found)
+    shortened = {topic for (topic, _), start in fixed.starts.items() if start > 0}
+    needed = [topic for topic in (*names.inputs, names.journal) if topic in shortened]
+    if needed:
+        found.whole_from_ms = max(oldest.get(topic, fixed.progress.clock_ms) for topic in needed)
+    found.changes_are_whole = names.changes not in shortened
+    found.letters_are_whole = not shortened & set(names.letters)
+    return found
+
+
+def _keep(record: Record, names: Names, found: Material) -> None:
+    key = record.key or b""
+    if record.topic in names.inputs:
+        found.inputs.append(record)
+    elif record.topic == names.journal:
+        found.journal.append(record)
+    elif key != PROGRESS_KEY:
+        one = found.committed.setdefault(key, Committed())
+        if record.topic == names.changes:
+            one.changes.append(record)
+        elif record.topic == names.cards:
+            one.card = record
+        else:
+            one.image = record
