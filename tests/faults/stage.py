@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +23,7 @@ from local.process import LOOPBACK, free_port
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
 from streams.kafka_client import admin_of, group_of, require_topics
-from tests.faults.load import Load, plan, rates
+from tests.faults.load import Load, Planned, plan, rates
 from tests.faults.proxy import Proxy
 from tests.integration.deployment import RESCORE, Deployment
 
@@ -201,6 +202,7 @@ def stage(
     pace: float = PACE,
     huge_bytes: int = 1_200_000,
     huge_every: int = 1_500,
+    planned: list[Planned] | None = None,
     **settings: str,
 ) -> Iterator[Stage]:
     """Topics of its own on the broker, a Valkey of its own, a load that is ready to start."""
@@ -213,7 +215,7 @@ def stage(
         driven = Deployment(kafka.road.address, f"redis://{road.address}/0", name, folder, more)
         app.rescore("topics", "apply")
         app.send("fx-rates", [(key, value, time.time_ns() // 1_000_000) for key, value in rates()])
-        load = Load(app.bootstrap_servers, app.settings.topic, plan(events, huge_bytes, huge_every), pace)
+        load = Load(app.bootstrap_servers, app.settings.topic, planned or plan(events, huge_bytes, huge_every), pace)
         played = Stage(kafka, valkey, road, app, driven, load, kept=kept)
         try:
             yield played
@@ -247,6 +249,15 @@ def delete_topics(app: Deployment) -> None:
     for done in admin.delete_topics(names, operation_timeout=20).values():
         with suppress(Exception):
             done.result(20)
+
+
+def command(valkey: Valkey, *words: str) -> bytes:
+    """One command to a server, asked as plainly as can be; the raw answer."""
+    packed = [word.encode() for word in words]
+    request = b"*%d\r\n" % len(packed) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in packed)
+    with socket.create_connection((LOOPBACK, valkey.port), timeout=10) as connection:
+        connection.sendall(request)
+        return connection.recv(2**16)
 
 
 def copy_of_log(valkey: Valkey, to: Path) -> None:
