@@ -61,7 +61,7 @@ def judge(app: Deployment, compiled: bool = False) -> Verdict:
     terms = _terms(app)
     verdict.events = sum(len(inputs[p]) for p in range(count))
     verdict.letters = len(letters)
-    _letters(letters, inputs, verdict)
+    letters_of(letters, inputs, verdict)
     for p in range(count):
         clock_ms, folded = _changelog(states[p], registry, verdict, p)
         recount = recount_partition(inputs[p], journal[p], letters, terms, clock_ms, compiled=compiled)
@@ -70,10 +70,10 @@ def judge(app: Deployment, compiled: bool = False) -> Verdict:
         for entry in recount.lost:
             verdict.say("wrong", f"the journal names a record that is not there: {entry}")
         verdict.changes += len(changes[p])
-        _changes(changes[p], recount, verdict)
+        changes_of(changes[p], recount, verdict)
         here = {user: row for user, row in rows.items() if partition_of(user, count, Partitioner.MURMUR2) == p}
         for where, held in (("the changelog", folded), ("the store", here)):
-            _rows(where, held, recount, terms, clock_ms, verdict)
+            rows_of(where, held, recount, terms, clock_ms, verdict)
     return verdict
 
 
@@ -100,7 +100,7 @@ def _terms(app: Deployment) -> Terms:
     return Terms(decoder, Encoder(registry, REASON_TEXTS, chosen.topic_prefix), known.versions)
 
 
-def _letters(letters: list[Record], inputs: Mapping[int, list[Record]], verdict: Verdict) -> None:
+def letters_of(letters: list[Record], inputs: Mapping[int, list[Record]], verdict: Verdict) -> None:
     """Each dead letter once, and its bytes those that were received."""
     received = {record[:3]: record for records in inputs.values() for record in records}
     places: Counter[tuple[str, int, int]] = Counter()
@@ -134,16 +134,17 @@ def _changelog(
     return clock_ms, folded
 
 
-def _changes(records: list[Record], recount: Recount, verdict: Verdict) -> None:
+def changes_of(records: list[Record], recount: Recount, verdict: Verdict) -> None:
+    """Each change once, with its bytes, in its place."""
     said: dict[bytes, list[bytes]] = defaultdict(list)
     for record in records:
         said[record.key or b""].append(record.value or b"")
     expected = recount.changes
     for user in said.keys() | expected.keys():
-        _changes_of(user, said.get(user, []), expected.get(user, []), verdict)
+        _changes_of_user(user, said.get(user, []), expected.get(user, []), verdict)
 
 
-def _changes_of(user: bytes, said: list[bytes], expected: list[bytes], verdict: Verdict) -> None:
+def _changes_of_user(user: bytes, said: list[bytes], expected: list[bytes], verdict: Verdict) -> None:
     if said == expected:
         return
     registry = StaticRegistry()
@@ -165,7 +166,7 @@ def _changes_of(user: bytes, said: list[bytes], expected: list[bytes], verdict: 
         verdict.say("out_of_order", f"the changes of {user.decode()}")
 
 
-def _rows(
+def rows_of(
     where: str, held: Mapping[bytes, bytes], recount: Recount, terms: Terms, clock_ms: int, verdict: Verdict
 ) -> None:
     expected = recount.rows
