@@ -51,6 +51,9 @@ class Metrics(Observer):
         self._seq = gauge("partition_seq", "Transactions of the partition since its beginning.", "partition")
         self._lag = gauge("lag_records", "Records (and markers) not yet taken.", "topic", "partition")
         self._lag_seconds = gauge("lag_seconds", "Age of the oldest record that waits.", "partition")
+        self._buffered = gauge("buffered_records", "Records that wait in this worker.")
+        self._buffered_bytes = gauge("buffered_bytes", "Bytes of their values: bounded for each input.")
+        self._held_back = gauge("inputs_held_back", "Inputs fetched no further until less of them waits here.")
         self._turned = gauge("loop_turned_seconds", "Monotonic time of the last turn of the loop.")
 
     def turned(self, at_seconds: float) -> None:
@@ -106,6 +109,12 @@ class Metrics(Observer):
             self._lag.labels(topic, partition).set(count)
         for partition, behind_seconds in seconds.items():
             self._lag_seconds.labels(partition).set(behind_seconds)
+
+    def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
+        """See `Observer`."""
+        self._buffered.set(records)
+        self._buffered_bytes.set(size_bytes)
+        self._held_back.set(held_back)
 
     def _is(self, partition: int, state: str | None) -> None:
         for name in ("resolving", "running", "halted"):

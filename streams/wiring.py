@@ -125,6 +125,9 @@ class Observer:
     def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
         """Records behind by input topic and partition, seconds behind by partition."""
 
+    def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
+        """What waits in this worker, and how many inputs are fetched no further until less of them does."""
+
 
 class Observers(Observer):
     """Tells several observers."""
@@ -176,3 +179,8 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.lag(records, seconds)
+
+    def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.buffered(records, size_bytes, held_back)

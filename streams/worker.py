@@ -526,6 +526,7 @@ class Worker:
                 at_rest = not any(partition.merge.buffered(topic)[0] for topic in self._options.inputs)
                 partition.settles = at_rest and partition.merge.next_offsets != partition.standing.next_offsets
         self._measure_lag(self._running())
+        self._measure_buffers(self._running())
 
     def _measure_lag(self, running: Sequence[_Running]) -> None:
         ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
@@ -538,6 +539,11 @@ class Worker:
         oldest = {p.number: p.merge.oldest_ms for p in running}
         seconds = {n: 0.0 if ms is None else max(0.0, (wall_ms - ms) / 1000) for n, ms in oldest.items()}
         self._observer.lag({(where.topic, where.partition): n for where, n in records.items()}, seconds)
+
+    def _measure_buffers(self, running: Sequence[_Running]) -> None:
+        waiting = [p.merge.buffered(topic) for p in running for topic in self._options.inputs]
+        held_back = sum(len(p.held_back) for p in running)
+        self._observer.buffered(sum(n for n, _ in waiting), sum(size for _, size in waiting), held_back)
 
     def _running(self) -> list[_Running]:
         return [partition for partition in self._owned.values() if isinstance(partition, _Running)]

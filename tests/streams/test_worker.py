@@ -47,6 +47,15 @@ class Backs(Observer):
         self.at_ms.append(self.now_ms)
 
 
+class Buffers(Observer):
+    """Keeps the last that was told of what waits."""
+
+    last = (0, 0, 0)
+
+    def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
+        self.last = (records, size_bytes, held_back)
+
+
 class Shut:
     """A gate that lets no time pass."""
 
@@ -107,7 +116,8 @@ def test_limits_in_bytes_alter_nothing(bytes_max: int, buffered_bytes_max: int) 
 
 def test_an_input_with_large_records_is_not_fetched_without_end_while_it_waits_for_the_others() -> None:
     world = World()
-    worker = world.worker(records_max=10, buffered_bytes_max=2_000, gate=Shut())
+    told = Buffers()
+    worker = world.worker(records_max=10, buffered_bytes_max=2_000, gate=Shut(), observer=told)
     for i in range(200):
         world.write("transactions", f"user-{i}", i, "x" * 100)
     for _ in range(60):
@@ -115,6 +125,9 @@ def test_an_input_with_large_records_is_not_fetched_without_end_while_it_waits_f
     buffered = [partition.merge.buffered("transactions")[1] for partition in worker._running()]
     assert len(buffered) == 2
     assert all(2_000 < size <= 2_000 + 10 * 100 for size in buffered)
+    world.clock.ms += 10_000
+    worker.turn()
+    assert told.last == (sum(buffered) // 100, sum(buffered), 2)
 
 
 def test_a_record_too_large_for_its_topic_halts_its_own_partition_with_words_and_no_other() -> None:
