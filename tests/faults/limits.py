@@ -140,7 +140,8 @@ class Watch(threading.Thread):
         slowest = max(self.steps, key=lambda step: self.steps[step], default="-")
         return (
             f"lag up to {seen.get('rescore_lag_records', 0):,.0f} records, "
-            f"{seen.get('rescore_lag_seconds', 0):.1f} s; up to {seen.get('rescore_buffered_bytes', 0) / 2**20:.1f} MiB "
+            f"{seen.get('rescore_lag_seconds', 0):.1f} s; up to "
+            f"{seen.get('rescore_buffered_bytes', 0) / 2**20:.1f} MiB "
             f"wait here; {self.steps.get(slowest, 0) / whole:.0%} of the time is "
             f"{slowest}; rewinds {seen.get('rescore_rewinds_total', 0):.0f}, "
             f"dead letters {seen.get('rescore_dead_letters_total', 0):,.0f}"
