@@ -37,10 +37,13 @@ SETTLING = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError._NOENT,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are named so
     }
 )
-"""Answers of a broker that has not yet heard of a topic's new leader."""
+"""Answers of a broker that has not yet heard of a topic's new leader, or to a client that has not."""
 
 
 class KafkaUnreachable(Exception):
@@ -137,6 +140,8 @@ def _offsets(kafka: KafkaSettings, asked: dict[TopicPartition, Any]) -> dict[Top
             # A topic made a moment ago has no leader yet that knows it is one, or none the client has heard of.
             if error.args[0].code() not in SETTLING or time.monotonic() > deadline:
                 raise unreachable(kafka, error) from None
+            with suppress(KafkaException):
+                admin.list_topics(timeout=ASK_SECONDS)  # an epoch that has ended is else asked for again for minutes
             time.sleep(SETTLE_PAUSE_SECONDS)
         except TimeoutError:
             raise KafkaUnreachable(f"Kafka at {kafka.bootstrap_servers} does not say where its topics end") from None

@@ -375,6 +375,10 @@ class KafkaLog:
         try:
             return {TopicPartition(p.topic, p.partition): f.result(2 * seconds).offset for p, f in answers.items()}
         except (KafkaException, TimeoutError):
+            # It may have asked as of an epoch that a broker's restart has ended, and would go on to for minutes: this
+            # tells it who leads now.
+            with suppress(KafkaException):
+                self._admin.list_topics(timeout=seconds)
             return None
 
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:

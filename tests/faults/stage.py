@@ -120,7 +120,9 @@ class Stage:
 
     def dies(self, slot: int, seconds: float = 60.0) -> int:
         """Wait for a worker to end by itself; its exit code."""
-        return self.driven.workers.pop(slot).wait(seconds)
+        code = self.driven.workers[slot].wait(seconds)
+        del self.driven.workers[slot]
+        return code
 
     def frozen(self, slot: int) -> None:
         """Wait until a worker has been stopped by its failpoint."""
