@@ -14,6 +14,7 @@ from streams.commands import (
     customers,
     dead_letters,
     demo,
+    evaluate,
     events,
     lag,
     replay,
@@ -50,6 +51,7 @@ app.command()(customers.inspect)
 app.command()(customers.explain)
 app.command()(lag.lag)
 app.command()(replay.replay)
+app.command()(evaluate.evaluate)
 app.command()(customers.override)
 app.command()(customers.erase)
 app.add_typer(bench.app, name="bench")

@@ -124,7 +124,7 @@ MISSING = {
     "TopicMissing": "rescore topics apply creates the topics",
 }
 HALTED = {"HaltPartition", "StoreAhead"}
-MISTAKES = {"MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
+MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
 
 
 def _escaped(text: str) -> str:

@@ -18,7 +18,7 @@ from river.base.typing import ClfTarget
 from streams.learning.updates import learn_amounts, learn_labels
 from streams.scoring.additive import Additive, Floats, layout_of, logistic, placed, sums_of, tempered
 from streams.scoring.manifest import Feature
-from streams.scoring.model import FORMAT, UnreadableModel, features_of, inputs_of, weights_of
+from streams.scoring.model import FORMAT, Model, UnreadableModel, features_of, inputs_of, weights_of
 from streams.scoring.plain_values import discovered, is_number, number_of, plain, word_of
 from streams.scoring.prior import prior_covariance, prior_mean, quantile_knots
 
@@ -84,6 +84,21 @@ class _Additive(base.Estimator):
             inputs = self._inputs_with_new_words(rows[at:])
             sums[at:], variances[at:] = self._learn(inputs, np.array(wanted[at:]))
         return sums, variances
+
+    def begin_with(self, packaged: Model) -> None:
+        """Before the first example: take over what a packaged model knows of the features both have, on the same knots.
+
+        The means alone: what is unsure stays as unsure. Features that differ keep their own beginning.
+        """
+        if self._weights is None or self.examples:
+            return
+        theirs = {f.name: j for j, f in enumerate(packaged.manifest.features)}
+        for j, feature in enumerate(self._known):
+            k = theirs.get(feature.name)
+            if k is not None and feature.kind == "number" and packaged.manifest.features[k].knots == feature.knots:
+                mine, start = self._weights.layout.starts[j], packaged.weights.layout.starts[k]
+                size = len(feature.knots) + 1
+                self._weights.mean[mine : mine + size] = packaged.weights.mean[start : start + size]
 
     def sums_many(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
         """The sums (n,) of rows and their variances, learning nothing."""

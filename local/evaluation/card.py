@@ -1,0 +1,128 @@
+"""A model card from an evaluation: what the model is for and not for, and what it was worth on whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from local.evaluation.figures import calibration
+from local.evaluation.report import Report
+
+PURPOSES = {
+    "risk": (
+        "Estimating whether a person will pay back, for a decision about credit that a person confirms.",
+        "Marketing; employment; insurance; a decision without a person; people unlike those it was judged on.",
+    ),
+    "acceptance": (
+        "Telling an applicant or an adviser how likely an application is to be accepted.",
+        "Deciding about the application itself: it learns what lenders did, with all that was wrong with it.",
+    ),
+}
+OTHERWISE = ("What the mapping file says.", "Decisions about people that nobody has approved it for.")
+
+
+def card(report: Report) -> str:
+    """The card as Markdown. The approver is a person's to fill in."""
+    data, found = report.data, report.as_json()
+    purpose, forbidden = PURPOSES.get(data.manifest.model, OTHERWISE)
+    positives = found["positives"] / max(found["rows"], 1)
+    excluded = "; ".join(f"{number:,} {reason}" for reason, number in data.excluded.items()) or "none"
+    parts = [
+        f"# {data.manifest.model}: judged on {data.title}",
+        "",
+        "*Made by `rescore evaluate`; every chance was said before its label was learned, in one pass.*",
+        "",
+        f"- **Purpose**: {purpose}",
+        f"- **Not for**: {forbidden}",
+        f"- **Population**: {data.population}. Data: {data.source}.",
+        f"- **Label**: {data.label}; {found['rows']:,} rows, {positives:.1%} of them.",
+        f"- **Without a label**: excluded: {excluded}. Who was refused has no outcome and is not here.",
+        f"- **Begins with**: {f'the packaged {data.packaged} model' if data.packaged else 'nothing but its prior'}.",
+        "- **Approved by**: nobody yet (name, date, reason)",
+        "",
+        "## Worth, and the references beside it",
+        "",
+        *figures_table(report),
+        "",
+        *(f"The {name}, which learns nothing, ranks with AUC {value:.3f}." for name, value in report.rankings.items()),
+        *halves(report),
+        "",
+        "## Calibration",
+        "",
+        *calibration_table(report),
+        "",
+        "## Fairness",
+        "",
+        *fairness_table(found["fairness"]),
+        "",
+        "## What it looks at",
+        "",
+        "| feature | from | why |",
+        "|---|---|---|",
+        *(f"| {f.name} | {f.source} | {f.purpose} |" for f in data.manifest.features),
+        "",
+        "## Limits",
+        "",
+        "- Features act one by one: where two things together mean more than their sum, boosted trees know more.",
+        "- The order is the file's; where it has no time, nothing is said about a world that changes.",
+        "- Labels are known at once here; in operation an outcome takes as long as the loan.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def figures_table(report: Report) -> list[str]:
+    """Figures by model, a row each."""
+    names = list(next(iter(report.figures.values())))
+    heads = {"auc": "AUC", "gini": "Gini", "ks": "KS", "brier": "Brier", "log_loss": "log loss"}
+    heads |= {"calibration_slope": "slope", "lift_10": "lift 10 %"}
+    return [
+        f"| | {' | '.join(heads[name] for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+        *(
+            f"| {model} | {' | '.join(f'{figures[name]:.3f}' for name in names)} |"
+            for model, figures in report.figures.items()
+        ),
+    ]
+
+
+def halves(report: Report) -> Iterable[str]:
+    """How it went on, in a sentence."""
+    parts = report.halves()
+    told = "; ".join(f"{name}: AUC {f['auc']:.3f}, log loss {f['log_loss']:.3f}" for name, f in parts.items())
+    yield f"One pass by halves: {told}. Stability of its chances between them (PSI): {report.stability():.3f}."
+
+
+def calibration_table(report: Report) -> list[str]:
+    """What was said against what happened, by tenths."""
+    bent = calibration(report.data.labels, report.online)
+    return [
+        f"Slope {bent.slope:.2f} (1 is right, below 1 too bold); mean distance {bent.error:.3f}.",
+        "",
+        "| said | happened | rows |",
+        "|---|---|---|",
+        *(f"| {s:.3f} | {h:.3f} | {n:,} |" for s, h, n in zip(bent.said, bent.happened, bent.rows, strict=True)),
+    ]
+
+
+def fairness_table(found: dict[str, dict[str, object]]) -> list[str]:
+    """The attributes the model never saw, and how it treats them."""
+    if not found:
+        return ["The set has no attribute to compare by, or too few rows in each group."]
+    lines = []
+    for attribute, table in found.items():
+        flag = " **below 0.80: to be looked into**" if table["flagged"] else ""
+        lines += [
+            f"By {attribute}, which the model never saw: approval ratio {table['approval_ratio']:.2f}{flag}.",
+            f"Gap among the good {table['true_positive_gap']:.2f}, among the bad {table['false_positive_gap']:.2f}.",
+            "",
+            "| | rows | approved | of the good | of the bad | chance said | happened |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        groups = table["groups"]
+        assert isinstance(groups, dict)
+        for name, g in groups.items():
+            lines.append(
+                f"| {name} | {g['rows']:,} | {g['approved']:.2f} | {g['approved_of_good']:.2f} | "
+                f"{g['approved_of_bad']:.2f} | {g['said']:.3f} | {g['happened']:.3f} |"
+            )
+        lines.append("")
+    return lines[:-1]
