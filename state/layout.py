@@ -8,6 +8,7 @@ kernel (`state.kernel`) reads and writes the newest one only, byte for byte what
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -143,11 +144,29 @@ def upgraded(data: bytes) -> bytes:
 
 
 def due_ms_of(data: bytes) -> int | None:
-    """When time next has to look at a packed row, without reading the rest of it. About 4 us."""
+    """When time next has to look at a packed row, without reading the rest of it. About 1.5 us: a rebuild of the store
+    asks it of every row there is.
+    """
     if data[:1] != bytes([LAYOUT_VERSION]):
         return decode_row(data).due_ms
-    reader = Reader(data)
-    return _read_header(reader)[0].due_ms
+    found = _UP_TO_DUE.match(data)
+    if found is None:
+        raise CorruptRow(f"row of {len(data)} bytes ends inside its header")
+    due = _unsigned(found[2])
+    clock = _unsigned(found[1])
+    return None if due == 0 else ((clock >> 1) ^ -(clock & 1)) + due - 1
+
+
+_NUMBER = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
+_UP_TO_DUE = re.compile(rb".(?:%b){3}(%b)(?:%b){4}(%b)" % (_NUMBER, _NUMBER, _NUMBER, _NUMBER), re.DOTALL)
+"""Version, flags, incarnation (2); the clock; day, timestamp, rank, taken; the due time: see `_write_header`."""
+
+
+def _unsigned(number: bytes) -> int:
+    value = 0
+    for byte in reversed(number):
+        value = value << 7 | byte & 0x7F
+    return value
 
 
 def _decode(data: bytes) -> tuple[Row, int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import scratch
-from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, encode_row, upgraded
+from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, due_ms_of, encode_row, upgraded
 from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
 
 TODAY = 20_000
@@ -104,6 +104,22 @@ def scratch_of_this_module(kept: list = []) -> object:  # noqa: B006 - made once
     if not kept:
         kept.append(scratch())
     return kept[0]
+
+
+@given(st.integers(-(2**62), 2**62), st.none() | st.integers(0, 2**40), st.integers(0, 2**62), st.integers(0, 255))
+def test_the_due_time_read_alone_is_that_of_the_row(
+    clock_ms: int, due_in_ms: int | None, offset: int, web: int
+) -> None:
+    due_ms = None if due_in_ms is None else clock_ms + due_in_ms
+    row = Row(web, offset, clock_ms, clock_ms, taken=offset, due_ms=due_ms, web=bool(web % 2))
+    assert due_ms_of(encode_row(row, clock_ms // 86_400_000)) == due_ms
+
+
+def test_a_due_time_that_is_cut_off_is_noticed() -> None:
+    row = encode_row(Row(due_ms=0), 0)
+    for end in range(1, 10):
+        with pytest.raises(CorruptRow):
+            due_ms_of(row[:end])
 
 
 def test_an_unknown_version_says_what_to_do() -> None:
