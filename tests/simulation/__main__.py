@@ -35,7 +35,7 @@ def main() -> int:
     done, seen = (first, Coverage()) if chosen.anew else resumed(first)
     if done > first:
         print(f"Going on at seed {done:,}: the sources are those of the run before.")
-    began = time.monotonic()
+    sources, began = fingerprint(), time.monotonic()
     columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("seeds", total=chosen.seeds, completed=done - first)
@@ -46,7 +46,7 @@ def main() -> int:
                 for seed, wrong in itertools.islice(verdict.wrong.items(), 1):
                     print(f"seed {seed}: {wrong}\nIts story: {how_to_replay(seed)}", file=sys.stderr)
                 return 1
-            keep(first, verdict.seeds.stop, seen)
+            keep(sources, first, verdict.seeds.stop, seen)
             progress.advance(task, len(verdict.seeds))
     print(table(seen))
     print(f"{chosen.seeds:,} seeds, none wrong; {time.monotonic() - began:,.0f} s for {end - done:,} of them")
@@ -66,10 +66,10 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def keep(first: int, done: int, seen: Coverage) -> None:
+def keep(sources: str, first: int, done: int, seen: Coverage) -> None:
     """Note how far the run has come."""
     STATE.parent.mkdir(exist_ok=True)
-    STATE.write_text(json.dumps({"sources": fingerprint(), "first": first, "done": done, "seen": seen}), "utf-8")
+    STATE.write_text(json.dumps({"sources": sources, "first": first, "done": done, "seen": seen}), "utf-8")
 
 
 def resumed(first: int) -> tuple[int, Coverage]:

@@ -35,6 +35,7 @@ HAPPENINGS = (
     "upgrade",
     "halted by a newer layout",
     "clock stepped",
+    "clock of the brokers stepped",
     "silence broken",
     "publisher aborted",
     "changelog compacted",
@@ -46,6 +47,7 @@ HAPPENINGS = (
     "row deleted",
     "timer",
     "version adopted",
+    "change of a real score",
 )
 EVERYTHING = (*CRASHES, *FREEZES, *HAPPENINGS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 
 from schemas.batch import Record
@@ -82,3 +83,24 @@ def differing(held: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> str:
 def twice(names: list[bytes]) -> list[bytes]:
     """What is there more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def said_in(records: Iterable[Record]) -> dict[bytes, list[bytes]]:
+    """Values by key, in order."""
+    said: dict[bytes, list[bytes]] = {}
+    for record in records:
+        said.setdefault(record.key or b"", []).append(record.value or b"")
+    return said
+
+
+def differing_lines(said: dict[bytes, list[bytes]], wanted: dict[bytes, list[bytes]]) -> str:
+    """The first line that differs, user by user."""
+    words = []
+    for user in sorted({*said, *wanted}):
+        ours, theirs = said.get(user, []), wanted.get(user, [])
+        for i in range(max(len(ours), len(theirs))):
+            a, b = ours[i] if i < len(ours) else None, theirs[i] if i < len(theirs) else None
+            if a != b:
+                words.append(f"{user!r}, line {i}: said {a!r}, the recount says {b!r}")
+                break
+    return "; ".join(words)

@@ -212,15 +212,6 @@ class Recount(NamedTuple):
     letters: list[str]  # origins
 
 
-def in_order(records: Iterable[Record]) -> list[Record]:
-    """The records of one partition as a merge of all inputs has them: within an input offsets rule, then time."""
-    placed, newest_ms = [], dict.fromkeys(INPUT_TOPICS, 0)
-    for record in sorted(records, key=lambda record: record.offset):
-        newest_ms[record.topic] = max(newest_ms[record.topic], record.timestamp_ms)
-        placed.append((newest_ms[record.topic], INPUT_TOPICS.index(record.topic), record.offset, record))
-    return [record for *_, record in sorted(placed, key=lambda place: place[:3])]
-
-
 def origin_of(record: Record) -> str:
     """Where a record lies."""
     return f"{record.topic}/{record.partition}/{record.offset}"
@@ -240,7 +231,7 @@ def recount(
         inversions.setdefault(entry.key or b"", {})[topic, offset] = (tuple(incarnation), ordinal, at_ms)
     users: dict[bytes, list[Record]] = {}
     told = Recount({}, {}, [])
-    for record in in_order(records):
+    for record in sorted(records, key=lambda r: (r.timestamp_ms, INPUT_TOPICS.index(r.topic), r.offset)):
         if parse(record) is None:
             told.letters.append(origin_of(record))
         else:

@@ -13,9 +13,12 @@ from streams.memory_log import crc32_partition
 from streams.output import Message
 from streams.resolve import Progress
 from streams.wiring import Wire
-from tests.simulation.judge import changelog, progress_records, twice
+from tests.simulation.bank import effective_times
+from tests.simulation.faults import BEHIND_MS_MAX
+from tests.simulation.judge import changelog, differing_lines, progress_records, said_in, twice
 from tests.simulation.ledger import ORIGIN, LedgerProcessor, decode, due_ms_of, parse, recount
-from tests.simulation.simulation import RATES, Simulation
+from tests.simulation.setting import RATES
+from tests.simulation.simulation import Simulation
 from tests.simulation.workload import LedgerWorkload
 
 PARTITIONS = 2
@@ -56,13 +59,13 @@ class Ledger:
         due_ms=due_ms_of,
     )
 
+    gaps_ms = (400, 3_000, 70_000)
+    tick_ms = 700
+    patience_ms = 2 * 3_600_000
+
     def workload(self, random: Random, users: int) -> LedgerWorkload:
         """See `Meaning`."""
         return LedgerWorkload(random, users)
-
-    def rate(self, number: int) -> bytes:
-        """See `Meaning`."""
-        return b"version-%d" % number
 
     def processor(self, rates: Callable[[], tuple[int, ...]], layout: int) -> LedgerProcessor:
         """See `Meaning`."""
@@ -81,17 +84,14 @@ class Ledger:
         events = [r for r in inputs if advance_to(r) is None]
         letters = [r for topic in INPUT_TOPICS for r in broker.visible(topic + ".dlq", partition)]
         origins = [dict(r.headers or [])[ORIGIN].decode() for r in letters]
-        rates = tuple(
-            sorted(max(int((r.value or b"").split()[-1]), r.timestamp_ms + 30_000) for r in broker.visible(RATES))
-        )
+        rates = effective_times(broker.visible(RATES))
         journal = broker.visible("rescore-journal", partition)
         told = recount(events, journal, set(origins), rates, clock_ms)
-        said: dict[bytes, list[bytes]] = {}
+        said = said_in(broker.visible("score-changes", partition))
         for record in broker.visible("score-changes", partition):
-            said.setdefault(record.key or b"", []).append(record.value or b"")
             what = (record.value or b"").split()
             if what[1] == b"timer" and simulation.setting.wall:
-                assert record.timestamp_ms >= int(what[2]), f"a timer was early: {record}"
+                assert record.timestamp_ms + BEHIND_MS_MAX >= int(what[2]), f"a timer was early: {record}"
         for user, lines in said.items():
             assert not twice([line.split()[0] for line in lines]), f"{user!r}: one change_id twice: {lines}"
         assert said == told.changes, differing_lines(said, told.changes)
@@ -130,16 +130,3 @@ class Ledger:
             sum(advance_to(r) is not None for r in simulation.broker.visible("commands", partition))
             * simulation.setting.wall
         )
-
-
-def differing_lines(said: dict[bytes, list[bytes]], wanted: dict[bytes, list[bytes]]) -> str:
-    """The first line that differs, user by user."""
-    words = []
-    for user in sorted({*said, *wanted}):
-        ours, theirs = said.get(user, []), wanted.get(user, [])
-        for i in range(max(len(ours), len(theirs))):
-            a, b = ours[i] if i < len(ours) else None, theirs[i] if i < len(theirs) else None
-            if a != b:
-                words.append(f"{user!r}, line {i}: said {a!r}, the recount says {b!r}")
-                break
-    return "; ".join(words)

@@ -10,9 +10,13 @@ from typing import NamedTuple
 from tests.simulation.coverage import Coverage
 from tests.simulation.judge import judge
 from tests.simulation.ledger_meaning import Ledger
+from tests.simulation.scores import Scores
+from tests.simulation.setting import Meaning
 from tests.simulation.simulation import Simulation
 
 SEEDS_PER_PIECE = 50
+SCORES_EVERY = 10
+"""Every so many seeds the real scores are at work, else the ledger that stands for them."""
 
 
 class Verdict(NamedTuple):
@@ -25,7 +29,7 @@ class Verdict(NamedTuple):
 
 def play(seed: int, story: Callable[[str], None] | None = None) -> Verdict:
     """Play one seed to its end and judge it. `story` is told what happens, line by line."""
-    meaning = Ledger()
+    meaning: Meaning = Scores() if seed % SCORES_EVERY == 0 else Ledger()
     simulation = Simulation(seed, meaning, story)
     wrong = {}
     try:
