@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.batch import Record
@@ -131,7 +131,7 @@ def encode(account: Account, layout: int) -> bytes | None:
     """The row in a layout; None for a user who is forgotten."""
     if account.birth is None:
         return None
-    fields = asdict(account)
+    fields = vars(account)
     return json.dumps(fields if layout == 2 else list(fields.values())).encode()
 
 
