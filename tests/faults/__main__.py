@@ -1,7 +1,7 @@
 """`python -m tests.faults`: play the matrix, show it, and write docs/faults.md.
 
-python -m tests.faults                          # all of it, some 15 minutes
-python -m tests.faults --only store --keep      # rows whose name begins so; docs stay as they are
+python -m tests.faults                   # all of it, some 15 minutes on an idle machine
+python -m tests.faults --only store      # rows whose name begins so: these are written anew, the others stay
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.faults.rows import ROWS
 from tests.faults.stage import broker
 
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+KNOWN = DOCS.with_suffix(".json")
 
 
 def main() -> int:
@@ -43,18 +44,27 @@ def main() -> int:
     Console().print(table(done))
     if given.json:
         given.json.write_text(json.dumps([played.as_json() for played in done], indent=2), "utf-8")
-    if not given.only and not given.quick and not given.keep:
-        DOCS.write_text(page(done), "utf-8")
+    if not given.keep:
+        _write_docs(done)
         console.print(f"{DOCS} is written")
     return 0 if all(played.good for played in done) else 1
+
+
+def _write_docs(done: list[Played]) -> None:
+    """Rows that were played now take the place of what was known of them; the page is made from all."""
+    known = json.loads(KNOWN.read_text("utf-8")) if KNOWN.exists() else {}
+    known |= {played.name: played.as_json() for played in done}
+    known = {name: known[name] for name in ROWS if name in known}
+    KNOWN.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    DOCS.write_text(page([Played.of(fields) for fields in known.values()]), "utf-8")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=main.__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="rows whose name begins so; repeatable")
     parser.add_argument("--quick", action="store_true", help="the third of the rows that `make test` plays")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON too")
-    parser.add_argument("--keep", action="store_true", help="leave docs/faults.md as it is")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to a file too")
+    parser.add_argument("--keep", action="store_true", help="leave docs/faults.md and .json as they are")
     parser.add_argument("--list", action="store_true", help="name the rows, play nothing")
     given = parser.parse_args()
     if given.list:

