@@ -95,7 +95,14 @@ class KafkaLogOptions:
 
     def common(self) -> dict[str, Any]:
         """Settings of every client."""
-        return {**self.client, "bootstrap.servers": self.bootstrap_servers, "client.id": self.name}
+        return {
+            # A broker that is back is to be found within a second, and one that is away is worth a line, not hundreds.
+            "reconnect.backoff.max.ms": 1_000,
+            "log_level": 4,
+            **self.client,
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": self.name,
+        }
 
     def reader(self) -> dict[str, Any]:
         """Settings of everything that reads."""

@@ -17,9 +17,9 @@ from tests.faults.play import Played
 HEAD = """\
 # Faults
 
-What was broken while events flowed, and what it cost. Written by `python -m tests.faults` (`--only NAME` plays those rows
-whose names begin so and leaves the others; figures in [faults.json](faults.json)); a third of the rows are tests that
-run with every `make test`.
+What was broken while events flowed, and what it cost. Written by `python -m tests.faults` (`--only NAME` plays the
+rows whose names begin so and leaves the others; the figures are in [faults.json](faults.json)). A third of the rows are
+tests that run with every `make test`.
 
 Each row is a deployment of its own on a real Kafka and a real Valkey, with `rescore worker` as users run it. Events
 (transactions, loans, overrides that expire by themselves, erasures; of a hundred, four duplicates, two poisoned, one
@@ -60,7 +60,7 @@ def page(rows: list[Played]) -> str:
 
     lines = [
         HEAD.format(pace=PACE),
-        "| fault | how it was made | events | changes | lost | doubled | wrong | out of order | recovered in s | date |\n",
+        "| fault | how it was made | events | changes | lost | doubled | wrong | out of order | recovered s | date |\n",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---|\n",
     ]
     for played in rows:
