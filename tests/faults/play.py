@@ -48,13 +48,13 @@ class Played:
 _numbers = itertools.count(1)
 
 
-def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played:
-    """Play one row. What goes wrong is told in the result."""
+def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None, readable: bool = False) -> Played:
+    """Play one row. What goes wrong is told in the result. `readable`: the recount is that of plain Python alone."""
     played = Played(row.name, row.fault, row.how, date=str(datetime.now(UTC).date()), version=program_version())
     if row.disk_mb:
         try:
             with small_disk(row.disk_mb) as disk, broker(disk) as own:
-                return play(replace(row, disk_mb=0), own, folder)
+                return play(replace(row, disk_mb=0), own, folder, readable)
         except AssertionError as failure:
             played.failure = str(failure)
             return played
@@ -75,7 +75,7 @@ def play(row: Row, kafka: KafkaBehindRoad, folder: Path | None = None) -> Played
                     played.recovered_seconds = round(set_up.recovered(), 1)
                 if row.rests:
                     set_up.rest()
-                played.verdict = judge(set_up.app)
+                played.verdict = judge(set_up.app, compiled=not readable)
             except Exception as failure:  # noqa: BLE001 - the other rows are played whatever came of this one
                 played.failure = str(failure) or repr(failure)
             played.notes = set_up.notes

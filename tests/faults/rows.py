@@ -56,7 +56,7 @@ def row(name: str, fault: str, how: str, **more: object) -> Callable[[Inject], I
 # Workers.
 
 
-@row("nothing", "nothing", "the same load with nothing broken: what the others are compared with", quick=True)
+@row("nothing", "nothing", "the same load with nothing broken: what the others are compared with")
 def nothing(stage: Stage) -> None:
     stage.flow()
     stage.mended()
@@ -72,7 +72,7 @@ def _killed(step: str, nth: int) -> Inject:
     return inject
 
 
-QUICK_STEPS = ("K4.first_written", "K7.positions_sent", "K9.committed", "K11.saving")
+QUICK_STEPS = ("K7.positions_sent", "K9.committed", "K11.saving")
 for _step in STEPS[:12]:
     _nth = 150 if _step == "K1.polled" else 20
     ROWS[f"kill-{_step}"] = Row(
@@ -107,7 +107,6 @@ def killed_resolving(stage: Stage) -> None:
     "kill-K15.restoring",
     "worker killed at K15.restoring",
     "the store is flushed, and the worker dies while it rebuilds it",
-    quick=True,
     events=6_000,
     settings={"PARTITIONS": "1"},
 )
@@ -186,7 +185,7 @@ def aborted_by_broker(stage: Stage) -> None:
     stage.mended()
 
 
-@row("terminated", "worker ended by SIGTERM in mid-batch", "SIGTERM in mid-stream, then started again", quick=True)
+@row("terminated", "worker ended by SIGTERM in mid-batch", "SIGTERM in mid-stream, then started again")
 def terminated(stage: Stage) -> None:
     stage.flow()
     assert stage.end(0) == 0
@@ -321,7 +320,7 @@ def disk_full(stage: Stage) -> None:
 # The store.
 
 
-@row("store-killed", "Valkey killed", "kill -9, started again 2 s later on its file", quick=True)
+@row("store-killed", "Valkey killed", "kill -9, started again 2 s later on its file")
 def store_killed(stage: Stage) -> None:
     stage.flow()
     stage.valkey.kill()
