@@ -22,7 +22,7 @@ from local.kafka import HEAP_MB, Kafka
 from local.process import LOOPBACK, free_port
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import admin_of, group_of, require_topics
+from streams.kafka_client import KafkaUnreachable, admin_of, group_of, require_topics
 from tests.faults.load import Load, Planned, plan, rates
 from tests.faults.proxy import Proxy
 from tests.integration.deployment import RESCORE, Deployment
@@ -166,7 +166,10 @@ class Stage:
         counts = require_topics(self.app.settings.kafka, [self.app.settings.topic(name) for name in INPUT_TOPICS])
 
         def current() -> bool:
-            taken = group_of(self.app.settings.kafka, self.app.name, counts).committed
+            try:
+                taken = group_of(self.app.settings.kafka, self.app.name, counts).committed
+            except KafkaUnreachable:  # a broker that has just started still reads its groups
+                return False
             return all(taken.get(place, -1) > offset for place, offset in self.owed.items())
 
         self.wait(current, "what was published before the fault's end is taken")
