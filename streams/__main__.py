@@ -17,6 +17,7 @@ from streams.commands import (
     evaluate,
     events,
     lag,
+    learner,
     replay,
     subscribe,
     topics,
@@ -43,8 +44,7 @@ def _version(wanted: bool) -> None:
 
 app.command()(demo.demo)
 app.command()(worker.worker)
-app.command()(demo.demo)
-app.command()(worker.worker)
+app.command()(learner.learner)
 app.command()(events.publish)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)

@@ -45,15 +45,22 @@ class Broadcast(Generic[V]):
 
     `adopt(versions, records)` returns the versions with new records taken in; it decides what a record means. Records
     come in order of their offset within a partition; between partitions and topics there is no order, so `adopt` must
-    not depend on one. Never blocks for longer than the log's own answers take.
+    not depend on one. `limit_ms` says from the versions how far clocks may go until there are more of them (the next
+    ones learned, where clocks wait for the learner). Never blocks for longer than the log's own answers take.
     """
 
     def __init__(
-        self, log: BroadcastLog, topics: Sequence[str], versions: V, adopt: Callable[[V, Sequence[Record]], V]
+        self,
+        log: BroadcastLog,
+        topics: Sequence[str],
+        versions: V,
+        adopt: Callable[[V, Sequence[Record]], V],
+        limit_ms: Callable[[V], int] = lambda _versions: FOREVER_MS,
     ) -> None:
         self._log = log
         self._topics = tuple(topics)
         self._adopt = adopt
+        self._limit_ms = limit_ms
         self._position: dict[TopicPartition, int] | None = None
         self._reading: Iterator[bool] | None = None
         self._asked_at_ms = 0
@@ -66,8 +73,9 @@ class Broadcast(Generic[V]):
 
         Half of the notice ahead, so that live clocks never have to wait for the answer.
         """
-        if newest_ms <= self._known_until_ms - NOTICE_MS // 2:
-            return self._known_until_ms
+        limit_ms = self._limit_ms(self.versions)
+        if newest_ms <= min(self._known_until_ms - NOTICE_MS // 2, limit_ms):
+            return min(self._known_until_ms, limit_ms)
         if self._reading is None:
             self._asked_at_ms = newest_ms
             self._reading = self._read_to_the_end()
@@ -75,7 +83,16 @@ class Broadcast(Generic[V]):
         if done:
             self._reading = None
             self._known_until_ms = self._asked_at_ms + NOTICE_MS
-        return self._known_until_ms
+        return min(self._known_until_ms, self._limit_ms(self.versions))
+
+    def read_on(self) -> bool:
+        """Read to the end of the topics as they are now, a step a call; True when that is done."""
+        if self._reading is None:
+            self._reading = self._read_to_the_end()
+        done = next(self._reading, True)
+        if done:
+            self._reading = None
+        return done
 
     def _read_to_the_end(self) -> Iterator[bool]:
         """Yields False whenever there is something to wait for; ends when everything asked for was read."""

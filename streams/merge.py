@@ -166,7 +166,7 @@ class Merge:
     @property
     def wants_ends(self) -> bool:
         """True while an advance waits at the head for ends that nobody has asked for yet."""
-        head = min((next(source.waiting()) for source in self._inputs.values() if source.records), default=None)
+        head = self._head()
         if head is None or not self._is_advance(head) or self._is_safe(head):
             return False
         return any(source.asked_end is None for source in self._others())
@@ -181,6 +181,14 @@ class Merge:
         """The earliest timestamp among the records that wait at the heads; None if none waits."""
         return min((s.records[0].timestamp_ms for s in self._inputs.values() if s.records), default=None)
 
+    @property
+    def next_ms(self) -> int | None:
+        """When the next record will be taken; None while an input may still bring an earlier one, or all are empty."""
+        head, limit = self._head(), self._limit()
+        if head is None or limit is None or head[:2] > limit or (self._is_advance(head) and not self._is_safe(head)):
+            return None
+        return head[0]
+
     def buffered(self, topic: str) -> tuple[int, int]:
         """Records of one input that wait here, and the bytes of their values."""
         return len(self._inputs[topic].records), self._inputs[topic].bytes
@@ -193,11 +201,14 @@ class Merge:
         bytes_max: int = 2**62,
     ) -> Taken:
         """Take what may be taken: at most so many records, users and bytes (one record may have more), and nothing that
-        moves time past `until_ms`.
+        moves time past `until_ms`. Where the next record lies behind that, time goes up to there.
         """
         waiting = [source for source in self._inputs.values() if source.records]
         limit = self._limit()
         if not waiting or limit is None:
+            return Taken([], 0, self.clock_ms)
+        if until_ms < min(source.times_ms[0] for source in waiting) and self.next_ms is not None:
+            self.clock_ms = max(self.clock_ms, until_ms)
             return Taken([], 0, self.clock_ms)
         if len(waiting) == 1 and not self._advances:
             return self._take_from_one(waiting[0], records_max, users_max, until_ms, bytes_max)
@@ -231,6 +242,10 @@ class Merge:
             self.clock_ms = max(self.clock_ms, source.times_ms[count - 1])
         source.drop(count)
         return Taken(records, count, self.clock_ms)
+
+    def _head(self) -> Waiting | None:
+        """The first of what waits."""
+        return min((next(source.waiting()) for source in self._inputs.values() if source.records), default=None)
 
     def _drop(self, waiting: list[_Input], count: int, last: Waiting) -> None:
         """Forget what was taken: everything up to `last` in the order of the merge."""

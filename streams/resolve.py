@@ -42,6 +42,7 @@ class Progress(NamedTuple):
     clock_ms: int  # the partition's clock
     nonce: str  # the session that wrote it
     code_version: str
+    marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
 
 
 class ProgressCodec(Protocol):
@@ -63,6 +64,7 @@ class Standing(NamedTuple):
     next_offsets: dict[str, int]
     clock_ms: int
     nonce: str
+    marked_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def _attempt(partition: int, given: Resolution) -> Steps:
     next_offsets = yield from _next_offsets(partition, given, committed, mark)
     if mark is None:
         return Standing(0, next_offsets, given.first_clock_ms, nonce)
-    return Standing(mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce)
+    return Standing(mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce, mark.progress.marked_ms)
 
 
 def _last_progress(

@@ -158,6 +158,20 @@ class PolicySettings(Part):
         return name
 
 
+class LearningSettings(Part):
+    """What the first worker writes into the learning policy, if anything; afterwards the one on the topic counts."""
+
+    epoch_seconds: int = Field(
+        default=0, ge=0, le=31 * 86_400, description="models learn when so much time has passed; 0: nothing is learned"
+    )
+    adopt: Literal["daily", "each_epoch"] = Field(
+        default="daily", description="new weights come into force at the turn of the day, or after each epoch"
+    )
+    rescore_everyone: bool = Field(
+        default=True, description="everyone is scored anew then; else each customer at the next event"
+    )
+
+
 class LogSettings(Part):
     """What a worker writes to standard error."""
 
@@ -227,6 +241,7 @@ class Settings(Part):
     metrics: MetricsSettings = MetricsSettings()
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
+    learning: LearningSettings = LearningSettings()
     log: LogSettings = LogSettings()
 
     def topic(self, name: str) -> str:

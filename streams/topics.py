@@ -24,7 +24,11 @@ from streams.errors import RefusedSettings
 
 BROADCAST_TOPICS = ("fx-rates", "rescore-weights", "rescore-config")
 STATE_TOPIC = "rescore-state"
+EXAMPLES_TOPIC = "rescore-examples"
+MEMORY_TOPIC = "rescore-learner"
 JOURNAL_TOPIC = "rescore-journal"
+ONE_PARTITION = (*BROADCAST_TOPICS, MEMORY_TOPIC)
+MEMORY_BYTES_MAX = 4 * 2**20
 DEAD_LETTERS = ".dlq"
 DEAD_LETTER_ROOM_BYTES = 64 * 2**10
 """A dead letter is its record plus headers that say what was wrong: its topic must hold more than the input's."""
@@ -107,10 +111,11 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
         "actions": stream,
         STATE_TOPIC: state,
         JOURNAL_TOPIC: {**stream, "retention.ms": kept["retention.ms"]},
-        "rescore-examples": stream,
+        EXAMPLES_TOPIC: {**stream, "retention.ms": kept["retention.ms"]},
+        MEMORY_TOPIC: table | {"max.message.bytes": str(MEMORY_BYTES_MAX)},
     }
     return [
-        TopicSpecification(options.prefix + name, 1 if name in BROADCAST_TOPICS else options.partitions, config)
+        TopicSpecification(options.prefix + name, 1 if name in ONE_PARTITION else options.partitions, config)
         for name, config in configs.items()
     ]
 
@@ -179,7 +184,7 @@ def _why(key: str) -> str:
 
 
 def _unequal_partitions(options: TopicOptions, found: Mapping[str, FoundTopic]) -> list[Problem]:
-    names = [options.prefix + name for name in (*INPUT_TOPICS, STATE_TOPIC)]
+    names = [options.prefix + name for name in (*INPUT_TOPICS, STATE_TOPIC, EXAMPLES_TOPIC)]
     counts = {name: found[name].partitions for name in names if name in found}
     if len(set(counts.values())) <= 1:
         return []

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, partial
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_currency
+from streams.epochs import Epochs, LearningPolicy, learning_policy_of
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
 
 ADOPTION_DELAY_MS = 30_000
@@ -29,6 +30,9 @@ ADOPTION_DELAY_MS = 30_000
 FORMULAS = ("formula-1",)
 """The formula versions this program knows; a policy that names another one is refused."""
 
+DECISION_PREFIX = "models."
+DECISIONS = ("promote", "rollback", "freeze", "thaw")
+
 Read = Callable[[Record], tuple[str, dict[str, Any]]]
 """Kind and fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
 
@@ -36,7 +40,8 @@ Make = Callable[[dict[str, Any], int, list[Any]], Any]
 """A version from its fields, its effective time and the versions of that name before it; raises ValueError."""
 
 _CUTS = ("status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles", "revenue_quintiles")
-_ARRAYS = ("beta", "knots", "phi_mean", "forecasts", "consistencies", *_CUTS)
+TABLES = ("beta", "knots", "phi_mean", "forecasts", "consistencies", *_CUTS)
+"""The arrays of the weights."""
 
 
 class Refusal(NamedTuple):
@@ -59,7 +64,7 @@ def packaged_weights() -> Weights:
 
 def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
     """Weights from their fields (the `Weights` schema). Raises ValueError naming what is wrong."""
-    arrays = {name: np.array(body[name], np.float64) for name in _ARRAYS}
+    arrays = {name: np.array(body[name], np.float64) for name in TABLES}
     shapes = {"beta": (BASIS,), "phi_mean": (BASIS,), "knots": (CONTINUOUS, KNOTS)}
     shapes |= {name: (2,) if name.endswith("terciles") else (4,) for name in _CUTS}
     for name, array in arrays.items():
@@ -76,7 +81,7 @@ def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
 
 def body_of_weights(weights: Weights) -> dict[str, Any]:
     """Fields of the `Weights` schema."""
-    body: dict[str, Any] = {name: getattr(weights, name).tolist() for name in _ARRAYS}
+    body: dict[str, Any] = {name: getattr(weights, name).tolist() for name in TABLES}
     effective = {"version": weights.version, "effective_ms": weights.effective_ms}
     return {**effective, "consistency_median": weights.consistency_median, **body}
 
@@ -105,6 +110,17 @@ def body_of_policy(policy: Policy) -> str:
     return json.dumps({k: v for k, v in asdict(policy).items() if k not in ("version", "effective_ms")}, sort_keys=True)
 
 
+class Decision(NamedTuple):
+    """What a person decided about a model: `rescore models promote`, `rollback`, `freeze`, `thaw`."""
+
+    model: str
+    what: str
+    version: str  # of the weights it is about; empty where it is about none
+    author: str
+    reason: str
+    effective_ms: int
+
+
 @dataclass(frozen=True)
 class Known:
     """What the broadcast topics have said so far. The order in which topics were read makes no difference."""
@@ -113,6 +129,10 @@ class Known:
     records: tuple[Record, ...]
     versions: Versions
     refused: tuple[Refusal, ...] = ()
+    learning: tuple[LearningPolicy, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    learned_until_ms: int | None = None  # everything learned up to this boundary is known
+    read_before: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def first(cls, policy: Policy) -> Known:
@@ -121,16 +141,34 @@ class Known:
 
     def adopt(self, records: Iterable[Record], read: Read) -> Known:
         """These records too. All versions are made anew: there are few, and they arrive rarely."""
-        every = (*self.records, *records)
-        versions, refused = build_versions(every, read, self.policy)
-        return Known(self.policy, every, versions, tuple(refused))
+        every, before = (*self.records, *records), self.read_before
+
+        def read_once(record: Record) -> tuple[str, dict[str, Any]]:
+            key = record.topic, record.offset  # a broadcast topic has one partition
+            if key not in before:
+                before[key] = read(record)
+            found: tuple[str, dict[str, Any]] = before[key]
+            return found
+
+        return build(every, read_once, self.policy, before)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """The boundaries at which is learned."""
+        return Epochs(self.learning, self.versions.days)
+
+    @cached_property
+    def limit_ms(self) -> int:
+        """How far clocks may go where they wait for the learner."""
+        return self.epochs.limit_ms(self.learned_until_ms)
 
 
-def build_versions(records: Iterable[Record], read: Read, policy: Policy) -> tuple[Versions, list[Refusal]]:
-    """The versions that these broadcast records make, and the records that count as never published."""
-    bodies: dict[str, list[tuple[Record, dict[str, Any]]]] = {"policy": [], "weights": [], "rate": []}
+def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tuple[str, int], Any]) -> Known:
+    """What these broadcast records say; those that can not be used count as never published."""
+    bodies: dict[str, list[tuple[Record, dict[str, Any]]]] = {"policy": [], "weights": [], "rate": [], "learning": []}
     refused: list[Refusal] = []
-    for record in sorted(records, key=lambda record: (record.topic, record.partition, record.offset)):
+    ordered = tuple(sorted(records, key=lambda record: (record.topic, record.partition, record.offset)))
+    for record in ordered:
         try:
             kind, body = read(record)
         except ValueError as error:
@@ -138,10 +176,18 @@ def build_versions(records: Iterable[Record], read: Read, policy: Policy) -> tup
         else:
             bodies.setdefault(kind, []).append((record, body))
     policies = _accepted(bodies["policy"], refused, _policy)
-    weights = _accepted(bodies["weights"], refused, _weights)
+    learned = [body["epoch_ms"] for _, body in bodies["weights"] if body.get("epoch_ms") is not None]
+    made = [(record, body) for record, body in bodies["weights"] if body["version"]]
+    weights = _accepted(made, refused, partial(_weights, before))
     base_currency = (policies or [policy])[0].base_currency
     rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
-    return Versions(policies or [policy], weights or [packaged_weights()], rates), refused
+    learning = _accepted(bodies["learning"], refused, _learning)
+    decided = [one for kind, found in bodies.items() if kind.startswith(DECISION_PREFIX) for one in found]
+    decisions = _accepted(decided, refused, _decision)
+    versions = Versions(policies or [policy], weights or [packaged_weights()], rates)
+    return Known(
+        policy, ordered, versions, tuple(refused), tuple(learning), tuple(decisions), max(learned, default=None), before
+    )
 
 
 def _accepted(bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Make) -> list[Any]:
@@ -166,9 +212,29 @@ def _policy(body: dict[str, Any], effective_ms: int, earlier: list[Any]) -> Poli
     return _following(policy_of(json.loads(body["body"]), str(body["version"]), at), earlier)
 
 
-def _weights(body: dict[str, Any], effective_ms: int, earlier: list[Any]) -> Weights:
-    """The first weights count from the beginning of time."""
-    return weights_of(body, effective_ms if earlier else BEGINNING_MS)
+def _weights(
+    before: dict[tuple[str, int], Any], body: dict[str, Any], effective_ms: int, earlier: list[Any]
+) -> Weights:
+    """The first weights count from the beginning of time. Large ones, so that each is made once."""
+    at = effective_ms if earlier else BEGINNING_MS
+    key = f"weights {id(body)}", at  # the bodies stay in `before`, each at its place
+    if key not in before:
+        before[key] = weights_of(body, at)
+    made: Weights = before[key]
+    return made
+
+
+def _learning(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> LearningPolicy:
+    return learning_policy_of(json.loads(body["body"]), str(body["version"]), effective_ms)
+
+
+def _decision(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> Decision:
+    said = json.loads(body["body"])
+    model, what = str(body["name"]).removeprefix(DECISION_PREFIX), str(said["decision"])
+    if what not in DECISIONS:
+        raise ValueError(f"decision {what!r} is none of {', '.join(DECISIONS)}")
+    author, reason = str(body.get("author") or ""), str(body.get("reason") or "")
+    return Decision(model, what, str(said.get("version", "")), author, reason, effective_ms)
 
 
 def _following(policy: Policy, earlier: list[Policy]) -> Policy:
@@ -197,6 +263,14 @@ def _rate(base_currency: str, body: dict[str, Any], effective_ms: int, _earlier:
 def first_policy(base_currency: str, time_zone: str) -> Policy:
     """The packaged policy as a deployment sets it up."""
     return Policy(base_currency=base_currency, time_zone=time_zone)
+
+
+def learning_record(policy: LearningPolicy, author: str, reason: str, encoder: Encoder) -> tuple[str, bytes, bytes]:
+    """Topic, key and value of a learning policy."""
+    said = {k: v for k, v in asdict(policy).items() if k not in ("version", "effective_ms")}
+    config = {"name": "learning", "version": policy.version, "effective_ms": policy.effective_ms,
+              "body": json.dumps(said, sort_keys=True), "author": author, "reason": reason}  # fmt: skip
+    return "rescore-config", b"learning", encode_value("Config", config, encoder)
 
 
 def first_records(policy: Policy, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:

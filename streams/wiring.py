@@ -41,6 +41,46 @@ class OpenGate:
         return FOREVER_MS
 
 
+class Marks(Protocol):
+    """Boundaries of epochs, which workers mark among the training examples (`streams.epochs`)."""
+
+    def passed_ms(self, until_ms: int) -> int | None:
+        """The last boundary up to a time; None where there is none."""
+        ...
+
+    def next_ms(self, after_ms: int) -> int:
+        """The first boundary after a time; `FOREVER_MS` where there is none."""
+        ...
+
+    def marker(self, boundary_ms: int) -> Message:
+        """What says that a partition has no more examples up to a boundary."""
+        ...
+
+    def held_by(self, until_ms: int) -> str:
+        """Why clocks may not pass a time, where a boundary is the reason."""
+        ...
+
+
+class NoMarks:
+    """Nobody learns: no boundaries."""
+
+    def passed_ms(self, until_ms: int) -> int | None:
+        """None."""
+        return None
+
+    def next_ms(self, after_ms: int) -> int:
+        """Never."""
+        return FOREVER_MS
+
+    def marker(self, boundary_ms: int) -> Message:
+        """Never asked for."""
+        return Message(None, None)
+
+    def held_by(self, until_ms: int) -> str:
+        """Only the reading of versions holds clocks here."""
+        return "a broadcast topic does not answer; time stands still until it does"
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """The few words the motion itself must read and write; the composition root takes them from `schemas` and `state`.

@@ -39,7 +39,7 @@ from streams.log import (
 from streams.merge import FOREVER_MS, Merge, Taken
 from streams.output import Message, Output, PauseAndRetry, Processor
 from streams.resolve import NO_OFFSET, PROGRESS_KEY, Progress, Resolution, Standing, Steps, resolve
-from streams.wiring import BatchReport, Clock, Gate, Observer, OpenGate, Wire, WorkerOptions
+from streams.wiring import BatchReport, Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire, WorkerOptions
 
 HOLD_TOLD_SECONDS = 1.0
 FOREVER_SECONDS = float("inf")
@@ -90,12 +90,14 @@ class _Batch:
     output: Output
     standing: Standing  # once it is committed
     settles: bool  # says how far the inputs were read, though there was nothing to take
+    mark_ms: int | None = None  # the boundary of an epoch to mark
     state_offset: int = NO_OFFSET  # of its progress record
 
     @property
     def written(self) -> bool:
         """Checks of timers that found nothing to say are the only batches that are not."""
-        return self.taken.count > 0 or self.settles or not self.output.silent
+        marked = self.mark_ms is not None
+        return self.taken.count > 0 or self.settles or marked or not self.output.silent
 
 
 class _StoreMoved(PauseAndRetry):
@@ -117,17 +119,18 @@ class Worker:
         gate: Gate | None = None,
         observer: Observer | None = None,
         failpoint: Failpoint = no_failpoint,
+        marks: Marks | None = None,
     ) -> None:
         self._log, self._store, self._processor, self._wire, self._clock = log, store, processor, wire, clock
         self._options = options or WorkerOptions()
-        self._gate = gate or OpenGate()
+        self._gate, self._marks = gate or OpenGate(), marks or NoMarks()
         self._observer = observer or Observer()
         self._failpoint = failpoint
         self._owned: dict[int, _Resolving | _Running | _Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
         self._busy = False
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
-        self._held_since_seconds: float | None = None
+        self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
         self._looked_round_seconds = clock.monotonic_seconds()
         self._resolution = Resolution(
             log=log,
@@ -294,39 +297,48 @@ class Worker:
             return []
         newest_ms = max(partition.merge.newest_ms for partition in running)
         until_ms = self._gate.until_ms(newest_ms)
-        self._tell_hold(until_ms < newest_ms)
+        self._tell_hold(until_ms if until_ms < newest_ms else None)
         batches = []
         for partition in running:
             if partition.merge.wants_ends:
                 self._ask_ends(partition)
-            options = self._options
+            options, mark_ms = self._options, self._mark_ms(partition)
             taken = partition.merge.take(options.records_max, options.users_max, until_ms, options.bytes_max)
             try:
                 due_users, no_more_due = self._due_users(partition, taken)
             except _StoreMoved as moved:
                 self._rewind([partition.number], str(moved))
                 continue
-            if taken.count or due_users or partition.settles:
+            if taken.count or due_users or partition.settles or mark_ms is not None:
                 standing = partition.standing._replace(
                     seq=partition.standing.seq + 1,
                     next_offsets=partition.merge.next_offsets,
                     clock_ms=taken.clock_ms,
+                    marked_ms=partition.standing.marked_ms if mark_ms is None else mark_ms,
                 )
-                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing, partition.settles))
-                partition.settles = False
+                settles, partition.settles = partition.settles, False
+                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing, settles, mark_ms))
         watch.lap("merge")
         return batches
 
-    def _tell_hold(self, held: bool) -> None:
+    def _mark_ms(self, partition: _Running) -> int | None:
+        """The boundary that this partition has passed and not marked: nothing will ever happen in it up to there."""
+        merge = partition.merge
+        quiet_until_ms = max(merge.clock_ms, (merge.next_ms or 0) - 1)
+        passed_ms = self._marks.passed_ms(min(quiet_until_ms, partition.earliest_due_ms - 1))
+        marked_ms = partition.standing.marked_ms
+        return passed_ms if passed_ms is not None and (marked_ms is None or passed_ms > marked_ms) else None
+
+    def _tell_hold(self, held_at_ms: int | None) -> None:
         """Waiting for an answer is part of life; no answer for a second is worth a word, once."""
         now_seconds = self._clock.monotonic_seconds()
-        if not held:
-            self._held_since_seconds = None
-        elif self._held_since_seconds is None:
-            self._held_since_seconds = now_seconds
-        elif now_seconds - self._held_since_seconds > HOLD_TOLD_SECONDS:
-            self._held_since_seconds = FOREVER_SECONDS
-            self._observer.held("a broadcast topic does not answer; time stands still until it does")
+        if held_at_ms is None:
+            self._held = None
+        elif self._held is None or self._held[0] != held_at_ms:
+            self._held = held_at_ms, now_seconds
+        elif now_seconds - self._held[1] > HOLD_TOLD_SECONDS:
+            self._held = held_at_ms, FOREVER_SECONDS
+            self._observer.held(self._marks.held_by(held_at_ms))
 
     def _ask_ends(self, partition: _Running) -> None:
         """An advance has arrived: ask how far the other inputs go *now*. No answer: time stands still here."""
@@ -420,16 +432,24 @@ class Worker:
             for topic, messages in (
                 (options.changes, output.changes),
                 (options.scorecards, output.scorecards),
-                (options.examples, output.examples),
                 (options.journal, output.journal),
                 *output.dead_letters.items(),
             ):
                 if messages:
                     transaction.messages.setdefault(topic, []).extend(messages)
+            # A marker speaks of everything before this batch; examples keep their partition's number, as markers do.
+            marks = [] if batch.mark_ms is None else [self._marks.marker(batch.mark_ms)]
+            if marks or output.examples:
+                transaction.placed[TopicPartition(options.examples, number)] = [*marks, *output.examples]
             where = self._state_of(batch)
             transaction.placed[where] = [*map(Message._make, [(user, row, None) for user, row, _ in output.images])]
             progress = Progress(
-                standing.seq, standing.next_offsets, standing.clock_ms, standing.nonce, options.code_version
+                standing.seq,
+                standing.next_offsets,
+                standing.clock_ms,
+                standing.nonce,
+                options.code_version,
+                standing.marked_ms,
             )
             transaction.progress[where] = Message(PROGRESS_KEY, self._wire.progress.encode(progress))
             for topic, offset in standing.next_offsets.items():
@@ -490,7 +510,7 @@ class Worker:
         silent = [
             partition
             for partition in self._running()
-            if partition.merge.clock_ms < partition.earliest_due_ms <= wall_ms - silence_ms
+            if partition.merge.clock_ms < self._wake_ms(partition) <= wall_ms - silence_ms
             and now_seconds - partition.advance_written_seconds >= silence_ms / 1000
         ]
         if not silent or not self._log.open():
@@ -507,6 +527,10 @@ class Worker:
             self._log.transact(transaction)
         except (AbortAndRewind, RecreateProducer) as error:
             self._rewind([partition.number for partition in silent], str(error))
+
+    def _wake_ms(self, partition: _Running) -> int:
+        """When something is to be done even if no record comes: a timer, or the boundary of an epoch."""
+        return min(partition.earliest_due_ms, self._marks.next_ms(partition.merge.clock_ms))
 
     def _look_round(self) -> None:
         """Every few seconds: how far behind are we, and is the store where we left it, though nothing happens?"""

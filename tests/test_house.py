@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 """What each part may import of ours; the longest name that fits a module counts."""
 
-ADAPTERS = ("schemas.registry", "state.redis_store", "streams.kafka_log")
+ADAPTERS = ("schemas.registry", "state.redis_store", "streams.kafka_log", "streams.kafka_learner_log")
 COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.bench", "local.demo")
 """Where adapters are chosen: the commands, and those that live beside the servers they start."""
 
@@ -37,6 +37,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "schemas.registry",
         "streams.kafka_client",
         "streams.kafka_log",
+        "streams.kafka_learner_log",
         "streams.topics",
         "local.bench",  # measures as a client of its own would
     ),
@@ -50,7 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "numpy": TOPS,
     "river": ("streams.learner", "streams.learning"),
     "pydantic": ("streams.settings",),
-    "prometheus_client": ("streams.metrics", "streams.health", "streams.commands.worker"),
+    "prometheus_client": ("streams.metrics", "streams.health", "streams.learner_telling", "streams.commands.worker"),
     "typer": ("streams.__main__", "streams.commands"),
     "rich": ("streams.commands", "streams.inspection", "local.demo", "local.view", "local.prior"),
     "sklearn": ("local.evaluation",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
     from schemas.batch import Record
     from schemas.known_schemas import Registry
+    from schemas.writing import Encoder
     from state.redis_store import RedisStore
-    from streams.avro_values import Values
     from streams.kafka_log import KafkaLog
     from streams.log import Failpoint
     from streams.settings import Settings
-    from streams.wiring import Observer, Wire, WorkerOptions
+    from streams.versions import Known
+    from streams.wiring import Observer, WorkerOptions
     from streams.worker import Worker
 
 
@@ -48,7 +50,7 @@ def worker(as_json: AsJson = False) -> None:
     chosen = settings()
     slot = take_slot(lock_folder(), chosen.app, chosen.slot)
     logger = configure(chosen.log.level, chosen.log.format)
-    partitions = _require_good_topics(chosen)
+    partitions = require_good_topics(chosen)
     publish_first_versions(chosen)
     store = _store(chosen, partitions)
     observer, port, close_health = _observer(chosen, logger)
@@ -79,8 +81,6 @@ def worker(as_json: AsJson = False) -> None:
 
 def _compile(logger: logging.Logger) -> None:
     """Compile all kernels before the group is joined: a member that compiles for a minute is expelled."""
-    import time
-
     from streams.warm import warm
 
     began = time.monotonic()
@@ -117,7 +117,7 @@ def on_signal(told: Callable[[int], None]) -> None:
     signal.signal(signal.SIGINT, note)
 
 
-def _require_good_topics(chosen: Settings) -> int:
+def require_good_topics(chosen: Settings) -> int:
     """Number of partitions. Raises RefusedSettings that names every topic that would lose or disorder data."""
     from streams.commands.topics import options_of
     from streams.kafka_client import admin_of, partition_counts
@@ -195,8 +195,6 @@ def failpoint_of(wanted: str | None) -> Failpoint:
 
 def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, Callable[[], None]]:
     """Metrics, probes and log lines; the port they are served at, and what closes it."""
-    import time
-
     from prometheus_client import CollectorRegistry
 
     from streams.health import Health, HealthServer
@@ -224,13 +222,20 @@ def publish_first_versions(chosen: Settings) -> None:
 
     topics = [chosen.topic("rescore-config"), chosen.topic("rescore-weights")]
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    records = first_records(policy, Encoder(registry_for(chosen)))
+    encoder = Encoder(registry_for(chosen))
+    records = [*first_records(policy, encoder), *_learning(chosen, encoder)]
     for attempts_left in reversed(range(FIRST_VERSIONS_ATTEMPTS)):
         if not empty_topics(chosen.kafka, topics):
             return
         sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
         empty = empty_topics(chosen.kafka, topics)
-        missing = [Message(chosen.topic(t), key, value, []) for t, key, value in records if chosen.topic(t) in empty]
+        # Learning has no first version that counts from the beginning: for history it is known before any record.
+        stamps = {b"learning": 0} if chosen.clock == "records" else {}
+        missing = [
+            Message(chosen.topic(t), key, value, [], timestamp_ms=stamps.get(key))
+            for t, key, value in records
+            if chosen.topic(t) in empty
+        ]
         try:
             transact(sender, missing)
         except NotDelivered:  # another worker has just taken this name to do the same: look again
@@ -242,43 +247,37 @@ def publish_first_versions(chosen: Settings) -> None:
 
 def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:
     import logging
-    import time
     import uuid
+    from functools import partial
 
     from schemas.codec import CloudEvents, Decoder, Encoder
     from schemas.partitioner import Partitioner
     from streams.avro_values import Values
     from streams.broadcast import Broadcast
     from streams.commands.wire import registry_for
+    from streams.epochs import EpochMarks
+    from streams.merge import FOREVER_MS
     from streams.processor import ScoreProcessor
     from streams.scoring.reasons import REASON_TEXTS
     from streams.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES
-    from streams.versions import Known, first_policy, reader
+    from streams.versions import Known, first_policy
+    from streams.wires import marker_of, wire_of
     from streams.worker import Worker
-
-    class Wall:
-        """The clocks of this machine."""
-
-        def wall_ms(self) -> int:
-            return time.time_ns() // 1_000_000
-
-        def monotonic_seconds(self) -> float:
-            return time.monotonic()
 
     registry: Registry = registry_for(chosen)
     values = Values(registry)
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
-    read = reader(registry, chosen.topic_prefix)
+    def limit_ms(known: Known) -> int:
+        # Where time arrives as history it waits for what is learned; live it never does.
+        return known.limit_ms if chosen.clock == "records" else FOREVER_MS
 
-    def adopt(known: Known, records: Sequence[Record]) -> Known:
-        after = known.adopt(records, read)
-        for refusal in (refusal for refusal in after.refused if refusal not in known.refused):
-            where = f"{refusal.record.topic}, offset {refusal.record.offset}"
-            logging.getLogger("rescore").error("%s counts as never published: %s", where, refusal.reason)
-        return after
-
-    broadcast = Broadcast(log, topics, Known.first(policy), adopt)
+    broadcast = Broadcast(log, topics, Known.first(policy), adopter(chosen, logging.getLogger("rescore")), limit_ms)
+    marks = EpochMarks(
+        epochs=lambda: broadcast.versions.epochs,
+        limit_ms=lambda: limit_ms(broadcast.versions),
+        encode=partial(marker_of, values),
+    )
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
     processor = ScoreProcessor(
         decoder=Decoder(
@@ -305,7 +304,53 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         gate=broadcast,
         observer=observer,
         failpoint=failpoint_of(chosen.failpoint),
+        marks=marks,
     )
+
+
+def _learning(chosen: Settings, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:
+    """The learning policy of a new deployment, if it is to learn."""
+    from streams.epochs import LearningPolicy
+    from streams.versions import learning_record
+
+    if not chosen.learning.epoch_seconds:
+        return []
+    policy = LearningPolicy(
+        effective_ms=0,
+        epoch_ms=chosen.learning.epoch_seconds * 1_000,
+        adopt=chosen.learning.adopt,
+        rescore_everyone=chosen.learning.rescore_everyone,
+    )
+    return [learning_record(policy, "rescore", "first learning policy of this deployment", encoder)]
+
+
+class Wall:
+    """The clocks of this machine."""
+
+    def wall_ms(self) -> int:
+        """See `Clock`."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_seconds(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+
+def adopter(chosen: Settings, logger: logging.Logger) -> Callable[[Known, Sequence[Record]], Known]:
+    """Takes broadcast records in, and tells those that can not be used."""
+    from streams.commands.wire import registry_for
+    from streams.versions import reader
+
+    read = reader(registry_for(chosen), chosen.topic_prefix)
+
+    def adopt(known: Known, records: Sequence[Record]) -> Known:
+        after = known.adopt(records, read)
+        for refusal in (refusal for refusal in after.refused if refusal not in known.refused):
+            where = f"{refusal.record.topic}, offset {refusal.record.offset}"
+            logger.error("%s counts as never published: %s", where, refusal.reason)
+        return after
+
+    return adopt
 
 
 def _options(chosen: Settings) -> WorkerOptions:
@@ -327,33 +372,3 @@ def _options(chosen: Settings) -> WorkerOptions:
         idle_seconds=chosen.batch.wait_seconds,
         silence_ms=1_000 if chosen.clock == "wall" else None,
     )
-
-
-def wire_of(values: Values) -> Wire:
-    """The few words the motion itself reads and writes, in the encoding in force."""
-    from state.layout import due_ms_of
-    from streams.output import Message
-    from streams.resolve import Progress
-    from streams.wiring import Wire
-
-    class ProgressValues:
-        """Progress records as Avro."""
-
-        def encode(self, progress: Progress) -> bytes:
-            return values.encoder("rescore-state")(progress._asdict())
-
-        def decode(self, value: bytes) -> Progress:
-            return Progress(**values.decode("rescore-state", value))
-
-    def advance_to(record: Record) -> int | None:
-        try:
-            fields = values.decode("commands", record.value or b"")
-        except ValueError:
-            return None  # not ours to judge: the decoder makes a dead letter of it
-        to = fields.get("to")
-        return to if fields.get("command") == "advance" and isinstance(to, int) else None
-
-    def advance(to_ms: int) -> Message:
-        return Message(b"advance", values.encoder("commands")({"command": "advance", "to": to_ms}))
-
-    return Wire(ProgressValues(), advance_to, advance, due_ms_of)

@@ -1,0 +1,101 @@
+"""`rescore learner`: the composition of the learner. Every adapter and clock is chosen here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.commands.common import AsJson, guarded, print_json, settings
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Sequence
+
+    from schemas.batch import Record
+    from streams.learner import Learner, LearnerObserver
+    from streams.settings import Settings
+    from streams.versions import Known
+
+
+@guarded
+def learner(as_json: AsJson = False) -> None:
+    """Keep models learning: take examples an epoch at a time, publish new weights with the time they come into force.
+
+    One is enough for a deployment, a second one takes the first one's place. Ctrl-C or SIGTERM ends it in order; after
+    a crash it goes on where it was. When epochs end is a policy: RESCORE_LEARNING__EPOCH_SECONDS for a new deployment,
+    `rescore models epochs` for one that runs.
+
+    Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 rescore learner
+    """
+    from streams.commands.logs import configure
+    from streams.commands.worker import lock_folder, publish_first_versions, require_good_topics, stopped_by_signal
+    from streams.slot import take_slot
+
+    chosen = settings()
+    slot = take_slot(lock_folder(), f"{chosen.app}.learner", 0)
+    logger = configure(chosen.log.level, chosen.log.format)
+    require_good_topics(chosen)
+    publish_first_versions(chosen)
+    observer, port, close_health = _observer(chosen, logger)
+    made = _learner(chosen, observer)
+    if as_json:
+        print_json({"started": {"app": chosen.app, "clock": chosen.clock, "metrics_port": port}})
+    logger.info("learner %s started, metrics at http://%s:%d/metrics", chosen.app, chosen.metrics.host, port)
+    try:
+        made.run(stopped_by_signal())
+    finally:
+        close_health()
+        slot.release()
+        logger.info("learner %s ended", chosen.app)
+
+
+def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver, int, Callable[[], None]]:
+    """Metrics, probes and log lines; the port they are served at, and what closes it."""
+    import time
+
+    from streams.health import Health, HealthServer
+    from streams.learner_telling import LearnerHealth, LearnerLines, LearnerMetrics, LearnerObservers
+    from streams.metrics import new_registry
+
+    registry = new_registry()
+    health = Health(time.monotonic)
+    server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
+    observers = LearnerObservers(LearnerMetrics(registry), LearnerHealth(health), LearnerLines(logger))
+    return observers, server.port, server.close
+
+
+def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
+    import logging
+
+    from streams.broadcast import Broadcast
+    from streams.commands.wire import values
+    from streams.commands.worker import Wall, adopter, failpoint_of
+    from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
+    from streams.learner import Learner, LearnerOptions
+    from streams.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
+    from streams.versions import Known, first_policy
+    from streams.wires import learner_wire
+
+    options = KafkaLearnerOptions(
+        bootstrap_servers=chosen.kafka.bootstrap_servers,
+        name=f"{chosen.app}.learner",
+        transaction_timeout_seconds=chosen.kafka.transaction_timeout_seconds,
+        client=chosen.kafka.librdkafka,
+    )
+    log = KafkaLearnerLog(options, failpoint_of(chosen.failpoint))
+    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
+    adopt: Callable[[Known, Sequence[Record]], Known] = adopter(chosen, logging.getLogger("rescore"))
+    broadcast = Broadcast(log, [chosen.topic(name) for name in BROADCAST_TOPICS], Known.first(policy), adopt)
+    return Learner(
+        log,
+        learner_wire(values(chosen)),
+        broadcast,
+        Wall(),
+        LearnerOptions(
+            examples=chosen.topic(EXAMPLES_TOPIC),
+            weights=chosen.topic("rescore-weights"),
+            memory=chosen.topic(MEMORY_TOPIC),
+            clocks_wait=chosen.clock == "records",
+        ),
+        observer,
+        failpoint_of(chosen.failpoint),
+    )

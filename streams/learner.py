@@ -1,0 +1,389 @@
+"""The learner: reads the examples of all partitions, learns an epoch when all have marked its end, publishes weights.
+
+One turn: poll -> buffer -> (where every partition has marked a boundary) read decisions -> learn -> one transaction of
+new weights, models, sample and checkpoint -> tell. The checkpoint says how far each partition was read and what mark
+was in force there, so that a crash at any step leaves either all of an epoch or nothing of it: what is read again after
+it is assigned to the same epochs, and what was learned is left out. There is one way to start, whatever happened
+before: own the transactional id, read the topics of versions, read the checkpoint to its end, follow the examples.
+"""
+
+# ruff: noqa: ARG002 - what a default does not look at belongs to the protocol
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.batch import Record
+from state.versions import Weights
+from streams.broadcast import Broadcast
+from streams.epochs import Epochs
+from streams.learner_log import LearnerLog, Written
+from streams.learning.population_sample import Member, member_body, member_of
+from streams.learning.rounds import Decided, Round, Rounds, Waiting
+from streams.learning.value_learner import LEARNERS, Order, ValueExample, ValueLearner
+from streams.log import AbortAndRewind, Failpoint, HaltPartition, RecreateProducer, TopicPartition, no_failpoint
+from streams.publish import text_of_ms
+from streams.versions import Known
+from streams.wiring import Clock
+
+CHECKPOINT, MODEL, SAMPLE = b"checkpoint", b"model/value", b"sample/"
+WAITING_TOLD_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerOptions:
+    """Names of topics. `clocks_wait`: workers hold their clocks until a version is there (`RESCORE_CLOCK=records`)."""
+
+    examples: str = "rescore-examples"
+    weights: str = "rescore-weights"
+    memory: str = "rescore-learner"
+    clocks_wait: bool = False
+    idle_seconds: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerWire:
+    """The words the learner reads and writes; the composition root takes them from `schemas`."""
+
+    example: Callable[[bytes], Mapping[str, Any]]
+    weights: Callable[[Weights, str], bytes]  # and why this version
+    learned_until: Callable[[int], bytes]
+
+
+@dataclass(slots=True)
+class LearnerReport:
+    """What a step forward came to."""
+
+    round: Round
+    model: ValueLearner
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class LearnerObserver:
+    """Is told what happens; the base says nothing."""
+
+    def turned(self, at_seconds: float) -> None:
+        """The loop went round once more (monotonic seconds)."""
+
+    def started(self, done_ms: int | None, partitions: int) -> None:
+        """Where learning goes on."""
+
+    def learned(self, report: LearnerReport) -> None:
+        """Epochs were learned and committed."""
+
+    def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
+        """These partitions have not come to a boundary yet."""
+
+    def restarted(self, reason: str) -> None:
+        """A transaction came to nothing, or nobody knows: the log is asked."""
+
+
+class Learner:
+    """Takes one model of a deployment forward. One thread; everything that touches the world is handed in."""
+
+    def __init__(
+        self,
+        log: LearnerLog,
+        wire: LearnerWire,
+        broadcast: Broadcast[Known],
+        clock: Clock,
+        options: LearnerOptions | None = None,
+        observer: LearnerObserver | None = None,
+        failpoint: Failpoint = no_failpoint,
+    ) -> None:
+        self._log, self._wire, self._broadcast, self._clock = log, wire, broadcast, clock
+        self._options = options or LearnerOptions()
+        self._observer = observer or LearnerObserver()
+        self._failpoint = failpoint
+        self._starting: Iterator[None] | None = self._start()
+        self._reading: dict[int, _Partition] = {}
+        self._rounds: Rounds | None = None
+        self._told_limit_ms: int | None = None
+        self._remembered = False
+        self._waits_since_seconds: float | None = None
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Take turns until told to stop. `StopWorker` means that another learner took our place."""
+        try:
+            while not stopped():
+                self.turn()
+        finally:
+            self._log.close()
+
+    @property
+    def model(self) -> ValueLearner | None:
+        """The model as it stands; None before the start is done."""
+        return None if self._rounds is None else self._rounds.model
+
+    def turn(self) -> None:
+        """One turn of the loop: at most one transaction."""
+        self._observer.turned(self._clock.monotonic_seconds())
+        try:
+            if self._starting is not None:
+                if next(self._starting, self) is self:
+                    self._starting = None
+                return
+            self._buffer(self._log.poll(self._options.idle_seconds))
+            self._failpoint("L1.polled")
+            self._go_forward()
+        except (AbortAndRewind, RecreateProducer) as error:
+            self._observer.restarted(str(error))
+            self._starting = self._start()
+
+    # The one way to start.
+
+    def _start(self) -> Iterator[None]:
+        while not self._log.open():
+            yield
+        while not self._broadcast.read_on():
+            yield
+        while (count := self._log.partitions(self._options.examples)) is None:
+            yield
+        memory: dict[bytes, Any] = {}
+        yield from self._read_memory(memory)
+        self._rounds, checkpoint = self._remember(memory)
+        places = [TopicPartition(self._options.examples, p) for p in range(count)]
+        while (firsts := self._log.first_offsets(places)) is None:
+            yield
+        self._reading = {where.partition: _Partition.of(where, firsts[where], checkpoint) for where in places}
+        self._log.follow({where: self._reading[where.partition].next_offset for where in places})
+        self._observer.started(self._rounds.done_ms, count)
+
+    def _read_memory(self, memory: dict[bytes, Any]) -> Iterator[None]:
+        """The last value of each key, to an end asked for after our transactional id was ours."""
+        where = TopicPartition(self._options.memory, 0)
+        while (firsts := self._log.first_offsets([where])) is None or (ends := self._log.end_offsets([where])) is None:
+            yield
+        for records in self._log.read(where, firsts[where], ends[where]):
+            if not records:
+                yield
+            for record in records:
+                if record.value is None:
+                    memory.pop(record.key or b"", None)
+                else:
+                    memory[record.key or b""] = json.loads(record.value)
+
+    def _remember(self, memory: Mapping[bytes, Any]) -> tuple[Rounds, Mapping[str, Any]]:
+        """The state that the checkpoint says; that of the first day where there is none."""
+        known = self._broadcast.versions
+        checkpoint: Mapping[str, Any] = memory.get(CHECKPOINT, {})
+        done_ms = checkpoint.get("done_ms")
+        policy = known.epochs.policy_at(2**62 if done_ms is None else done_ms)
+        model = ValueLearner(known.versions.weights[0], policy)
+        if checkpoint:
+            model.restore(memory[MODEL])
+            for name in LEARNERS:
+                model.learners[name].restore(memory[_learner_key(name)])
+                model.good[name] = memory[_good_key(name)]
+            members = {key: value for key, value in memory.items() if key.startswith(SAMPLE)}
+            model.sample.restore((bytes.fromhex(k[len(SAMPLE) :].decode()), member_of(v)) for k, v in members.items())
+        self._remembered = bool(checkpoint)
+        self._told_limit_ms = checkpoint.get("told_limit_ms")
+        return Rounds(model, done_ms, checkpoint.get("open_until_ms")), checkpoint
+
+    # Forward: buffer, learn, commit.
+
+    def _buffer(self, records: Sequence[Record]) -> None:
+        assert self._rounds is not None
+        for record in records:
+            self._reading[record.partition].take(record, self._wire.example, self._rounds.done_ms)
+
+    def _go_forward(self) -> None:
+        rounds, epochs = self._rounds, self._broadcast.versions.epochs
+        assert rounds is not None
+        if not epochs.learning:
+            self._wait(None, (), "no learning policy says when epochs end: see `rescore models epochs --help`")
+            self._broadcast.read_on()
+            return
+        marks = [one.mark_ms for one in self._reading.values() if one.mark_ms is not None]
+        least_ms = min(marks) if len(marks) == len(self._reading) else None
+        self._pause_ahead(least_ms)
+        if least_ms is None or not _is_ahead(epochs.last_until(least_ms), rounds.done_ms):
+            self._tell_missing(least_ms, epochs)
+            return
+        self._waits_since_seconds = None
+        if not self._broadcast.read_on():
+            return
+        watch = self._clock.monotonic_seconds()
+        known = self._broadcast.versions
+        good = rounds.model.good
+        waiting = [one for partition in self._reading.values() for one in partition.waiting]
+        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs)
+        if done is None:  # a new policy has moved the boundaries
+            return
+        for partition in self._reading.values():
+            partition.forget_until(done.until_ms)
+        self._failpoint("L2.learned")
+        learned = self._clock.monotonic_seconds()
+        self._log.transact(self._records(done, known.epochs, good is not rounds.model.good))
+        self._failpoint("L8.remembered")
+        seconds = {"learn": learned - watch, "transact": self._clock.monotonic_seconds() - learned}
+        self._observer.learned(LearnerReport(done, rounds.model, seconds))
+
+    def _pause_ahead(self, least_ms: int | None) -> None:
+        """Partitions that have marked more than others are not read further: what waits stays about one epoch."""
+        ahead = [one.where for one in self._reading.values() if _is_ahead(one.mark_ms, least_ms)]
+        self._log.pause(ahead)
+
+    def _tell_missing(self, least_ms: int | None, epochs: Epochs) -> None:
+        missing = tuple(number for number, one in self._reading.items() if one.mark_ms == least_ms)
+        if len(missing) < len(self._reading) or least_ms is None:
+            done_ms = self._rounds.done_ms if self._rounds else None
+            self._wait(None if done_ms is None else epochs.next_after(done_ms), missing, "not passed yet")
+        else:
+            self._waits_since_seconds = None
+
+    def _wait(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        if self._waits_since_seconds is None:
+            self._waits_since_seconds = now_seconds
+        elif now_seconds - self._waits_since_seconds > WAITING_TOLD_SECONDS:
+            self._waits_since_seconds = float("inf")
+            self._observer.waits(boundary_ms, partitions, reason)
+
+    def _records(self, done: Round, epochs: Epochs, adopted: bool) -> list[Written]:
+        """Everything a step forward says, in one transaction."""
+        options, rounds = self._options, self._rounds
+        assert rounds is not None
+        model, records = rounds.model, list[Written]()
+
+        def weights(key: str, value: bytes, boundary_ms: int) -> None:
+            stamp_ms = boundary_ms if options.clocks_wait else None
+            records.append(Written(options.weights, 0, key.encode(), value, stamp_ms))
+
+        def remember(key: bytes, body: Any) -> None:
+            value = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+            records.append(Written(options.memory, 0, key, value))
+
+        for closed in done.closed:
+            why = next((h.what + ": " + h.why for h in model.timeline if h.version == closed.weights.version), "")
+            weights(closed.weights.version, self._wire.weights(closed.weights, why), closed.boundary_ms)
+        limit_ms = epochs.limit_ms(done.until_ms)
+        if options.clocks_wait and limit_ms != self._told_limit_ms:
+            weights("epoch", self._wire.learned_until(done.until_ms), done.until_ms)
+            self._told_limit_ms = limit_ms
+        for hashed, member in sorted(model.sample.changed.items()):
+            remember(SAMPLE + hashed.hex().encode(), None if member is None else member_body(member))
+        model.sample.changed.clear()
+        first = not self._remembered
+        for name, learner in model.learners.items():
+            if done.taught or first:
+                remember(_learner_key(name), learner.body())
+            if adopted or first:
+                remember(_good_key(name), model.good[name])
+        self._remembered = True
+        remember(MODEL, model.body())
+        remember(CHECKPOINT, {
+            "done_ms": rounds.done_ms,
+            "open_until_ms": rounds.open_until_ms,
+            "told_limit_ms": self._told_limit_ms,
+            "partitions": {str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()},
+        })  # fmt: skip
+        return records
+
+
+@dataclass(slots=True)
+class _Partition:
+    """How far one partition of the examples was read, and what waits of it."""
+
+    where: TopicPartition
+    next_offset: int
+    mark_ms: int | None
+    waiting: list[Waiting] = field(default_factory=list)
+    marks_before: list[int | None] = field(default_factory=list)  # of what waits: the mark in force before it
+
+    @classmethod
+    def of(cls, where: TopicPartition, first_offset: int, checkpoint: Mapping[str, Any]) -> _Partition:
+        """Where the checkpoint says. Raises `HaltPartition` where examples have been deleted before they were read."""
+        held = checkpoint.get("partitions", {}).get(str(where.partition))
+        if held is None:
+            return cls(where, first_offset, None)
+        if held[0] < first_offset:
+            raise HaltPartition(
+                f"{where.topic}/{where.partition}: the next example to learn is {held[0]}, the oldest there is "
+                f"{first_offset}. Examples were deleted before they were learned: raise retention.ms, and start with a "
+                f"new RESCORE_APP to learn anew from what is there."
+            )
+        return cls(where, held[0], held[1])
+
+    @property
+    def resume_offset(self) -> int:
+        """From where on a new start has to read."""
+        return self.waiting[0].offset if self.waiting else self.next_offset
+
+    @property
+    def resume_mark_ms(self) -> int | None:
+        """The mark in force there."""
+        return self.marks_before[0] if self.waiting else self.mark_ms
+
+    def take(self, record: Record, read: Callable[[bytes], Mapping[str, Any]], done_ms: int | None) -> None:
+        """A marker moves the mark; an example waits for the end of its epoch, unless that has been learned already."""
+        self.next_offset = record.offset + 1
+        try:
+            said = read(record.value or b"")
+        except ValueError:
+            return  # not ours to learn from; workers write nothing of the kind
+        if said["kind"] == "epoch":
+            self.mark_ms = max(said["timestamp_ms"], -(2**62) if self.mark_ms is None else self.mark_ms)
+        elif said["kind"] in ("example", "erasure") and said["timestamp_ms"] is not None:
+            example = example_of(said)
+            due_ms = example.timestamp_ms if self.mark_ms is None else max(example.timestamp_ms, self.mark_ms + 1)
+            if _is_ahead(due_ms, done_ms):
+                self.waiting.append(Waiting(due_ms, example, record.partition, record.offset))
+                self.marks_before.append(self.mark_ms)
+
+    def forget_until(self, done_ms: int) -> None:
+        """Drop what has been learned."""
+        kept = [i for i, one in enumerate(self.waiting) if one.due_ms > done_ms]
+        self.waiting = [self.waiting[i] for i in kept]
+        self.marks_before = [self.marks_before[i] for i in kept]
+
+
+def example_of(said: Mapping[str, Any]) -> ValueExample:
+    """A training example from the fields of its record."""
+    at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"] or b"")
+    if said["kind"] == "erasure":
+        return ValueExample(at_ms, hashed, None, None, None, erased=True)
+    features = None if said["features"] is None else tuple(said["features"])
+    found = said.get("member")
+    member = None
+    if found is not None:
+        now = None if found["features"] is None else tuple(found["features"])
+        member = Member(at_ms, now, found["consistency"], found["status"], found["revenue"], found["recency"])
+    return ValueExample(at_ms, hashed, features, said["forecast"], said["label"], member)
+
+
+def _decided(known: Known) -> list[Decided]:
+    """What persons decided about this model."""
+    return [
+        Decided(one.effective_ms, Order(one.what, one.version, one.author, one.reason))
+        for one in known.decisions
+        if one.model == "value"
+    ]
+
+
+def _is_ahead(moment_ms: int | None, of_ms: int | None) -> bool:
+    return moment_ms is not None and (of_ms is None or moment_ms > of_ms)
+
+
+def _learner_key(name: str) -> bytes:
+    return MODEL + b"/" + name.encode()
+
+
+def _good_key(name: str) -> bytes:
+    return _learner_key(name) + b"/good"
+
+
+def waiting_words(boundary_ms: int | None, partitions: Sequence[int], reason: str) -> str:
+    """A sentence for a log line.
+
+    >>> waiting_words(86_400_000, [2, 3], "not passed yet")
+    'waits for the end of an epoch, 1970-01-02T00:00:00Z: not passed yet by partitions 2, 3'
+    """
+    if not partitions:
+        return reason
+    named = f"partition{'s' if len(partitions) > 1 else ''} {', '.join(map(str, partitions))}"
+    end = "the first" if boundary_ms is None else text_of_ms(boundary_ms)
+    return f"waits for the end of an epoch, {end}: {reason} by {named}"

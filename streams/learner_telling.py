@@ -1,0 +1,161 @@
+"""What a learner tells: a log line an epoch, Prometheus metrics, and whether it is well."""
+
+# ruff: noqa: ARG002 - an observer is told more than it needs
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from streams.health import Health
+from streams.learner import LearnerObserver, LearnerReport, waiting_words
+from streams.publish import text_of_ms
+from streams.resolve import Standing
+
+
+class LearnerObservers(LearnerObserver):
+    """Tells several observers."""
+
+    def __init__(self, *observers: LearnerObserver) -> None:
+        self._observers = observers
+
+    def turned(self, at_seconds: float) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.turned(at_seconds)
+
+    def started(self, done_ms: int | None, partitions: int) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.started(done_ms, partitions)
+
+    def learned(self, report: LearnerReport) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.learned(report)
+
+    def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.waits(boundary_ms, partitions, reason)
+
+    def restarted(self, reason: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.restarted(reason)
+
+
+class LearnerHealth(LearnerObserver):
+    """Keeps a `Health` informed: alive while the loop goes round, ready once the start is done."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def turned(self, at_seconds: float) -> None:
+        """See `LearnerObserver`."""
+        self._health.turned(at_seconds)
+
+    def started(self, done_ms: int | None, partitions: int) -> None:
+        """See `LearnerObserver`."""
+        self._health.running(0, Standing(0, {}, 0, ""))
+
+    def restarted(self, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._health.resolving(0)
+
+
+class LearnerMetrics(LearnerObserver):
+    """Keeps what the learner tells as Prometheus metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"rescore_learner_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"rescore_learner_{name}", text, labels, registry=registry)
+
+        self._examples = counter("examples", "Training examples learned, or refused.", "outcome")
+        self._late = counter("late_examples", "Examples that came after the mark of their epoch.")
+        self._epochs = counter("epochs", "Epochs with examples.")
+        self._versions = counter("versions", "Versions of weights published.")
+        self._restarts = counter("restarts", "Transactions that came to nothing, or nobody knew.")
+        self._until = gauge("learned_until_timestamp_seconds", "The last boundary up to which was learned.")
+        self._error = gauge("error_rmse", "Running error of a learner or approved version, ln units.", "model")
+        self._sample = gauge("sample_customers", "Customers in the population sample.")
+        self._stability = gauge("stability_index", "PSI of forecasts against those of the version before.")
+        self._quarantine = gauge("quarantine", "1 while a drift keeps new versions from being adopted.")
+        self._waiting = gauge("waits_for_partitions", "Partitions that have not passed the boundary others have.")
+        self._seconds = gauge("step_duration_seconds", "Time of the last step.", "step")
+
+    def learned(self, report: LearnerReport) -> None:
+        """See `LearnerObserver`."""
+        done, model = report.round, report.model
+        self._examples.labels("learned").inc(done.taught)
+        self._examples.labels("refused").inc(max(done.examples - done.taught, 0))
+        self._late.inc(done.late)
+        self._epochs.inc(done.epochs)
+        self._versions.inc(len(done.closed))
+        self._until.set(done.until_ms / 1000)
+        for name, error in [*model.errors.items(), ("champion", model.champion.error)]:
+            if error.examples:
+                self._error.labels(name).set(error.rmse)
+        self._sample.set(len(model.sample))
+        self._stability.set(model.stability)
+        self._quarantine.set(model.quarantine_until_ms is not None)
+        self._waiting.set(0)
+        for step, seconds in report.seconds.items():
+            self._seconds.labels(step).set(seconds)
+
+    def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._waiting.set(len(partitions))
+
+    def restarted(self, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._restarts.inc()
+
+
+class LearnerLines(LearnerObserver):
+    """One line an epoch that can be read aloud, and one for everything out of the ordinary."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._told = 0
+
+    def started(self, done_ms: int | None, partitions: int) -> None:
+        """See `LearnerObserver`."""
+        where = "from the first example on" if done_ms is None else f"after {text_of_ms(done_ms)}"
+        self._logger.info("learns %s, from %d partitions", where, partitions)
+
+    def learned(self, report: LearnerReport) -> None:
+        """See `LearnerObserver`."""
+        done, model = report.round, report.model
+        errors = {name: round(error.rmse, 4) for name, error in model.errors.items() if error.examples}
+        fields = {
+            "until": text_of_ms(done.until_ms),
+            "examples": done.examples,
+            "taught": done.taught,
+            "late": done.late,
+            "sample": len(model.sample),
+            **{f"{name}_rmse": error for name, error in errors.items()},
+            "champion": model.champion.version,
+            **{f"{step}_ms": round(seconds * 1000, 1) for step, seconds in report.seconds.items()},
+        }
+        line = " ".join(f"{name}={value}" for name, value in fields.items())
+        self._logger.info("epoch %s", line, extra={"fields": fields})
+        for closed in done.closed:
+            in_force = text_of_ms(closed.weights.effective_ms)
+            self._logger.info("weights %s, in force from %s", closed.weights.version, in_force)
+        for happening in model.timeline:
+            if happening.at_ms > self._told and happening.what not in ("adopted", "refreshed"):
+                self._logger.warning("%s %s: %s", happening.version, happening.what, happening.why)
+        self._told = max(self._told, max((happening.at_ms for happening in model.timeline), default=0))
+
+    def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.warning("%s", waiting_words(boundary_ms, partitions, reason))
+
+    def restarted(self, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.warning("starts again from the checkpoint: %s", reason)

@@ -1,0 +1,64 @@
+"""The few words that worker and learner themselves read and write, as Avro values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.batch import Record
+from state.layout import due_ms_of
+from state.versions import Weights
+from streams.avro_values import Values
+from streams.learner import LearnerWire
+from streams.output import Message
+from streams.resolve import Progress
+from streams.versions import TABLES, body_of_weights
+from streams.wiring import Wire
+
+
+def wire_of(values: Values) -> Wire:
+    """A worker's: progress records, `advance` commands, due times of rows."""
+
+    class ProgressValues:
+        """Progress records as Avro."""
+
+        def encode(self, progress: Progress) -> bytes:
+            return values.encoder("rescore-state")(progress._asdict())
+
+        def decode(self, value: bytes) -> Progress:
+            return Progress(**values.decode("rescore-state", value))
+
+    def advance_to(record: Record) -> int | None:
+        try:
+            fields = values.decode("commands", record.value or b"")
+        except ValueError:
+            return None  # not ours to judge: the decoder makes a dead letter of it
+        to = fields.get("to")
+        return to if fields.get("command") == "advance" and isinstance(to, int) else None
+
+    def advance(to_ms: int) -> Message:
+        return Message(b"advance", values.encoder("commands")({"command": "advance", "to": to_ms}))
+
+    return Wire(ProgressValues(), advance_to, advance, due_ms_of)
+
+
+def marker_of(values: Values, boundary_ms: int) -> bytes:
+    """The value that marks the end of an epoch in a partition of the examples."""
+    return values.encoder("rescore-examples")({"kind": "epoch", "model": "", "timestamp_ms": boundary_ms})
+
+
+def learner_wire(values: Values) -> LearnerWire:
+    """A learner's: examples in, weights out."""
+    write = values.encoder("rescore-weights")
+
+    def example(value: bytes) -> Mapping[str, Any]:
+        return values.decode("rescore-examples", value)
+
+    def weights(made: Weights, cause: str) -> bytes:
+        return write(body_of_weights(made) | {"cause": cause})
+
+    def learned_until(boundary_ms: int) -> bytes:
+        nothing = dict.fromkeys(TABLES, [])
+        return write({"version": "", "effective_ms": 0, "consistency_median": 0.0, **nothing, "epoch_ms": boundary_ms})
+
+    return LearnerWire(example, weights, learned_until)
