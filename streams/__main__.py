@@ -18,6 +18,7 @@ from streams.commands import (
     events,
     lag,
     learner,
+    models,
     replay,
     subscribe,
     topics,
@@ -57,6 +58,7 @@ app.command()(customers.erase)
 app.add_typer(bench.app, name="bench")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 
 

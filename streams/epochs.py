@@ -1,150 +1,14 @@
-"""Rounds of learning: where they end, when what was learned comes into force, how far clocks may go before it is known.
-
-The boundaries of epochs are the multiples of the learning policy's `epoch_ms`. What is learned from the examples up to
-a boundary comes into force at the boundary's *adoption*: the next turn of a day that leaves the notice every version
-needs, or just after that notice. All of it is a function of times and policies, so that everyone finds the same.
-"""
+"""What a worker says of epochs among the training examples: where its partitions have passed a boundary."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from state.calendar import day_of, start_of_day
-from streams.merge import FOREVER_MS
+from streams.learning.epochs import Epochs, moment_text
 from streams.output import Message
-from streams.publish import text_of_ms
 from streams.wiring import NoMarks
 
-NOTICE_MS = 30_000
-"""What is learned up to a boundary comes into force at least this much later."""
-
-EPOCH_MS_MIN = 1_000
 MARKER_KEY = b"epoch"
-
-
-@dataclass(frozen=True, slots=True)
-class LearningPolicy:
-    """What a deployment decides about learning. `epoch_ms` 0: nothing is learned and no clock ever waits.
-
-    `adopt`: new weights come into force once a day at its turn ("daily") or after each epoch ("each_epoch");
-    `rescore_everyone`: everyone is scored anew then, or each customer at the next event.
-    """
-
-    version: str = "learning-1"
-    effective_ms: int = NOTICE_MS
-    epoch_ms: int = 0
-    adopt: Literal["daily", "each_epoch"] = "daily"
-    rescore_everyone: bool = True
-    examples_min: int = 200  # before weights replace the packaged ones
-    sample_max: int = 100_000  # customers whose scores make the percentile tables
-    sample_days: int = 31  # a customer who said nothing for so long leaves the sample
-    table_points_max: int = 2_000  # of a percentile table as it is published
-    noise: float = 1.0  # standard deviation of a label around its forecast, ln units
-    residual_max: float = 5.0  # no label moves a model by more than this error would
-    half_life_examples: int = 5_000  # of the model that forgets
-    error_half_life_examples: int = 500  # of the running errors that models are compared by
-    worse_ratio: float = 1.1  # an error so much larger than that of an approved version means: roll back
-    drift_threshold: float = 60.0  # Page-Hinkley: sum of errors above their mean that counts as drift
-    quarantine_days: int = 7  # after a drift was noticed nothing new is adopted by itself
-    request_days: int = 180  # a request waits so long for its outcome
-    requests_max: int = 1_000_000
-
-
-def learning_policy_of(body: dict[str, Any], version: str, effective_ms: int) -> LearningPolicy:
-    """A learning policy from its JSON object: every field optional, an unknown one refused. Raises ValueError."""
-    known = {field.name: field.type for field in fields(LearningPolicy) if field.name not in ("version", "effective_ms")}
-    if unknown := sorted(set(body) - set(known)):
-        raise ValueError(f"learning has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    for name, value in body.items():
-        given = isinstance(value, bool), isinstance(value, int | float), isinstance(value, str)
-        wanted = known[name] == "bool", known[name] in ("int", "float"), str(known[name]).startswith("Literal")
-        if not any(have and want for have, want in zip(given, wanted, strict=True)) or (given[0] and not wanted[0]):
-            raise ValueError(f"{name} can not be {value!r}")
-        if isinstance(value, int | float) and (value < 0 or (known[name] == "int" and value != int(value))):
-            raise ValueError(f"{name} can not be {value!r}")
-    policy = LearningPolicy(version, effective_ms, **body)
-    if 0 < policy.epoch_ms < EPOCH_MS_MIN:
-        raise ValueError(f"epoch_ms has to be 0 or at least {EPOCH_MS_MIN:,}")
-    if policy.adopt not in ("daily", "each_epoch"):
-        raise ValueError(f"adopt is daily or each_epoch, not {policy.adopt!r}")
-    if policy.noise <= 0 or policy.residual_max <= 0 or policy.table_points_max < 2:
-        raise ValueError("noise and residual_max have to be above 0, table_points_max at least 2")
-    return policy
-
-
-class Epochs:
-    """The boundaries that these policies (by effective time) make, in days that begin at `days`.
-
-    >>> days = np.arange(-25_567, 84_007) * 86_400_000
-    >>> epochs = Epochs([LearningPolicy(epoch_ms=3_600_000)], days)
-    >>> epochs.next_after(0), epochs.last_until(3_700_000)
-    (3600000, 3600000)
-    >>> epochs.adoption_ms(3_600_000), epochs.closing(3_600_000)
-    (86400000, 82800000)
-    """
-
-    def __init__(self, policies: list[LearningPolicy] | tuple[LearningPolicy, ...], days: NDArray[np.int64]) -> None:
-        self._policies = tuple(sorted(policies, key=lambda policy: policy.effective_ms))
-        self._from_ms = [policy.effective_ms for policy in self._policies]
-        self._days = days
-
-    @property
-    def learning(self) -> bool:
-        """Whether there is a boundary at all."""
-        return any(policy.epoch_ms for policy in self._policies)
-
-    def policy_at(self, moment_ms: int) -> LearningPolicy:
-        """The policy in force; one that learns nothing before the first."""
-        at = bisect_right(self._from_ms, moment_ms)
-        return self._policies[at - 1] if at else LearningPolicy()
-
-    def next_after(self, moment_ms: int) -> int:
-        """The first boundary after a moment; `FOREVER_MS` where there is none."""
-        for policy, end_ms in zip(self._policies, [*self._from_ms[1:], FOREVER_MS], strict=True):
-            if policy.epoch_ms:
-                first = max(moment_ms + 1, policy.effective_ms)
-                boundary = -(-first // policy.epoch_ms) * policy.epoch_ms
-                if boundary < end_ms:
-                    return boundary
-        return FOREVER_MS
-
-    def last_until(self, moment_ms: int) -> int | None:
-        """The last boundary up to a moment; None where there is none."""
-        ends = [*self._from_ms[1:], FOREVER_MS]
-        for policy, end_ms in zip(reversed(self._policies), reversed(ends), strict=True):
-            if policy.epoch_ms:
-                boundary = min(moment_ms, end_ms - 1) // policy.epoch_ms * policy.epoch_ms
-                if boundary >= policy.effective_ms:
-                    return boundary
-        return None
-
-    def adoption_ms(self, boundary_ms: int) -> int:
-        """When what was learned up to this boundary comes into force."""
-        noticed_ms = boundary_ms + NOTICE_MS
-        if self.policy_at(boundary_ms).adopt == "each_epoch":
-            return noticed_ms
-        day = day_of(self._days, noticed_ms)
-        start_ms = int(start_of_day(self._days, day))
-        return start_ms if start_ms >= noticed_ms else int(start_of_day(self._days, day + 1))
-
-    def closing(self, boundary_ms: int) -> int:
-        """The last boundary with the same adoption: the one at which a version is published."""
-        adoption_ms = self.adoption_ms(boundary_ms)
-        last = self.last_until(adoption_ms - NOTICE_MS)
-        return last if last is not None and self.adoption_ms(last) == adoption_ms else boundary_ms
-
-    def limit_ms(self, done_ms: int | None) -> int:
-        """Clocks may go up to here where everything learned up to `done_ms` is known (None: nothing is)."""
-        if not self._policies:
-            return FOREVER_MS
-        following = self.next_after(self._from_ms[0] - 1 if done_ms is None else done_ms)
-        return FOREVER_MS if following >= FOREVER_MS else self.adoption_ms(following) - 1
 
 
 class EpochMarks:
@@ -175,7 +39,7 @@ class EpochMarks:
         if until_ms < self._limit_ms():
             return NoMarks().held_by(until_ms)
         return (
-            f"what was learned comes into force at {text_of_ms(until_ms + 1)} and is not published yet. Is `rescore "
+            f"what was learned comes into force at {moment_text(until_ms + 1)} and is not published yet. Is `rescore "
             f"learner` running? It says which partitions it waits for; one without further records is ended by "
             f"`rescore publish --advance-to TIME`"
         )

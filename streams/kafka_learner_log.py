@@ -31,7 +31,7 @@ from streams.log import (
 
 PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
 AUTO_OFFSET_RESET: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-FENCED = (KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)  # type: ignore[attr-defined]  # noqa: SLF001
+FENCED = (KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)  # noqa: SLF001
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
 
@@ -151,7 +151,7 @@ class KafkaLearnerLog:
         for i, record in enumerate(records):
             if i == len(records) // 2:
                 self._failpoint("L4.half_written")
-            stamp = {} if record.timestamp_ms is None else {"timestamp": record.timestamp_ms}
+            stamp: dict[str, Any] = {} if record.timestamp_ms is None else {"timestamp": record.timestamp_ms}
             producer.produce(record.topic, record.value, record.key, record.partition, **stamp)
         self._failpoint("L5.all_written")
         self._failpoint("L6.committing")

@@ -7,7 +7,6 @@ it is assigned to the same epochs, and what was learned is left out. There is on
 before: own the transactional id, read the topics of versions, read the checkpoint to its end, follow the examples.
 """
 
-# ruff: noqa: ARG002 - what a default does not look at belongs to the protocol
 from __future__ import annotations
 
 import json
@@ -15,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.batch import Record
+from schemas.batch import FEATURE_SLOTS, Record
 from state.versions import Weights
 from streams.broadcast import Broadcast
-from streams.epochs import Epochs
 from streams.learner_log import LearnerLog, Written
+from streams.learning.epochs import Epochs
 from streams.learning.population_sample import Member, member_body, member_of
 from streams.learning.rounds import Decided, Round, Rounds, Waiting
 from streams.learning.value_learner import LEARNERS, Order, ValueExample, ValueLearner
@@ -279,7 +278,9 @@ class Learner:
             "done_ms": rounds.done_ms,
             "open_until_ms": rounds.open_until_ms,
             "told_limit_ms": self._told_limit_ms,
-            "partitions": {str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()},
+            "partitions": {
+                str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()
+            },
         })  # fmt: skip
         return records
 
@@ -293,6 +294,7 @@ class _Partition:
     mark_ms: int | None
     waiting: list[Waiting] = field(default_factory=list)
     marks_before: list[int | None] = field(default_factory=list)  # of what waits: the mark in force before it
+    unreadable: int = 0  # records that are neither marker nor example; no worker writes such
 
     @classmethod
     def of(cls, where: TopicPartition, first_offset: int, checkpoint: Mapping[str, Any]) -> _Partition:
@@ -323,12 +325,13 @@ class _Partition:
         self.next_offset = record.offset + 1
         try:
             said = read(record.value or b"")
+            example = None if said["kind"] == "epoch" else example_of(said)
         except ValueError:
-            return  # not ours to learn from; workers write nothing of the kind
-        if said["kind"] == "epoch":
+            self.unreadable += 1
+            return
+        if example is None:
             self.mark_ms = max(said["timestamp_ms"], -(2**62) if self.mark_ms is None else self.mark_ms)
-        elif said["kind"] in ("example", "erasure") and said["timestamp_ms"] is not None:
-            example = example_of(said)
+        else:
             due_ms = example.timestamp_ms if self.mark_ms is None else max(example.timestamp_ms, self.mark_ms + 1)
             if _is_ahead(due_ms, done_ms):
                 self.waiting.append(Waiting(due_ms, example, record.partition, record.offset))
@@ -342,17 +345,26 @@ class _Partition:
 
 
 def example_of(said: Mapping[str, Any]) -> ValueExample:
-    """A training example from the fields of its record."""
-    at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"] or b"")
+    """A training example from the fields of its record. Raises ValueError for what can not be one."""
+    if said["kind"] not in ("example", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
+        raise ValueError(f"{said['kind']} without what it needs")
+    at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"])
     if said["kind"] == "erasure":
         return ValueExample(at_ms, hashed, None, None, None, erased=True)
-    features = None if said["features"] is None else tuple(said["features"])
+    features = _packed(said["features"])
     found = said.get("member")
     member = None
     if found is not None:
-        now = None if found["features"] is None else tuple(found["features"])
-        member = Member(at_ms, now, found["consistency"], found["status"], found["revenue"], found["recency"])
+        member = Member(
+            at_ms, _packed(found["features"]), found["consistency"], found["status"], found["revenue"], found["recency"]
+        )
     return ValueExample(at_ms, hashed, features, said["forecast"], said["label"], member)
+
+
+def _packed(features: Sequence[int] | None) -> tuple[int, ...] | None:
+    if features is not None and (len(features) != FEATURE_SLOTS or not all(0 <= x <= 65_535 for x in features)):
+        raise ValueError("these are not the inputs of the value model")
+    return None if features is None else tuple(features)
 
 
 def _decided(known: Known) -> list[Decided]:

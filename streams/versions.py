@@ -21,7 +21,7 @@ from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_currency
-from streams.epochs import Epochs, LearningPolicy, learning_policy_of
+from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
 
 ADOPTION_DELAY_MS = 30_000

@@ -58,7 +58,7 @@ def learner_wire(values: Values) -> LearnerWire:
         return write(body_of_weights(made) | {"cause": cause})
 
     def learned_until(boundary_ms: int) -> bytes:
-        nothing = dict.fromkeys(TABLES, [])
+        nothing: dict[str, list[float]] = {name: [] for name in TABLES}
         return write({"version": "", "effective_ms": 0, "consistency_median": 0.0, **nothing, "epoch_ms": boundary_ms})
 
     return LearnerWire(example, weights, learned_until)

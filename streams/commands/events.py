@@ -39,8 +39,9 @@ Tell = Callable[[int], None]
 @guarded
 def publish(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[FILE...]", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe."),
+    ] = None,
     topic: Annotated[str, typer.Option(help="Where the events go; a mapping file may name it too.")] = "transactions",
     mapped: Annotated[
         list[str] | None,
@@ -75,11 +76,15 @@ def publish(
       rescore publish transactions.csv --map user_id=account --map transaction_currency:=EUR --dry-run
 
       rescore publish trans.csv.gz --map-file berka-transactions.toml --advance-to 1999-01-01
+
+      rescore publish --advance-to 1999-01-01
     """
     from streams.commands.wire import values
     from streams.publish_events import Source, time_ms
 
-    chosen = settings()
+    chosen, files = settings(), files or []
+    if not files and not advance_to:
+        fail("there is nothing to publish", "name a FILE, or a time with --advance-to", Exit.USAGE)
     sources = [
         Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)

@@ -268,6 +268,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     values = Values(registry)
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
+
     def limit_ms(known: Known) -> int:
         # Where time arrives as history it waits for what is learned; live it never does.
         return known.limit_ms if chosen.clock == "records" else FOREVER_MS
@@ -310,7 +311,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
 
 def _learning(chosen: Settings, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:
     """The learning policy of a new deployment, if it is to learn."""
-    from streams.epochs import LearningPolicy
+    from streams.learning.epochs import LearningPolicy
     from streams.versions import learning_record
 
     if not chosen.learning.epoch_seconds:

@@ -1,4 +1,4 @@
-"""How wrong a model is lately, whether that has changed, and how far a population has moved. Plain numbers throughout."""
+"""How wrong a model is lately, whether that has changed, how far a population has moved. Plain numbers throughout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunningError:
 
 @dataclass(slots=True)
 class PageHinkley:
-    """Notices that a mean has risen: the sum of what exceeds the mean so far, from its lowest point, passes a threshold.
+    """Notices that a mean has risen: the sum of what exceeds it, from its lowest point, passes a threshold.
 
     Source: E. Page, Biometrika 41 (1954); D. Hinkley, Biometrika 58 (1971). Deviations are counted in means, so that
     the threshold has no unit. `settle` examples go by before it can speak.
@@ -86,7 +86,9 @@ def stability_index(expected: Floats, found: Floats) -> float:
         return 0.0
     inner = expected[(np.arange(1, PSI_BINS) * len(expected)) // PSI_BINS]
     shares = [
-        np.maximum(np.bincount(np.searchsorted(inner, sample, side="right"), minlength=PSI_BINS) / len(sample), SHARE_MIN)
+        np.maximum(
+            np.bincount(np.searchsorted(inner, sample, side="right"), minlength=PSI_BINS) / len(sample), SHARE_MIN
+        )
         for sample in (expected, found)
     ]
     return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from state.versions import Weights
-from streams.epochs import Epochs
+from streams.learning.epochs import Epochs, moment_text
 from streams.learning.value_learner import Order, ValueExample, ValueLearner
-from streams.publish import text_of_ms
 
 
 class Waiting(NamedTuple):
@@ -102,6 +101,6 @@ class Rounds:
         if boundary_ms is None or boundary_ms >= end_ms:
             return
         self.open_until_ms = None
-        weights = self.model.close(boundary_ms, f"value-{text_of_ms(boundary_ms)}")
+        weights = self.model.close(boundary_ms, f"value-{moment_text(boundary_ms)}")
         if weights is not None:
             done.closed.append(Closed(boundary_ms, replace(weights, effective_ms=epochs.adoption_ms(boundary_ms))))

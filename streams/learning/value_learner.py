@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state.versions import Weights
-from streams.epochs import LearningPolicy
+from state.versions import Policy, Weights
+from streams.learning.epochs import LearningPolicy
 from streams.learning.monitoring import PageHinkley, RunningError, body_of, stability_index
 from streams.learning.population_sample import Member, PopulationSample, cut_tables, thinned
 from streams.learning.value_regression import Design, ValueRegression, design_of, usable
-from streams.scoring.population import SAMPLE_MIN, topped_up
+from streams.scoring.population import SAMPLE_MIN, percentiles, topped_up
 from streams.scoring.value import RECENCY_AT, consistency_after, unpack_features
 
 Floats = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Approved:
 
 
 class ValueLearner:
-    """See the module. `first` are the weights that nobody learned: they are the prior and the first approved version."""
+    """See the module. `first` are weights that nobody learned: the prior, and the first approved version."""
 
     def __init__(self, first: Weights, policy: LearningPolicy) -> None:
         self.policy, self._first = policy, first
@@ -90,7 +90,7 @@ class ValueLearner:
             "steady": ValueRegression(first.beta, policy.noise, policy.residual_max),
             "nimble": ValueRegression(first.beta, policy.noise, policy.residual_max, policy.half_life_examples),
         }
-        self.good: dict[str, dict[str, Any]] = {name: model.body() for name, model in self.learners.items()}
+        self.good = {name: model.body() for name, model in self.learners.items()}
         """The learners as they were at the last adoption: where they go back to if what came later was no good."""
         self.errors = {name: RunningError() for name in LEARNERS}
         self.approved = [Approved(first.version, first.beta, -(2**62), math.inf)]
@@ -100,6 +100,8 @@ class ValueLearner:
         self.frozen = False
         self.wanted: Order | None = None
         self.stability = 0.0
+        self.shadow: dict[str, dict[str, int]] = {}
+        """How many customers of the sample each learner would move to another band than the champion: up, down, of."""
         self.refused = 0
         self.timeline: list[Happening] = []
         self._expected = thinned(first.forecasts, EXPECTED_POINTS)
@@ -114,9 +116,9 @@ class ValueLearner:
         for example in examples:
             self._report(example)
         labelled = [e for e in examples if e.features is not None and e.label is not None]
-        features = unpack_features(np.array([e.features for e in labelled], np.float64).reshape(len(labelled), -1))
+        features = unpack_features(np.array([e.features for e in labelled], np.uint16).reshape(len(labelled), -1))
         labels = np.array([e.label for e in labelled], np.float64)
-        good = usable(features, labels) if len(labelled) else np.zeros(0, np.bool_)
+        good = usable(features, labels) if labelled else np.zeros(0, np.bool_)
         self.refused += len(labelled) - int(good.sum())
         if not good.any():
             return 0
@@ -224,7 +226,9 @@ class ValueLearner:
 
     def _adopt(self, learner: str, boundary_ms: int, name: str, who: str, why: str) -> Weights:
         model, error = self.learners[learner], self.errors[learner]
-        words = why or f"{learner} is off by {error.rmse:.3f}, {self.champion.version} by {self.champion.error.rmse:.3f}"
+        words = (
+            why or f"{learner} is off by {error.rmse:.3f}, {self.champion.version} by {self.champion.error.rmse:.3f}"
+        )
         beta = followed(model.beta)
         self.approved.append(Approved(name, beta, boundary_ms, error.rmse, RunningError(**body_of(error))))
         while len(self.approved) > APPROVED_MAX:
@@ -254,14 +258,20 @@ class ValueLearner:
             for name, model in self.learners.items():
                 model.restore(self.good[name])
                 self.errors[name] = RunningError(**body_of(self.champion.error))
-            self._note(boundary_ms, "forgot", self.champion.version, "learner", "the drift is over; what was learned in it is forgotten")
+            self._note(
+                boundary_ms,
+                "forgot",
+                self.champion.version,
+                "learner",
+                "the drift is over; what was learned in it is forgotten",
+            )
 
     # Weights.
 
     def _publish(self, beta: Floats, boundary_ms: int, name: str, what: str, why: str, who: str = "learner") -> Weights:
         held = list(self.sample.in_order())
         packed = [member.features for member in held if member.features is not None]
-        features = unpack_features(np.array(packed, np.float64).reshape(len(packed), -1))
+        features = unpack_features(np.array(packed, np.uint16).reshape(len(packed), -1))
         design = design_of(features, self._first.knots) if packed else None
         forecasts = np.round(design.predict(beta), ROUNDED_DIGITS) if design is not None else np.zeros(0)
         consistencies = np.array([m.consistency for m in held if m.features is not None], np.float64)
@@ -271,9 +281,19 @@ class ValueLearner:
         packaged = {name: getattr(self._first, name) for name in _CUTS}
         tables = cut_tables(held, packaged, self.policy.examples_min)
         self._expected = thinned(all_forecasts, EXPECTED_POINTS)
+        if design is not None:
+            steady = percentiles(all_consistencies, consistencies)
+            now = value_bands(forecasts, all_forecasts, steady)
+            for learner, model in self.learners.items():
+                would = np.round(design.predict(followed(model.beta)), ROUNDED_DIGITS)
+                then = value_bands(would, topped_up(would, self._first.forecasts, SAMPLE_MIN), steady)
+                up, down = int((then > now).sum()), int((then < now).sum())
+                self.shadow[learner] = {"up": up, "down": down, "of": len(now)}
         self._note(boundary_ms, what, name, who, why)
         share = min(len(packed) / SAMPLE_MIN, 1.0)
-        phi_mean = self._first.phi_mean if design is None else share * design.mean() + (1 - share) * self._first.phi_mean
+        phi_mean = (
+            self._first.phi_mean if design is None else share * design.mean() + (1 - share) * self._first.phi_mean
+        )
         return Weights(
             version=name,
             effective_ms=boundary_ms,
@@ -302,6 +322,7 @@ class ValueLearner:
             "frozen": self.frozen,
             "wanted": None if self.wanted is None else list(self.wanted),
             "stability": self.stability,
+            "shadow": self.shadow,
             "refused": self.refused,
             "expected": self._expected.tolist(),
             "timeline": [list(happening) for happening in self.timeline],
@@ -324,6 +345,7 @@ class ValueLearner:
         self.quarantine_until_ms, self.frozen = body["quarantine_until_ms"], body["frozen"]
         self.wanted = None if body["wanted"] is None else Order(*body["wanted"])
         self.stability, self.refused = body["stability"], body["refused"]
+        self.shadow = body["shadow"]
         self._expected = np.array(body["expected"], np.float64)
         self.timeline = [Happening(*line) for line in body["timeline"]]
 
@@ -339,7 +361,12 @@ def followed(beta: Floats) -> Floats:
     return done
 
 
+def value_bands(forecasts: Floats, table: Floats, steady: Floats) -> NDArray[np.int64]:
+    """Band 0..3 of value scores (n,) from forecasts, the percentile table they are read in, and consistency's share."""
+    policy = Policy()
+    exact = 1.0 + 4.0 * (policy.value_weight * percentiles(table, forecasts) + (1.0 - policy.value_weight) * steady)
+    return np.searchsorted(np.array(policy.value_band_floors), np.round(exact, 2), side="right")
+
+
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-

@@ -69,10 +69,10 @@ def design_of(features: Floats, knots: Floats) -> Design:
     columns, values = np.zeros((n, ACTIVE), np.int64), np.zeros((n, ACTIVE))
     for j in range(CONTINUOUS):
         x, edge = features[:, j], knots[j]
-        at = np.clip(np.searchsorted(edge, x, side="right") - 1, 0, KNOTS - 2)
-        width = edge[at + 1] - edge[at]
-        share = np.clip((x - edge[at]) / np.where(width > 0, width, 1.0), 0.0, 1.0)
-        columns[:, 2 * j], columns[:, 2 * j + 1] = j * KNOTS + at, j * KNOTS + at + 1
+        left = np.clip(np.searchsorted(edge, x, side="right") - 1, 0, KNOTS - 2)
+        width = edge[left + 1] - edge[left]
+        share = np.clip((x - edge[left]) / np.where(width > 0, width, 1.0), 0.0, 1.0)
+        columns[:, 2 * j], columns[:, 2 * j + 1] = j * KNOTS + left, j * KNOTS + left + 1
         values[:, 2 * j], values[:, 2 * j + 1] = 1.0 - share, share
     at = 2 * CONTINUOUS
     columns[:, at] = RECENCY_AT + features[:, RECENCY_SLOT].astype(np.int64)

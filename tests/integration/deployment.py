@@ -21,6 +21,7 @@ from streams.kafka_client import group_of, read, require_topics, waiting_records
 from streams.settings import Settings, load
 
 RESCORE = [sys.executable, "-m", "streams"]
+LEARNER = -1
 READY_SECONDS = 240.0  # compiling everything on a busy machine; a second where the cache is warm
 
 
@@ -73,6 +74,12 @@ class Deployment:
         with (self.folder / f"{self.name}-{slot}.log").open("ab") as log:
             self.workers[slot] = subprocess.Popen([*program, "worker"], env=environment, stdout=log, stderr=log)
         return self.workers[slot]
+
+    def start_learner(self, failpoint: str = "") -> None:
+        """Start the learner; among the workers it has a slot of its own."""
+        environment = self.environment | ({"RESCORE_FAILPOINT": failpoint} if failpoint else {})
+        with (self.folder / f"{self.name}-{LEARNER}.log").open("ab") as log:
+            self.workers[LEARNER] = subprocess.Popen([*RESCORE, "learner"], env=environment, stdout=log, stderr=log)
 
     def kill(self, slot: int) -> None:
         """kill -9."""

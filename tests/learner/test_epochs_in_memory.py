@@ -64,7 +64,10 @@ def calm() -> LearningWorld:
 
 
 def run_with_crashes(
-    world: LearningWorld, make_worker: Callable[[], Worker], make_learner: Callable[[], Learner], turns_max: int = 20_000
+    world: LearningWorld,
+    make_worker: Callable[[], Worker],
+    make_learner: Callable[[], Learner],
+    turns_max: int = 20_000,
 ) -> int:
     """Take turns; who crashes is started again in the same place. Returns how many crashes there were."""
     makers: list[Callable[[], Worker | Learner]] = [make_worker, make_learner]
@@ -221,7 +224,7 @@ def test_what_waits_is_bounded_by_an_epoch_however_far_a_partition_lags():
     story = [event for event in STORY if world.broker.partitioner(event[1], 3) != 0]
     world.publish(story, advance_days=0)
     learner = world.learner()
-    for turn in range(400):
+    for _ in range(400):
         world.clock.ms += 10
         learner.turn()
     assert all(len(one.waiting) == 0 for one in learner._reading.values())
@@ -231,12 +234,12 @@ def test_without_a_learning_policy_nothing_is_marked_and_nothing_waits():
     world, reports = LearningWorld(learning=replace(POLICY, epoch_ms=0)), Reports()
     world.publish(STORY)
     learner = world.learner(observer=reports)
-    done = lambda: not any(  # noqa: E731
-        (world.broker.committed.get(where) or 0) < len(entries)
-        for where, entries in world.broker.entries.items()
-        if where.topic in ("transactions", "commands")
-    )
-    world.run(world.worker(), learner, until=done)
+
+    def taken() -> bool:
+        places = [where for where in world.broker.entries if where.topic in ("transactions", "commands")]
+        return all((world.broker.committed.get(where) or 0) >= len(world.broker.entries[where]) for where in places)
+
+    world.run(world.worker(), learner, until=taken)
     assert not [r for r in world.broker.visible("rescore-examples") if r.key == b"epoch"]
     assert world.weights() == []
 

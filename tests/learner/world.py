@@ -15,13 +15,14 @@ from local.generator import events, population
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
+from state.calendar import DAY_MS
 from state.memory_store import MemoryStore
 from streams.avro_values import Values
 from streams.broadcast import Broadcast
-from state.calendar import DAY_MS
-from streams.epochs import EpochMarks, LearningPolicy
+from streams.epochs import EpochMarks
 from streams.learner import Learner, LearnerObserver, LearnerOptions, LearnerReport
 from streams.learner_log import MemoryLearnerLog
+from streams.learning.epochs import LearningPolicy
 from streams.log import Failpoint, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
 from streams.merge import FOREVER_MS
@@ -29,8 +30,8 @@ from streams.processor import ScoreProcessor
 from streams.resolve import Progress
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions import Known, first_policy, first_records, learning_record, reader
-from streams.wiring import Observer, WorkerOptions
 from streams.wires import learner_wire, marker_of, wire_of
+from streams.wiring import Observer, WorkerOptions
 from streams.worker import Worker
 
 REGISTRY = StaticRegistry()
@@ -122,11 +123,22 @@ class LearningWorld:
     def decide(self, what: str, at_ms: int, version: str = "", who: str = "ann") -> None:
         """A person's decision about the value model."""
         body = json.dumps({"decision": what, "version": version})
-        said = {"name": "models.value", "version": "", "effective_ms": at_ms, "body": body, "author": who, "reason": "so"}
+        said = {
+            "name": "models.value",
+            "version": "",
+            "effective_ms": at_ms,
+            "body": body,
+            "author": who,
+            "reason": "so",
+        }
         self.broker.write("rescore-config", b"models.value", VALUES.encoder("rescore-config")(said), at_ms - 60_000)
 
     def worker(
-        self, slot: str = "a", failpoint: Failpoint = no_failpoint, observer: Observer | None = None, records_max: int = 500
+        self,
+        slot: str = "a",
+        failpoint: Failpoint = no_failpoint,
+        observer: Observer | None = None,
+        records_max: int = 500,
     ) -> Worker:
         log = MemoryLog(self.broker, slot, INPUT_TOPICS, failpoint)
         broadcast = self.broadcast(log, self.records_clock)
@@ -153,9 +165,7 @@ class LearningWorld:
     def learner(self, failpoint: Failpoint = no_failpoint, observer: LearnerObserver | None = None) -> Learner:
         log = MemoryLearnerLog(self.broker, failpoint=failpoint)
         options = LearnerOptions(clocks_wait=self.records_clock)
-        return Learner(
-            log, learner_wire(VALUES), self.broadcast(log, False), self.clock, options, observer, failpoint
-        )
+        return Learner(log, learner_wire(VALUES), self.broadcast(log, False), self.clock, options, observer, failpoint)
 
     def run(self, *parts: Worker | Learner, until: Callable[[], bool] | None = None, turns_max: int = 20_000) -> None:
         """Take turns until nothing is left to do."""
@@ -228,4 +238,3 @@ class LearningWorld:
                 if record.key != b"epoch":
                     found.setdefault(topic, {}).setdefault(record.key or b"", []).append(record.value or b"")
         return found
-

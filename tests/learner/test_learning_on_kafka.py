@@ -1,0 +1,121 @@
+"""Learning on a real Kafka: kill -9 of learner and workers at random moments, and two workers, alter no byte of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from state.calendar import DAY_MS
+from streams.publish import text_of_ms
+from tests.integration.deployment import LEARNER, Deployment, deployment
+from tests.learner.world import VALUES, history
+
+STORY = history(60, 85)
+LAST_MS = (STORY[-1][3] // DAY_MS + 2) * DAY_MS
+MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200"}  # three days
+
+
+def publish(where: Deployment) -> None:
+    by_topic: dict[str, list[tuple[bytes, bytes, int]]] = {}
+    for topic, key, value, at_ms in STORY:
+        by_topic.setdefault(topic, []).append((key, value, at_ms))
+    for topic, values in by_topic.items():
+        where.send(topic, values)
+    where.rescore("publish", "--advance-to", text_of_ms(LAST_MS))
+
+    return text_of_ms(at_ms)
+
+
+def learned(where: Deployment) -> list[tuple[int, bytes, bytes]]:
+    """Every version of weights that was learned."""
+    return [
+        (r.timestamp_ms, r.key or b"", r.value or b"") for r in where.read("rescore-weights")[1:] if r.key != b"epoch"
+    ]
+
+
+def models(where: Deployment) -> dict[bytes, bytes]:
+    """What the learner remembers, but for places in the log."""
+    found: dict[bytes, bytes] = {}
+    for record in where.read("rescore-learner"):
+        if record.value is None:
+            found.pop(record.key or b"", None)
+        else:
+            found[record.key or b""] = record.value
+    found.pop(b"checkpoint", None)
+    return found
+
+
+def done_ms(where: Deployment) -> int:
+    checkpoints = [json.loads(r.value or b"{}") for r in where.read("rescore-learner") if r.key == b"checkpoint"]
+    return checkpoints[-1]["done_ms"] if checkpoints else 0
+
+
+def finish(where: Deployment) -> None:
+    epoch_ms = int(MORE["LEARNING__EPOCH_SECONDS"]) * 1_000
+    where.wait(lambda: done_ms(where) >= LAST_MS // epoch_ms * epoch_ms, "everything is learned")
+    where.catch_up()
+    where.stop()
+
+
+@pytest.fixture(scope="module")
+def calm(kafka, shared_valkey, tmp_path_factory) -> Iterator[Deployment]:
+    """One worker and one learner that nothing happens to."""
+    folder = tmp_path_factory.mktemp("calm")
+    with deployment(kafka.bootstrap_servers, shared_valkey.url, f"calml{os.getpid()}", folder, **MORE) as made:
+        publish(made)
+        made.start_worker()
+        made.start_learner()
+        finish(made)
+        yield made
+
+
+@pytest.mark.timeout(900)
+def test_versions_appear_and_score_changes_name_them(calm):
+    versions = [key.decode() for _, key, _ in learned(calm)]
+    assert len(versions) > 5
+    named = {
+        VALUES.decode("score-changes", record.value or b"")["weights_version"] for record in calm.read("score-changes")
+    }
+    assert len(named & set(versions)) > 3
+
+
+@pytest.mark.timeout(900)
+def test_kill_9_of_learner_and_workers_at_random_moments_alters_no_byte(calm, tmp_path):
+    with deployment(calm.bootstrap_servers, calm.redis_url, f"wildl{os.getpid()}", tmp_path, **MORE) as wild:
+        publish(wild)
+        moments = random.Random(7)
+        wild.start_worker(0)
+        wild.start_worker(1)
+        wild.start_learner()
+        total = len(learned(calm))
+        for kills, share in enumerate((0.1, 0.3, 0.5, 0.7)):
+            wild.wait(lambda share=share: len(learned(wild)) > share * total, "some of it is learned")
+            wild.kill(LEARNER)
+            wild.start_learner()
+            if kills % 2:
+                slot = moments.randrange(2)
+                wild.kill(slot)
+                wild.start_worker(slot)
+        finish(wild)
+        assert learned(wild) == learned(calm)
+        assert models(wild) == models(calm)
+        assert wild.by_user("score-changes") == calm.by_user("score-changes")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", ["L3.begun", "L5.all_written", "L7.committed"])
+def test_a_learner_killed_at_a_step_of_its_transaction_says_the_same(calm, tmp_path, step):
+    with deployment(calm.bootstrap_servers, calm.redis_url, f"step{step[:2]}{os.getpid()}", tmp_path, **MORE) as wild:
+        publish(wild)
+        wild.start_worker(0)
+        wild.start_learner(step)
+        wild.workers[LEARNER].wait(240)
+        wild.workers.pop(LEARNER)
+        wild.start_learner()
+        finish(wild)
+        assert learned(wild) == learned(calm)
+        assert models(wild) == models(calm)
