@@ -98,6 +98,7 @@ class Epochs:
     def __init__(self, policies: list[LearningPolicy] | tuple[LearningPolicy, ...], days: NDArray[np.int64]) -> None:
         self._policies = tuple(sorted(policies, key=lambda policy: policy.effective_ms))
         self._from_ms = [policy.effective_ms for policy in self._policies]
+        self._ends_ms = [*self._from_ms[1:], FOREVER_MS] if self._policies else []
         self._days = days
 
     @property
@@ -112,7 +113,7 @@ class Epochs:
 
     def next_after(self, moment_ms: int) -> int:
         """The first boundary after a moment; `FOREVER_MS` where there is none."""
-        for policy, end_ms in zip(self._policies, [*self._from_ms[1:], FOREVER_MS], strict=True):
+        for policy, end_ms in zip(self._policies, self._ends_ms, strict=True):
             if policy.epoch_ms:
                 first = max(moment_ms + 1, policy.effective_ms)
                 boundary = -(-first // policy.epoch_ms) * policy.epoch_ms
@@ -122,8 +123,7 @@ class Epochs:
 
     def last_until(self, moment_ms: int) -> int | None:
         """The last boundary up to a moment; None where there is none."""
-        ends = [*self._from_ms[1:], FOREVER_MS]
-        for policy, end_ms in zip(reversed(self._policies), reversed(ends), strict=True):
+        for policy, end_ms in zip(reversed(self._policies), reversed(self._ends_ms), strict=True):
             if policy.epoch_ms:
                 boundary = min(moment_ms, end_ms - 1) // policy.epoch_ms * policy.epoch_ms
                 if boundary >= policy.effective_ms:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import FEATURE_SLOTS
 from state.versions import Policy, Weights
 from streams.learning.epochs import LearningPolicy
 from streams.learning.monitoring import PageHinkley, RunningError, body_of, stability_index
@@ -29,7 +30,9 @@ DAY_MS = 86_400_000
 LEARNERS = ("steady", "nimble")
 """`steady` forgets nothing, `nimble` follows a population that changes."""
 
-APPROVED_MAX = 5
+APPROVED_MAX = 8
+RECENT_SHARE = 0.15
+"""Of the half-life of errors: what says whether a drift is over forgets sooner."""
 TIMELINE_MAX = 500
 ROUNDED_DIGITS = 9
 EXPECTED_POINTS = 1_000
@@ -96,6 +99,7 @@ class ValueLearner:
         self.approved = [Approved(first.version, first.beta, -(2**62), math.inf)]
         self.sample = PopulationSample(policy.sample_max)
         self.drift = PageHinkley()
+        self.recent = RunningError()
         self.quarantine_until_ms: int | None = None
         self.frozen = False
         self.wanted: Order | None = None
@@ -113,13 +117,15 @@ class ValueLearner:
 
     def learn(self, examples: Sequence[ValueExample], boundary_ms: int) -> int:
         """Take an epoch's examples in their order: forecast, compare, then learn. Returns how many taught something."""
-        for example in examples:
-            self._report(example)
         labelled = [e for e in examples if e.features is not None and e.label is not None]
-        features = unpack_features(np.array([e.features for e in labelled], np.uint16).reshape(len(labelled), -1))
+        features = unpack_features(np.array([e.features for e in labelled], np.uint16).reshape(-1, FEATURE_SLOTS))
         labels = np.array([e.label for e in labelled], np.float64)
-        good = usable(features, labels) if labelled else np.zeros(0, np.bool_)
+        good = usable(features, labels)
         self.refused += len(labelled) - int(good.sum())
+        poisoned = {id(example) for example, fine in zip(labelled, good.tolist(), strict=True) if not fine}
+        for example in examples:
+            if id(example) not in poisoned:
+                self._report(example)
         if not good.any():
             return 0
         design, labels = design_of(features[good], self._first.knots), labels[good]
@@ -134,7 +140,10 @@ class ValueLearner:
         if example.erased:
             self.sample.forget(example.user_hash)
         elif example.member is not None:
-            self.sample.report(example.user_hash, example.member)
+            if is_sound(example.member):
+                self.sample.report(example.user_hash, example.member)
+            else:
+                self.refused += 1
         elif example.features is not None and example.label is not None and example.forecast is not None:
             before = self.sample.members.get(example.user_hash)
             steady = CONSISTENCY_AT_FIRST if before is None else before.consistency
@@ -150,7 +159,8 @@ class ValueLearner:
         for error, beta in [*models, *((one.error, one.beta) for one in self.approved)]:
             squared = np.clip(labels - design.predict(beta), -largest, largest) ** 2
             error.take(squared, half_life)
-        return squared  # the champion is the last of the approved
+        self.recent.take(squared, half_life * RECENT_SHARE)  # of the champion, the last of the approved
+        return squared
 
     def _watch(self, squared: Floats, boundary_ms: int) -> None:
         before = self.champion.error.rmse if self.drift.count else math.nan
@@ -231,10 +241,16 @@ class ValueLearner:
         )
         beta = followed(model.beta)
         self.approved.append(Approved(name, beta, boundary_ms, error.rmse, RunningError(**body_of(error))))
-        while len(self.approved) > APPROVED_MAX:
-            del self.approved[1]  # the first weights always stay to go back to
+        self._thin_out(boundary_ms)
         self.good = {one: held.body() for one, held in self.learners.items()}
         return self._publish(beta, boundary_ms, name, "promoted" if why else "adopted", words, who)
+
+    def _thin_out(self, now_ms: int) -> None:
+        """Keep versions of all ages to go back to, recent ones denser; the first and the champion always."""
+        while len(self.approved) > APPROVED_MAX:
+            at = [one.adopted_ms for one in self.approved]
+            gaps = {i: (at[i + 1] - at[i - 1]) / (now_ms - at[i - 1]) for i in range(1, len(at) - 1)}
+            del self.approved[min(gaps, key=lambda i: gaps[i])]
 
     def _roll_back(self, to: Approved, boundary_ms: int, name: str, who: str, why: str) -> Weights:
         """The approved version again, under a new name; the learners begin anew from it."""
@@ -254,7 +270,7 @@ class ValueLearner:
         if self.quarantine_until_ms is None or boundary_ms < self.quarantine_until_ms:
             return
         self.quarantine_until_ms = None
-        if self.champion.error.rmse <= self.champion.rmse * self.policy.worse_ratio:
+        if self.recent.rmse <= self.champion.rmse * self.policy.worse_ratio**2:
             for name, model in self.learners.items():
                 model.restore(self.good[name])
                 self.errors[name] = RunningError(**body_of(self.champion.error))
@@ -318,6 +334,7 @@ class ValueLearner:
             ],
             "errors": {name: body_of(error) for name, error in self.errors.items()},
             "drift": body_of(self.drift),
+            "recent": body_of(self.recent),
             "quarantine_until_ms": self.quarantine_until_ms,
             "frozen": self.frozen,
             "wanted": None if self.wanted is None else list(self.wanted),
@@ -341,7 +358,7 @@ class ValueLearner:
             for one in body["approved"]
         ]
         self.errors = {name: RunningError(**error) for name, error in body["errors"].items()}
-        self.drift = PageHinkley(**body["drift"])
+        self.drift, self.recent = PageHinkley(**body["drift"]), RunningError(**body["recent"])
         self.quarantine_until_ms, self.frozen = body["quarantine_until_ms"], body["frozen"]
         self.wanted = None if body["wanted"] is None else Order(*body["wanted"])
         self.stability, self.refused = body["stability"], body["refused"]
@@ -366,6 +383,16 @@ def value_bands(forecasts: Floats, table: Floats, steady: Floats) -> NDArray[np.
     policy = Policy()
     exact = 1.0 + 4.0 * (policy.value_weight * percentiles(table, forecasts) + (1.0 - policy.value_weight) * steady)
     return np.searchsorted(np.array(policy.value_band_floors), np.round(exact, 2), side="right")
+
+
+def is_sound(member: Member) -> bool:
+    """Whether a report can be used: finite numbers, inputs in their bins. Workers write no other."""
+    numbers = (member.consistency, *(x for x in (member.status, member.revenue, member.recency) if x is not None))
+    if not all(math.isfinite(number) for number in numbers):
+        return False
+    if member.features is None:
+        return True
+    return bool(usable(unpack_features(np.array([member.features], np.uint16)), np.zeros(1))[0])
 
 
 def _finite(number: float) -> float | None:
