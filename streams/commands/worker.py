@@ -230,7 +230,8 @@ def publish_first_versions(chosen: Settings) -> None:
         sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
         empty = empty_topics(chosen.kafka, topics)
         # Learning has no first version that counts from the beginning: for history it is known before any record.
-        stamps = {b"learning": 0} if chosen.clock == "records" else {}
+        # (librdkafka takes a timestamp of 0 for the present.)
+        stamps = {b"learning": 1} if chosen.clock == "records" else {}
         missing = [
             Message(chosen.topic(t), key, value, [], timestamp_ms=stamps.get(key))
             for t, key, value in records

@@ -208,7 +208,8 @@ class ValueLearner:
         return self._publish(self.champion.beta, boundary_ms, name, "refreshed", "the population anew")
 
     def _has_earned_it(self, learner: str) -> bool:
-        enough = self.learners[learner].examples >= self.policy.examples_min
+        examples = self.learners[learner].examples
+        enough = examples >= self.policy.examples_min and examples > self.good[learner]["examples"]
         return enough and self.errors[learner].rmse <= self.champion.error.rmse
 
     def _better_approved(self) -> Approved | None:
@@ -267,20 +268,17 @@ class ValueLearner:
 
     def _end_quarantine(self, boundary_ms: int) -> None:
         """What was learned during a drift that went away again is forgotten; one that stays is the new truth."""
-        if self.quarantine_until_ms is None or boundary_ms < self.quarantine_until_ms:
+        if self.quarantine_until_ms is None:
             return
-        self.quarantine_until_ms = None
         if self.recent.rmse <= self.champion.rmse * self.policy.worse_ratio**2:
+            self.quarantine_until_ms = None
             for name, model in self.learners.items():
                 model.restore(self.good[name])
                 self.errors[name] = RunningError(**body_of(self.champion.error))
-            self._note(
-                boundary_ms,
-                "forgot",
-                self.champion.version,
-                "learner",
-                "the drift is over; what was learned in it is forgotten",
-            )
+            why = "the drift is over; what was learned since the last adoption is forgotten"
+            self._note(boundary_ms, "forgot", self.champion.version, "learner", why)
+        elif boundary_ms >= self.quarantine_until_ms:
+            self.quarantine_until_ms = None
 
     # Weights.
 
