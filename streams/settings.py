@@ -167,6 +167,7 @@ class LearningSettings(Part):
     adopt: Literal["daily", "each_epoch"] = Field(
         default="daily", description="new weights come into force at the turn of the day, or after each epoch"
     )
+    examples_min: int = Field(default=200, ge=1, description="before learned weights replace the packaged ones")
     rescore_everyone: bool = Field(
         default=True, description="everyone is scored anew then; else each customer at the next event"
     )

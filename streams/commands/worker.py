@@ -322,6 +322,7 @@ def _learning(chosen: Settings, encoder: Encoder) -> list[tuple[str, bytes, byte
         epoch_ms=chosen.learning.epoch_seconds * 1_000,
         adopt=chosen.learning.adopt,
         rescore_everyone=chosen.learning.rescore_everyone,
+        examples_min=chosen.learning.examples_min,
     )
     return [learning_record(policy, "rescore", "first learning policy of this deployment", encoder)]
 

@@ -16,7 +16,8 @@ from tests.learner.world import VALUES, history
 
 STORY = history(60, 85)
 LAST_MS = (STORY[-1][3] // DAY_MS + 2) * DAY_MS
-MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200"}  # three days
+MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200", "LEARNING__EXAMPLES_MIN": "20"}
+"""Epochs of three days."""
 
 
 def publish(where: Deployment) -> None:
