@@ -106,7 +106,7 @@ def _jobs(chosen: Settings, users: Sequence[bytes], partitions: Sequence[int] | 
 
 def _progress_codec(chosen: Settings) -> Callable[[bytes], Progress]:
     from streams.commands.wire import values
-    from streams.commands.worker import wire_of
+    from streams.wires import wire_of
 
     return wire_of(values(chosen)).progress.decode
 
