@@ -17,10 +17,10 @@ from schemas.times import iso_of
 from state.layout import due_ms_of
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, pack_currency
 from streams.avro_values import Values
-from streams.commands.worker import wire_of
 from streams.processor import ScoreProcessor
 from streams.recount import Terms, letter_places, recount_partition, same_row
 from streams.scoring.reasons import REASON_TEXTS
+from streams.wires import wire_of
 from tests.scoring.random_streams import weights
 from tests.simulation.bank import effective_times
 from tests.simulation.judge import differing_lines, progress_records, said_in, twice
