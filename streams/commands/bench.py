@@ -172,6 +172,33 @@ def restore(
         console().print(f"moved to a second worker, by partition: {moved or 'none'}")
 
 
+@app.command()
+@guarded
+def parts(
+    users: Users = None,
+    events: Annotated[int, typer.Option(min=20_000, help="Transactions, of which a quarter is taken.")] = 400_000,
+    uniform: Annotated[bool, typer.Option("--uniform", help="All customers alike, instead of Zipf 1.1.")] = False,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each part of a batch costs that talks to no server: CPU microseconds an event, in one process.
+
+    Example: rescore bench parts --uniform
+    """
+    from local.bench_parts import run
+    from local.jars import cache_folder
+
+    chosen = users or (1_000_000 if uniform else 100_000)
+    found = run(chosen, events, None if uniform else 1.1, cache_folder() / "bench")
+    _tell(found.as_json(), json_file, as_json)
+    if not as_json:
+        for name, microseconds in found.parts.items():
+            console().print(f"{microseconds:>8.2f} us  {name}")
+        console().print(
+            f"{sum(found.parts.values()):>8.2f} us  an event, of {found.events:,} in {found.batches} batches"
+        )
+
+
 @app.command(name="bytes")
 @guarded
 def bytes_(
