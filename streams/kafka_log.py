@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -85,6 +87,7 @@ class KafkaLogOptions:
     session_timeout_seconds: float = 6.0
     transaction_timeout_seconds: float = 15.0
     answer_timeout_seconds: float = 1.0  # of a question to the brokers
+    call_timeout_seconds: float = 5.0  # of one step of a transaction; tried again while that is allowed
     record_bytes_max: int = 20 * 2**20
     client: Mapping[str, Any] = field(default_factory=dict)
 
@@ -160,7 +163,7 @@ class KafkaLog:
         self._changes: list[AssignmentChange] = []
         self._closing = False
         self._owned: set[int] = set()
-        self._producer: Producer | None = None
+        self._producer: _Calls | None = None
         self._readers: list[Consumer] = []
         self._admin = AdminClient(options.common())
         self._consumer = Consumer(options.consumer())
@@ -245,11 +248,11 @@ class KafkaLog:
     def open(self) -> bool:
         """See `Log.open`."""
         if self._producer is None:
-            producer = Producer(self._options.producer())
+            producer, seconds = _Calls(Producer(self._options.producer())), self._options.call_timeout_seconds
             try:
-                producer.init_transactions(self._options.answer_timeout_seconds * 5)
-            except KafkaException:
-                _discard(producer)
+                producer.make(lambda: producer.of.init_transactions(seconds), seconds)
+            except (KafkaException, _NeverReturned):
+                producer.discard()
                 return False
             self._producer = producer
         return True
@@ -265,10 +268,12 @@ class KafkaLog:
             raise AbortAndRewind("partitions of this transaction are no longer ours")
         try:
             return self._transact(producer, transaction)
-        except (KafkaException, BufferError) as failure:
+        except (KafkaException, BufferError, _NeverReturned) as failure:
             error = failure.args[0]
             self._producer = None
-            _discard(producer)
+            producer.discard()
+            if isinstance(failure, _NeverReturned):
+                raise RecreateProducer(str(failure)) from failure
             if isinstance(failure, BufferError) or error.code() in TOO_LARGE or error.txn_requires_abort():
                 # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
                 if words := self._too_large(transaction):
@@ -276,8 +281,8 @@ class KafkaLog:
                 raise AbortAndRewind(str(error)) from failure
             raise RecreateProducer(str(error)) from failure
 
-    def _transact(self, producer: Producer, transaction: Transaction) -> dict[TopicPartition, int]:
-        seconds = self._options.transaction_timeout_seconds
+    def _transact(self, calls: _Calls, transaction: Transaction) -> dict[TopicPartition, int]:
+        producer, seconds = calls.of, self._options.call_timeout_seconds
         producer.begin_transaction()
         self._failpoint("K3.begun")
         self._write(producer, transaction)
@@ -289,10 +294,10 @@ class KafkaLog:
         self._failpoint("K6.all_written")
         positions = [KafkaPartition(w.topic, w.partition, offset) for w, offset in transaction.positions.items()]
         group = self._consumer.consumer_group_metadata()
-        _insist(lambda: producer.send_offsets_to_transaction(positions, group, seconds))
+        _insist(lambda: calls.make(lambda: producer.send_offsets_to_transaction(positions, group, seconds), seconds))
         self._failpoint("K7.positions_sent")
         self._failpoint("K8.committing")
-        _insist(lambda: producer.commit_transaction(seconds))
+        _insist(lambda: calls.make(lambda: producer.commit_transaction(seconds), seconds))
         self._failpoint("K9.committed")
         producer.flush(seconds)  # nothing is on its way any more: this only hands over the last delivery reports
         return offsets
@@ -435,7 +440,7 @@ class KafkaLog:
         """See `Log.close`. Our partitions stay ours until the session ends, as a static member is expected back."""
         self._closing = True
         if self._producer is not None:
-            _aside(self._producer.close).join(self._options.transaction_timeout_seconds)
+            self._producer.discard().join(self._options.call_timeout_seconds)
             self._producer = None
         self._leave()
         _aside(self._consumer.close).join(self._options.session_timeout_seconds)
@@ -498,10 +503,47 @@ def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
     return call()
 
 
-def _discard(producer: Producer) -> None:
-    """Throw a producer away without waiting: after a fatal error closing it may hang."""
-    producer.purge(blocking=False)
-    _aside(producer.close)
+class _NeverReturned(Exception):
+    """A call of librdkafka that did not keep its own timeout: whatever it was to do may still happen."""
+
+
+class _Calls:
+    """The calls of one producer that wait for brokers, made in a thread of its own, which can be left behind.
+
+    Seen with librdkafka 2.15: where the connection to a coordinator is reset at the wrong moment, sending positions
+    within a transaction never returns, long after its timeout and with the brokers back. Cost: 50 us a call.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self.of = producer
+        self._asked: SimpleQueue[tuple[Callable[[], object], Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="rescore-producer", daemon=True)
+        self._thread.start()
+
+    def make(self, call: Callable[[], Answer], seconds: float) -> Answer:
+        """Make a call that is to return within so many seconds. Raises `_NeverReturned` a second later."""
+        answer: Future[Answer] = Future()
+        self._asked.put((call, answer))
+        done, _ = wait([answer], seconds + 1.0)
+        if not done:
+            raise _NeverReturned(f"a call of the Kafka client has not returned after {seconds:.0f} s")
+        return answer.result()
+
+    def discard(self) -> threading.Thread:
+        """Throw the producer away without waiting, once its last call has returned; the thread that does so."""
+        self.of.purge(blocking=False)
+        self._asked.put(None)
+        return self._thread
+
+    def _run(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            call, answer = asked
+            try:
+                answer.set_result(call())
+            except BaseException as failure:  # noqa: BLE001 - raised where it was asked for
+                answer.set_exception(failure)
+        with suppress(KafkaException, RuntimeError):
+            self.of.close()
 
 
 def _aside(close: Callable[[], object]) -> threading.Thread:

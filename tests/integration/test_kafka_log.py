@@ -159,7 +159,7 @@ def test_coming_back_ends_what_was_left_open(world: KafkaWorld, eventually: Call
     eventually(dying.open, "a producer")
     with pytest.raises(Crash):
         dying.transact(say(world, b"never seen"))
-    dying._producer.flush(5)  # type: ignore[union-attr]
+    dying._producer.of.flush(5)  # type: ignore[union-attr]
 
     heir = world.log("a")
     # Behind the open transaction; None while the brokers have not answered in time.
