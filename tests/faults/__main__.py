@@ -41,19 +41,18 @@ def main() -> int:
             console.print(f"    {seconds:.0f} s, recovered in {played.recovered_seconds} s: {told}", markup=False)
             for note in played.notes:
                 console.print(f"    {note}", markup=False)
+            if not given.keep:
+                _write_docs(played)
     Console().print(table(done))
     if given.json:
         given.json.write_text(json.dumps([played.as_json() for played in done], indent=2), "utf-8")
-    if not given.keep:
-        _write_docs(done)
-        console.print(f"{DOCS} is written")
     return 0 if all(played.good for played in done) else 1
 
 
-def _write_docs(done: list[Played]) -> None:
-    """Rows that were played now take the place of what was known of them; the page is made from all."""
+def _write_docs(played: Played) -> None:
+    """A row that was played takes the place of what was known of it; the page is made from all."""
     known = json.loads(KNOWN.read_text("utf-8")) if KNOWN.exists() else {}
-    known |= {played.name: played.as_json() for played in done}
+    known[played.name] = played.as_json()
     known = {name: known[name] for name in ROWS if name in known}
     KNOWN.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     DOCS.write_text(page([Played.of(fields) for fields in known.values()]), "utf-8")

@@ -31,7 +31,7 @@ class Row:
     fault: str
     how: str
     inject: Inject
-    events: int = 3_000
+    events: int = 2_400
     quick: bool = False
     huge_bytes: int = 1_200_000
     huge_every: int = 1_500
