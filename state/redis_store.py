@@ -154,6 +154,11 @@ class RedisStore:
         row, held = self._at_once(("GET", self._prefix(partition) + user), ("HMGET", self._meta(partition), *META))
         return row, self._position_of(partition, held)
 
+    def due_ms_of(self, user: bytes, partition: int) -> int | None:
+        """When time next looks at this user by the index, None where the index does not have them."""
+        score = self._command("ZSCORE", self._due_key(partition), user)
+        return None if score is None else int(score)
+
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """See `Store`."""
         return [user for user, _ in self._due(partition, until_ms, limit)]

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
-
 from schemas.batch import Changes, EventBatch, Record, Reject
 from schemas.codec import (
     CloudEvents,
@@ -26,6 +24,7 @@ from schemas.codec import (
     encode_examples,
     encode_inversions,
     encode_scorecards,
+    encode_value,
 )
 from schemas.kinds import Cause, RejectCode
 from state.layout import CorruptRow
@@ -112,12 +111,16 @@ class ScoreProcessor:
         return self._names
 
     def _examples(self, done: Step) -> list[Message]:
-        if not len(done.examples):
-            return []
-        owners = [done.table.users[user] for user in done.examples["user"].tolist()]
-        hashes = [hashlib.blake2b(user, key=self.examples_key, digest_size=USER_HASH_BYTES).digest() for user in owners]
-        values = encode_examples(done.examples, hashes, self.encoder)
-        return [Message(hashed, value) for hashed, value in zip(hashes, values, strict=True)]
+        """Training examples, and for each customer who was erased the word that theirs are to be forgotten."""
+        users = done.table.users
+        hashes = [user_hash(users[user], self.examples_key) for user in done.examples["user"].tolist()]
+        values = encode_examples(done.examples, hashes, self.encoder) if hashes else []
+        made = [Message(hashed, value) for hashed, value in zip(hashes, values, strict=True)]
+        for user, erased_ms in erasures(done.changes).items():
+            hashed = user_hash(users[user], self.examples_key)
+            fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
+            made.append(Message(hashed, encode_value("Example", fields, self.encoder)))
+        return made
 
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
         inversions = done.journal.inversions
@@ -145,8 +148,18 @@ def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | 
 
 def erased(changes: Changes) -> set[int]:
     """Users (by index) whose scores ended with an erasure: their scorecard becomes a tombstone."""
-    gone = changes.rows["cause"] == Cause.ERASURE
-    return set(np.unique(changes.rows["user"][gone]).tolist())
+    return set(erasures(changes))
+
+
+def erasures(changes: Changes) -> dict[int, int]:
+    """When users (by index) were erased last, of those whose scores ended with it."""
+    gone = changes.rows[changes.rows["cause"] == Cause.ERASURE]
+    return dict(zip(gone["user"].tolist(), gone["decided_ms"].tolist(), strict=True))
+
+
+def user_hash(user: bytes, key: bytes) -> bytes:
+    """What stands for a user in training examples: nobody without the key can tell whose they are."""
+    return hashlib.blake2b(user, key=key, digest_size=USER_HASH_BYTES).digest()
 
 
 def dead_letters(

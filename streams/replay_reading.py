@@ -71,7 +71,7 @@ def fixed_partitions(
     """Every partition that has a progress record (of the wanted ones), fixed now. Raises TopicMissing."""
     counts = require_topics(kafka, names.every)
     partitions = sorted(set(range(counts[names.state])) & set(range(counts[names.state]) if wanted is None else wanted))
-    progress = {p: found for p in partitions if (found := _last_progress(kafka, (names.state, p), decode))}
+    progress = {p: found for p in partitions if (found := last_progress(kafka, (names.state, p), decode))}
     starts, ends = spans(kafka, [(topic, p) for topic in names.every for p in range(counts[topic])])
     return [_fixed(p, *progress[p], names, starts, ends) for p in progress]
 
@@ -94,7 +94,7 @@ def _fixed(
     return Fixed(partition, progress, {where: starts[where] for where in own}, own)
 
 
-def _last_progress(
+def last_progress(
     kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress]
 ) -> tuple[Progress, int] | None:
     """The last progress record of a partition of the changelog, and its offset."""

@@ -38,6 +38,9 @@ OUTPUT_BYTES_MAX = 2**20
 takes less refuses them all."""
 
 DAY_MS = 86_400_000
+COMPACTION_DAYS_MAX = 7
+"""What was overwritten or erased in a compacted topic is gone from the disk after so many days at the latest."""
+
 FOR_EVER = -1
 ANSWER_SECONDS = 15.0
 METADATA_QUESTIONS_MAX = 200
@@ -99,7 +102,8 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     }
     room = {"max.message.bytes": str(OUTPUT_BYTES_MAX)}
     stream = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"} | room
-    table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"} | room
+    lag = {"max.compaction.lag.ms": str(COMPACTION_DAYS_MAX * DAY_MS)}
+    table = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"} | lag | room
     state = table | {"segment.bytes": str(64 * 2**20), "min.cleanable.dirty.ratio": "0.2"}
     configs = {
         **dict.fromkeys(INPUT_TOPICS, kept | limit),
@@ -161,6 +165,8 @@ def _serves(key: str, wanted: str, found: str) -> bool:
     """A larger limit or a longer retention than asked for does no harm."""
     if key in ("max.message.bytes", "segment.ms"):
         return int(found) >= int(wanted)
+    if key == "max.compaction.lag.ms":
+        return int(found) <= int(wanted)
     if key in ("segment.bytes", "min.cleanable.dirty.ratio"):
         return True  # a matter of speed
     if key == "retention.ms":
@@ -178,6 +184,7 @@ def _why(key: str) -> str:
         "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps, with records the publisher does. ",
         "retention.ms": "Records deleted before they are taken are lost, and replay needs all of them. ",
         "cleanup.policy": "Compaction of an input loses events; without it the state topic grows without end. ",
+        "max.compaction.lag.ms": "What a customer had erased must be gone from the disk by a known day. ",
         "max.message.bytes": "A record that does not fit its output or its dead-letter topic stops its partition. ",
     }
     return reasons.get(key, "")

@@ -93,15 +93,35 @@ def erase(
     reason: Why = "",
     author: Author = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    proof: Annotated[
+        bool, typer.Option("--prove", help="Wait until it is through, then show what every copy still holds.")
+    ] = False,
+    proof_only: Annotated[
+        bool, typer.Option("--prove-only", help="Publish nothing: show what the copies hold since an earlier erasure.")
+    ] = False,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long --prove waits for a worker.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Forget a customer: state, scores and training examples. What is still in the input topics expires with them.
 
-    Example: rescore erase c-000417 --reason "request of 2 May"
+    With --prove: exit code 0 where every copy is gone or goes by a known day, 1 while something remains.
+
+    Examples:
+
+      rescore erase c-000417 --reason "request of 2 May" --prove
+
+      rescore erase c-000417 --prove-only --json
     """
+    from streams.commands.erasure import prove
+
+    if proof_only:
+        prove(settings(), user, wait_seconds, as_json)
+        return
     if not yes and not typer.confirm(f"forget everything known of {user!r}? This can not be undone"):
         fail("nothing was erased")
-    _command(settings(), user, as_json, command="erase", author=author, reason=reason)
+    _command(settings(), user, as_json, quiet=proof, command="erase", author=author, reason=reason)
+    if proof:
+        prove(settings(), user, wait_seconds, as_json)
 
 
 @guarded
@@ -150,7 +170,7 @@ def override(
     )
 
 
-def _command(chosen: Settings, user: str, as_json: bool, **fields: Any) -> None:
+def _command(chosen: Settings, user: str, as_json: bool, quiet: bool = False, **fields: Any) -> None:
     """Publish a command to the customer's partition and wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics
@@ -165,6 +185,8 @@ def _command(chosen: Settings, user: str, as_json: bool, **fields: Any) -> None:
     done, sender = Published(), producer(chosen.kafka)
     send(sender, done, topic=topic, key=user.encode(), value=values(chosen).encoder("commands")(value), **timestamp)
     finish(sender, done)
+    if quiet:
+        return
     if as_json:
         print_json({"published": "commands", **value})
     else:

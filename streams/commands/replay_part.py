@@ -185,21 +185,21 @@ def _ask_the_store(job: Job, committed: dict[bytes, Committed], result: Result) 
         connect_timeout_seconds=chosen.redis.connect_timeout_seconds,
     )
     users = list(committed)
+    rows: list[bytes | None] = []
     try:
         with closing(store):
-            rows: list[bytes | None] = []
             for start in range(0, len(users), USERS_PER_QUESTION):
-                rows += store.load(number, users[start : start + USERS_PER_QUESTION])
-            held = store.position(number)  # after the rows: they are of this transaction or an earlier one
+                some, held = store.load_at(number, users[start : start + USERS_PER_QUESTION])
+                if held is None or not held.ready or held.seq != progress.seq:
+                    at = "nowhere" if held is None else f"at transaction {held.seq}"
+                    result.notes.add(
+                        f"partition {number}: the rows in the store were not compared: it is {at}, the log is compared "
+                        f"up to transaction {progress.seq} (a worker is running, or has still to catch up)"
+                    )
+                    return
+                rows += some
     except StoreUnavailable as away:
         result.notes.add(f"the rows in the store were not compared: {away}")
-        return
-    if held is None or not held.ready or held.seq != progress.seq:
-        at = "nowhere" if held is None else f"at transaction {held.seq}"
-        result.notes.add(
-            f"partition {number}: the rows in the store were not compared: it is {at}, the log is compared up to "
-            f"transaction {progress.seq} (a worker is running, or has still to catch up)"
-        )
         return
     for user, row in zip(users, rows, strict=True):
         committed[user].stored = row

@@ -130,6 +130,17 @@ def test_examples_carry_a_keyed_hash_and_no_user_id() -> None:
         assert decode_value("Example", example.value or b"", REGISTRY)["user_hash"] == example.key
 
 
+def test_an_erasure_tells_the_learners_to_forget_the_examples_of_that_hash() -> None:
+    rows: dict[bytes, bytes] = {}
+    taken(rows, transaction(0))
+    examples = [example for day in range(1, 40) for example in taken(rows, due=(b"ann",), day=day).examples]
+    output = taken(rows, erase(41))
+    (erasure,) = output.examples
+    said = decode_value("Example", erasure.value or b"", REGISTRY)
+    assert (said["kind"], said["user_hash"], said["timestamp_ms"]) == ("erasure", erasure.key, at_ms(41))
+    assert {example.key for example in examples} == {erasure.key}
+
+
 def test_a_registry_that_does_not_answer_holds_the_partition() -> None:
     class Away(StaticRegistry):
         def schema_of_id(self, schema_id: int) -> None:

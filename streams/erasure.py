@@ -1,0 +1,140 @@
+"""Is a customer forgotten? Every copy that there is, what is in it, and by when it is gone. Pure.
+
+A copy is *gone*, or *expires* by a known moment (the settings of its topic see to that), or *remains*: then nothing
+removes it, and what could is said. Data in a log can not be cut out of it; what can be proven is that the last word is
+a tombstone, and when the words before it go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from schemas.batch import Record
+from state.row import Row
+
+FOREVER_MS = -1
+DAY_MS = 86_400_000
+SEGMENT_MS = 7 * DAY_MS
+"""How long a segment takes at most by a broker's default until it is closed; only closed ones expire."""
+CLEANER_MS = DAY_MS
+"""Room for the broker's cleaner to come round to a topic whose limit is reached."""
+NEVER_MS = 2**60
+"""Where a broker's limit begins to mean none."""
+
+NO_ROW = "no row"
+
+Standing = Literal["gone", "expires", "remains"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One place where something of a customer could be. `until_ms`: gone by then, None where that is not known."""
+
+    place: str
+    standing: Standing
+    what: str
+    until_ms: int | None = None
+
+    def as_plain(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def is_through(copies: Sequence[Copy]) -> bool:
+    """True where every copy is gone, or goes by a known day."""
+    return all(copy.standing != "remains" for copy in copies)
+
+
+def in_store(row: Row | None, due_ms: int | None, erased_ms: int, horizon_ms: int) -> list[Copy]:
+    """The row in the store, and the customer's place in the index of due times.
+
+    For the horizon of duplicates a marker stays that holds the moment of the erasure and nothing else, so that events
+    from before it are refused when they arrive late; then the row goes as well.
+    """
+    until_ms = erased_ms + horizon_ms + 1
+    if row is None:
+        return [Copy("row in the store", "gone", NO_ROW), _index(due_ms, None)]
+    if row.exists and _is_new_life(row, erased_ms):
+        return [
+            Copy("row in the store", "gone", "a new life, begun after the erasure"),
+            Copy("due index", "gone", "its"),
+        ]
+    if row.exists:
+        return [Copy("row in the store", "remains", f"a row of {row.events:,} events"), _index(due_ms, None)]
+    what = "a marker with the moment of the erasure alone"
+    return [Copy("row in the store", "expires", what, until_ms), _index(due_ms, until_ms)]
+
+
+def _is_new_life(row: Row, erased_ms: int) -> bool:
+    """A row that remembers the erasure has begun anew, and so has one none of whose records is as old."""
+    return row.erased_ms is not None or row.first_event_ms > erased_ms
+
+
+def _index(due_ms: int | None, until_ms: int | None) -> Copy:
+    if due_ms is None:
+        return Copy("due index", "gone", "not in it")
+    if until_ms is None:
+        return Copy("due index", "remains", "in it, without a row: restart a worker, which takes it out")
+    return Copy("due index", "expires", "the end of the marker", until_ms)
+
+
+def in_table(
+    place: str, records: Sequence[Record], erased_at: int | None, settings: Mapping[str, str], new_life: bool = False
+) -> Copy:
+    """A compacted topic: the customer's records in it in their order. `records[erased_at]` is the word that ended them,
+    a tombstone or a marker without data; None where there is none. What is behind it is of a new life.
+
+    Earlier words are on the disk until the topic is compacted, for which `max.compaction.lag.ms` is the limit.
+    """
+    if not records:
+        return Copy(place, "gone", "nothing")
+    if erased_at is None:
+        if new_life:
+            return Copy(place, "gone", "a new life, begun after the erasure")
+        return Copy(place, "remains", f"{len(records):,} records, and none that ends them")
+    before = [record for record in records[:erased_at] if record.value is not None]
+    last = "a tombstone" if records[erased_at].value is None else "a marker without data"
+    if not before:
+        return Copy(place, "gone", f"{last}, nothing before it")
+    what = f"{last} is the last word; {len(before):,} earlier wait for compaction"
+    lag_ms = int(settings.get("max.compaction.lag.ms", NEVER_MS))
+    if lag_ms >= NEVER_MS:
+        return Copy(place, "remains", f"{what}, for which no limit is set: rescore topics apply")
+    return Copy(place, "expires", what, records[erased_at].timestamp_ms + lag_ms + CLEANER_MS)
+
+
+def in_log(place: str, records: Sequence[Record], settings: Mapping[str, str]) -> Copy:
+    """A topic that forgets by age: gone when the newest of the customer's records is older than its retention."""
+    if not records:
+        return Copy(place, "gone", "nothing")
+    what = f"{len(records):,} record{'' if len(records) == 1 else 's'}"
+    retention_ms = int(settings.get("retention.ms", FOREVER_MS))
+    if retention_ms == FOREVER_MS:
+        return Copy(place, "remains", f"{what}, kept for ever: retention.ms is -1")
+    newest_ms = max(record.timestamp_ms for record in records)
+    # A segment expires as a whole, once its newest record does: up to a segment's time later.
+    return Copy(place, "expires", what, newest_ms + retention_ms + int(settings.get("segment.ms", SEGMENT_MS)))
+
+
+def in_examples(records: Sequence[tuple[Record, str]], settings: Mapping[str, str]) -> Copy:
+    """Training examples under the customer's keyed hash, each with its kind; an erasure among them makes learners
+    forget those before it."""
+    place = "rescore-examples (by keyed hash)"
+    examples = [record for record, kind in records if kind == "example"]
+    told = [i for i, (_, kind) in enumerate(records) if kind == "erasure"]
+    if not examples:
+        return Copy(place, "gone", "none")
+    before = [record for i, (record, kind) in enumerate(records) if kind == "example" and told and i < told[-1]]
+    if len(before) < len(examples):
+        if told:
+            return Copy(place, "gone", "those of a new life, begun after the erasure")
+        return Copy(place, "remains", f"{len(examples):,} examples, and no word to the learners to forget them")
+    held = in_log(place, before, settings)
+    return Copy(place, held.standing, f"{held.what}; learners are told to forget them", held.until_ms)
+
+
+def in_workers() -> Copy:
+    """A worker holds the rows of a batch while it thinks, and none after it."""
+    return Copy("workers", "gone", "no cache: rows are held for one batch")
