@@ -38,9 +38,9 @@ def prove(chosen: Settings, user: str, wait_seconds: float, as_json: bool) -> No
 def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
     """The customer's last erasure, once a worker has taken it."""
     from streams.commands.wire import partition_of, values
-    from streams.commands.worker import wire_of
     from streams.kafka_client import require_topics
     from streams.replay_reading import last_progress
+    from streams.wires import wire_of
 
     topic, state = chosen.topic("commands"), chosen.topic("rescore-state")
     counts = require_topics(chosen.kafka, [topic, state])
