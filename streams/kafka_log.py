@@ -70,6 +70,9 @@ TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 FRAME_BYTES = 128
 """What a record takes beside its key, value and headers, at most, when it is sent alone."""
 
+CLOSING_SAYS = (KafkaException, RuntimeError, SystemError)
+"""What a client may raise when it is closed without a broker; nothing of it matters any more."""
+
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
 _headers_of = itemgetter(2)
@@ -542,7 +545,7 @@ class _Calls:
                 answer.set_result(call())
             except BaseException as failure:  # noqa: BLE001 - raised where it was asked for
                 answer.set_exception(failure)
-        with suppress(KafkaException, RuntimeError):
+        with suppress(*CLOSING_SAYS):
             self.of.close()
 
 
@@ -550,7 +553,7 @@ def _aside(close: Callable[[], object]) -> threading.Thread:
     """Run a call that may hang in a thread of its own, which ends with the process at the latest."""
 
     def run() -> None:
-        with suppress(KafkaException, RuntimeError):
+        with suppress(*CLOSING_SAYS):
             close()
 
     thread = threading.Thread(target=run, name="rescore-closing", daemon=True)
