@@ -15,13 +15,10 @@ Choices, each of which cost somebody days:
 # ruff: noqa: ARG002 - callbacks are handed the consumer they belong to
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -42,6 +39,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.batch import Record
+from streams.kafka_log_calls import Calls, NeverReturned, aside
 from streams.log import (
     AbortAndRewind,
     Assigned,
@@ -69,9 +67,6 @@ FATAL: int = KafkaError._FATAL  # noqa: SLF001
 TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 FRAME_BYTES = 128
 """What a record takes beside its key, value and headers, at most, when it is sent alone."""
-
-CLOSING_SAYS = (KafkaException, RuntimeError, SystemError)
-"""What a client may raise when it is closed without a broker; nothing of it matters any more."""
 
 PIECE_RECORDS = 5_000
 Answer = TypeVar("Answer")
@@ -166,7 +161,7 @@ class KafkaLog:
         self._changes: list[AssignmentChange] = []
         self._closing = False
         self._owned: set[int] = set()
-        self._producer: _Calls | None = None
+        self._producer: Calls | None = None
         self._readers: list[Consumer] = []
         self._admin = AdminClient(options.common())
         self._consumer = Consumer(options.consumer())
@@ -251,10 +246,10 @@ class KafkaLog:
     def open(self) -> bool:
         """See `Log.open`."""
         if self._producer is None:
-            producer, seconds = _Calls(Producer(self._options.producer())), self._options.call_timeout_seconds
+            producer, seconds = Calls(Producer(self._options.producer())), self._options.call_timeout_seconds
             try:
                 producer.make(lambda: producer.of.init_transactions(seconds), seconds)
-            except (KafkaException, _NeverReturned):
+            except (KafkaException, NeverReturned):
                 producer.discard()
                 return False
             self._producer = producer
@@ -271,11 +266,11 @@ class KafkaLog:
             raise AbortAndRewind("partitions of this transaction are no longer ours")
         try:
             return self._transact(producer, transaction)
-        except (KafkaException, BufferError, _NeverReturned) as failure:
+        except (KafkaException, BufferError, NeverReturned) as failure:
             error = failure.args[0]
             self._producer = None
             producer.discard()
-            if isinstance(failure, _NeverReturned):
+            if isinstance(failure, NeverReturned):
                 raise RecreateProducer(str(failure)) from failure
             if isinstance(failure, BufferError) or error.code() in TOO_LARGE or error.txn_requires_abort():
                 # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
@@ -284,7 +279,7 @@ class KafkaLog:
                 raise AbortAndRewind(str(error)) from failure
             raise RecreateProducer(str(error)) from failure
 
-    def _transact(self, calls: _Calls, transaction: Transaction) -> dict[TopicPartition, int]:
+    def _transact(self, calls: Calls, transaction: Transaction) -> dict[TopicPartition, int]:
         producer, seconds = calls.of, self._options.call_timeout_seconds
         producer.begin_transaction()
         self._failpoint("K3.begun")
@@ -446,7 +441,7 @@ class KafkaLog:
             self._producer.discard().join(self._options.call_timeout_seconds)
             self._producer = None
         self._leave()
-        _aside(self._consumer.close).join(self._options.session_timeout_seconds)
+        aside(self._consumer.close).join(self._options.session_timeout_seconds)
         for reader in self._readers:
             reader.close()
 
@@ -504,58 +499,3 @@ def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
             if not failure.args[0].retriable():
                 raise
     return call()
-
-
-class _NeverReturned(Exception):
-    """A call of librdkafka that did not keep its own timeout: whatever it was to do may still happen."""
-
-
-class _Calls:
-    """The calls of one producer that wait for brokers, made in a thread of its own, which can be left behind.
-
-    Seen with librdkafka 2.15: where the connection to a coordinator is reset at the wrong moment, sending positions
-    within a transaction never returns, long after its timeout and with the brokers back. Cost: 50 us a call.
-    """
-
-    def __init__(self, producer: Producer) -> None:
-        self.of = producer
-        self._asked: SimpleQueue[tuple[Callable[[], object], Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="rescore-producer", daemon=True)
-        self._thread.start()
-
-    def make(self, call: Callable[[], Answer], seconds: float) -> Answer:
-        """Make a call that is to return within so many seconds. Raises `_NeverReturned` a second later."""
-        answer: Future[Answer] = Future()
-        self._asked.put((call, answer))
-        done, _ = wait([answer], seconds + 1.0)
-        if not done:
-            raise _NeverReturned(f"a call of the Kafka client has not returned after {seconds:.0f} s")
-        return answer.result()
-
-    def discard(self) -> threading.Thread:
-        """Throw the producer away without waiting, once its last call has returned; the thread that does so."""
-        self.of.purge(blocking=False)
-        self._asked.put(None)
-        return self._thread
-
-    def _run(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            call, answer = asked
-            try:
-                answer.set_result(call())
-            except BaseException as failure:  # noqa: BLE001 - raised where it was asked for
-                answer.set_exception(failure)
-        with suppress(*CLOSING_SAYS):
-            self.of.close()
-
-
-def _aside(close: Callable[[], object]) -> threading.Thread:
-    """Run a call that may hang in a thread of its own, which ends with the process at the latest."""
-
-    def run() -> None:
-        with suppress(*CLOSING_SAYS):
-            close()
-
-    thread = threading.Thread(target=run, name="rescore-closing", daemon=True)
-    thread.start()
-    return thread

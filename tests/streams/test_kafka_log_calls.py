@@ -7,25 +7,25 @@ import threading
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from streams.kafka_log import _Calls, _NeverReturned
+from streams.kafka_log_calls import Calls, NeverReturned
 
 
 @pytest.fixture
-def calls() -> _Calls:
+def calls() -> Calls:
     """Calls of a producer that has no broker."""
-    return _Calls(Producer({"bootstrap.servers": "127.0.0.1:1", "transactional.id": "nobody", "log_level": 0}))
+    return Calls(Producer({"bootstrap.servers": "127.0.0.1:1", "transactional.id": "nobody", "log_level": 0}))
 
 
-def test_a_call_answers_or_raises_as_if_it_had_been_made_here(calls: _Calls) -> None:
+def test_a_call_answers_or_raises_as_if_it_had_been_made_here(calls: Calls) -> None:
     assert calls.make(lambda: 7, 1.0) == 7
     with pytest.raises(KafkaException):
         calls.make(lambda: calls.of.init_transactions(0.1), 1.0)
     calls.discard().join(10)
 
 
-def test_a_call_that_never_returns_is_left_behind_and_holds_nobody_up(calls: _Calls) -> None:
+def test_a_call_that_never_returns_is_left_behind_and_holds_nobody_up(calls: Calls) -> None:
     returned = threading.Event()
-    with pytest.raises(_NeverReturned, match="not returned after 0 s"):
+    with pytest.raises(NeverReturned, match="not returned after 0 s"):
         calls.make(returned.wait, 0.0)
     ending = calls.discard()
     assert ending.is_alive()
