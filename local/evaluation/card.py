@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from local.evaluation.figures import calibration
 from local.evaluation.report import Report
+from local.evaluation.value_report import ValueReport
 
 PURPOSES = {
     "risk": (
@@ -20,8 +21,13 @@ PURPOSES = {
 OTHERWISE = ("What the mapping file says.", "Decisions about people that nobody has approved it for.")
 
 
-def card(report: Report) -> str:
+def card(report: Report | ValueReport) -> str:
     """The card as Markdown. The approver is a person's to fill in."""
+    return value_card(report) if isinstance(report, ValueReport) else labelled_card(report)
+
+
+def labelled_card(report: Report) -> str:
+    """The card of a model of chances."""
     data, found = report.data, report.as_json()
     purpose, forbidden = PURPOSES.get(data.manifest.model, OTHERWISE)
     positives = found["positives"] / max(found["rows"], 1)
@@ -41,7 +47,7 @@ def card(report: Report) -> str:
         "",
         "## Worth, and the references beside it",
         "",
-        *figures_table(report),
+        *figures_table(report.figures),
         "",
         *(f"The {name}, which learns nothing, ranks with AUC {value:.3f}." for name, value in report.rankings.items()),
         *halves(report),
@@ -69,19 +75,62 @@ def card(report: Report) -> str:
     return "\n".join(parts) + "\n"
 
 
-def figures_table(report: Report) -> list[str]:
+def figures_table(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Figures by model, a row each."""
-    names = list(next(iter(report.figures.values())))
-    heads = {"auc": "AUC", "gini": "Gini", "ks": "KS", "brier": "Brier", "log_loss": "log loss"}
-    heads |= {"calibration_slope": "slope", "lift_10": "lift 10 %"}
+    names = list(next(iter(figures.values())))
     return [
-        f"| | {' | '.join(heads[name] for name in names)} |",
+        f"| | {' | '.join(HEADS.get(name, name) for name in names)} |",
         f"|---|{'---|' * len(names)}",
-        *(
-            f"| {model} | {' | '.join(f'{figures[name]:.3f}' for name in names)} |"
-            for model, figures in report.figures.items()
-        ),
+        *(f"| {model} | {' | '.join(f'{found[name]:.3f}' for name in names)} |" for model, found in figures.items()),
     ]
+
+
+HEADS = {
+    "auc": "AUC", "gini": "Gini", "ks": "KS", "brier": "Brier", "log_loss": "log loss", "calibration_slope": "slope",
+    "lift_10": "lift 10 %",
+}  # fmt: skip
+
+
+def value_card(report: ValueReport) -> str:
+    """The card of the customer value forecast."""
+    data, found = report.data, report.as_json()
+    excluded = "; ".join(f"{number:,} {reason}" for reason, number in data.excluded.items()) or "none"
+    parts = [
+        f"# value: judged on {data.title}",
+        "",
+        "*Made by `rescore evaluate`; every example was predicted before it was learned, in one pass.*",
+        "",
+        "- **Purpose**: telling customers apart by what they will move in the next 30 days, for marketing and care.",
+        "- **Not for**: decisions about credit, insurance or employment.",
+        f"- **Population**: {data.population}. Data: {data.source}.",
+        "- **Label**: ln(1 + amount of the next 30 days / 100), known 30 days later.",
+        f"- **Judged**: {found['customers']:,} customers at {found['cut']}, on what they bought after.",
+        f"- **Examples**: {found['examples']:,} before that day.",
+        f"- **Left out**: {excluded}; customers whose first purchase came after the cut.",
+        "- **Approved by**: nobody yet (name, date, reason)",
+        "",
+        "## Worth, and the references beside it",
+        "",
+        "Correlation of the forecast at the cut with days of purchases after it, with ln of what was spent, by rank;",
+        "and the share of all that was spent by the tenth with the best forecasts.",
+        "",
+        *figures_table(report.figures),
+        "",
+        *(f"- {note}" for note in report.notes()),
+        "",
+        "## Calibration",
+        "",
+        "| said | happened | examples |",
+        "|---|---|---|",
+        *(f"| {t['said']:.3f} | {t['happened']:.3f} | {t['rows']:,} |" for t in report.calibration()),
+        "",
+        "## Limits",
+        "",
+        "- BG/NBD is told the number of days and is fitted to nothing else; the value forecast is fitted to amounts.",
+        "- Inputs act one by one: it can not know that silence says more of a frequent customer than of a rare one.",
+        "- A shop's customers are not a bank's: the set says how well the forecast learns, no more.",
+    ]
+    return "\n".join(parts) + "\n"
 
 
 def halves(report: Report) -> Iterable[str]:

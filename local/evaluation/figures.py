@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 CURVE_POINTS = 20
 CALIBRATION_BINS = 10
 CLIP = 1e-12
+SLOPE_MAX = 1e3
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -90,7 +91,8 @@ def slope_of(labels: Floats, chances: Floats) -> float:
         weights += step
         if np.abs(step).max() < 1e-10:
             break
-    return float(weights[1])
+    # Labels that the chances part without a fault have no slope: it would grow for ever.
+    return float(weights[1]) if abs(weights[1]) < SLOPE_MAX else math.nan
 
 
 def lift(labels: ArrayLike, scores: ArrayLike, share: float) -> float:

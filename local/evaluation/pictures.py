@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ import numpy as np
 
 from local.evaluation.figures import auc, calibration, learning_curve, lift, roc
 from local.evaluation.report import ONLINE, Report, thinned
+from local.evaluation.value_report import ValueReport
 
 SHARES = np.linspace(0.02, 1.0, 50)
 
 
-def draw(report: Report, folder: Path) -> list[Path]:
-    """Write the four pictures and answer their paths."""
+def draw(report: Report | ValueReport, folder: Path) -> list[Path]:
+    """Write the pictures of a report and answer their paths."""
+    if isinstance(report, ValueReport):
+        return _draw(report, folder, {"calibration": _value_calibration, "learning": _value_learning, "lift": _gains})
+    return _draw(report, folder, {"roc": _roc, "calibration": _calibration, "learning": _learning, "lift": _lift})
+
+
+def _draw(report: Any, folder: Path, fills: dict[str, Callable[[Any, Any], None]]) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -22,7 +30,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, fill in (("roc", _roc), ("calibration", _calibration), ("learning", _learning), ("lift", _lift)):
+    for name, fill in fills.items():
         figure, axes = plt.subplots(figsize=(5.0, 4.2), layout="constrained")
         fill(report, axes)
         axes.grid(alpha=0.3)
@@ -73,3 +81,30 @@ def _lift(report: Report, axes: Any) -> None:
     axes.set_xlabel("share of rows with the highest chances")
     axes.set_ylabel("times more positives than on average")
     axes.legend(fontsize=8, title=f"AUC {auc(report.data.labels, report.online):.3f}")
+
+
+def _value_calibration(report: ValueReport, axes: Any) -> None:
+    tenths = report.calibration()
+    said, happened = [tenth["said"] for tenth in tenths], [tenth["happened"] for tenth in tenths]
+    axes.plot(said, happened, marker="o")
+    axes.plot([0, max(said)], [0, max(said)], color="grey", linestyle=":")
+    axes.set_xlabel("ln(1 + amount / 100) said for the next 30 days")
+    axes.set_ylabel("what it was, mean of each tenth")
+
+
+def _value_learning(report: ValueReport, axes: Any) -> None:
+    curve = report.learning_curve()
+    axes.plot([point["examples"] for point in curve], [point["rmse"] for point in curve], marker=".")
+    axes.set_xlabel("examples predicted, then learned")
+    axes.set_ylabel("root mean square error of all so far")
+
+
+def _gains(report: ValueReport, axes: Any) -> None:
+    shares = np.arange(1, len(report.spent) + 1) / len(report.spent)
+    for name, forecast in report.forecasts.items():
+        gained = np.cumsum(report.spent[np.argsort(-forecast, kind="stable")]) / max(report.spent.sum(), 1e-12)
+        axes.plot(*thinned(shares, gained), label=name, linewidth=1.2)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axes.set_xlabel("share of customers, best forecasts first")
+    axes.set_ylabel("share of what they spent after the cut")
+    axes.legend(fontsize=7)

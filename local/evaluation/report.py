@@ -58,6 +58,22 @@ class Report:
             name: {"auc": auc(known[p], said[p]), "log_loss": log_loss(known[p], said[p])} for name, p in parts.items()
         }
 
+    @property
+    def heading(self) -> str:
+        """What is judged, in a line."""
+        return f"{self.data.title}: {self.data.label}"
+
+    def notes(self) -> list[str]:
+        """What a person wants to read below the table."""
+        told = [f"{name}, which learns nothing: AUC {value:.3f}" for name, value in self.rankings.items()]
+        for name, found in self.halves().items():
+            told.append(f"one pass, {name}: AUC {found['auc']:.3f}, log loss {found['log_loss']:.3f}")
+        for attribute, table in fairness(self.data, self.online).items():
+            flag = ", below 0.80: to be looked into" if table["flagged"] else ""
+            told.append(f"approval ratio by {attribute}, never seen by the model: {table['approval_ratio']:.2f}{flag}")
+        told += [f"left out: {number:,} ({reason})" for reason, number in self.data.excluded.items()]
+        return told
+
     def stability(self) -> float:
         """Population stability index of the chances, second half against first."""
         middle = len(self.online) // 2

@@ -14,13 +14,15 @@ from streams.commands.common import Exit, console, fail, guarded, print_json
 if TYPE_CHECKING:
     from local.evaluation.dataset import Labelled
     from local.evaluation.report import Report
+    from local.evaluation.value_report import ValueReport
 
-LABELLED = ("taiwan", "hmda", "csv")
+LABELLED = ("taiwan", "hmda", "berka", "csv")
+HISTORIES = ("cdnow", "online-retail", "complete-journey")
 
 
 @guarded
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join(LABELLED)}.")],
+    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join((*LABELLED, *HISTORIES))}.")],
     path: Annotated[Path, typer.Argument(help="Its file or folder; any part of the set.")],
     mapping: Annotated[
         Path | None, typer.Option(help="For csv: a TOML file that says what the columns mean.", metavar="FILE")
@@ -48,7 +50,14 @@ def evaluate(
 
     if missing := missing_libraries():
         fail(f"evaluation needs packages that are not there: {', '.join(missing)}", "pip install 'rescore[evaluate]'")
-    report = run(_load(dataset, path, mapping), with_challengers=with_challengers, say=_say)
+    report: Report | ValueReport
+    if dataset in HISTORIES:
+        from local.evaluation.purchases import LOADERS
+        from local.evaluation.value_report import evaluate_value
+
+        report = evaluate_value(LOADERS[dataset](path), _say)
+    else:
+        report = run(_load(dataset, path, mapping), with_challengers=with_challengers, say=_say)
     if json_path == "-":
         print_json(finite(report.as_json()))
     else:
@@ -80,7 +89,7 @@ def finite(value: Any) -> Any:
 
 
 def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
-    from local.evaluation import hmda, mapped, taiwan
+    from local.evaluation import berka, hmda, mapped, taiwan
 
     if dataset == "csv":
         if mapping is None:
@@ -90,9 +99,9 @@ def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
                 Exit.USAGE,
             )
         return mapped.load(path, mapping)
-    loaders = {"taiwan": taiwan.load, "hmda": hmda.load}
+    loaders = {"taiwan": taiwan.load, "hmda": hmda.load, "berka": berka.load}
     if dataset not in loaders:
-        fail(f"no data set {dataset!r}", f"there are {', '.join(LABELLED)}", Exit.USAGE)
+        fail(f"no data set {dataset!r}", f"there are {', '.join((*LABELLED, *HISTORIES))}", Exit.USAGE)
     return loaders[dataset](path)
 
 
@@ -100,10 +109,10 @@ def _say(words: str) -> None:
     typer.echo(words, err=True)
 
 
-def _show(report: Report) -> None:
+def _show(report: Report | ValueReport) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{report.data.title}: {report.data.label}", title_justify="left")
+    table = Table(title=report.heading, title_justify="left")
     table.add_column("model")
     heads = list(next(iter(report.figures.values())))
     for head in heads:
@@ -111,12 +120,5 @@ def _show(report: Report) -> None:
     for name, figures in report.figures.items():
         table.add_row(name, *(f"{figures[head]:.3f}" for head in heads))
     console().print(table)
-    for name, value in report.rankings.items():
-        console().print(f"{name}, which learns nothing: AUC {value:.3f}")
-    for name, found in report.halves().items():
-        console().print(f"one pass, {name}: AUC {found['auc']:.3f}, log loss {found['log_loss']:.3f}")
-    for attribute, found_table in report.as_json()["fairness"].items():
-        flag = ", below 0.80: to be looked into" if found_table["flagged"] else ""
-        console().print(
-            f"approval ratio by {attribute} (never seen by the model): {found_table['approval_ratio']:.2f}{flag}"
-        )
+    for note in report.notes():
+        console().print(note)
