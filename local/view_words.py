@@ -19,7 +19,7 @@ ITS_OWN_REASONS = frozenset({"deposits", "withdrawals"})
 """Reasons that an event moves by its own amount, so that naming the event says more than naming them."""
 
 CAUSES: dict[str, str] = {"time": "time passed", "new_weights": "new weights"}
-DECIMALS: dict[str, int] = {"value": 2, "status": 2, "revenue": 2, "class": 0}
+DECIMALS: dict[str, int] = {"value": 2, "status": 2, "revenue": 2, "class": 0, "risk": 2}
 SMALLEST_MOVE = 0.005
 """Below this a move would be shown as 0.00."""
 
@@ -128,6 +128,6 @@ def _with_move(words: str, reason: Mapping[str, Any]) -> str:
 
 def _rose(change: Change) -> bool | None:
     old, new = change.get("old"), change.get("new")
-    if change["score"] not in ("value", "status", "revenue") or old is None or new is None or old == new:
+    if change["score"] not in ("value", "status", "revenue", "risk") or old is None or new is None or old == new:
         return None
     return bool(new > old)

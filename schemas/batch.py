@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.kinds import SCORES
+
 Columns = NDArray[Any]
 
 MISSING_TIME_MS = -(2**63)
@@ -79,7 +81,7 @@ CHANGE = np.dtype(
         ("event", np.int32),  # index into the batch's events; -1 where time was the cause
         ("score", np.uint8),
         ("cause", np.uint8),
-        ("old_band", np.int8),  # index into VALUE_BANDS; -1 = this score has none
+        ("old_band", np.int8),  # index into VALUE_BANDS (RISK_BANDS are its first); -1 = this score has none
         ("new_band", np.int8),
         ("segment", np.uint8),  # activity segment after the change
         ("incarnation_rank", np.uint8),
@@ -123,15 +125,15 @@ CARD = np.dtype(
         ("first_event_ms", np.int64),
         ("last_event_ms", np.int64),
         ("events", np.int64),
-        ("score", np.float64, (6,)),  # by Score; NaN = none
-        ("sequence", np.int64, (6,)),
+        ("score", np.float64, (SCORES,)),  # by Score; NaN = none
+        ("sequence", np.int64, (SCORES,)),
         ("counts", np.int64, (5,)),  # counted loans by state
         ("open_loans", np.int64),
         ("forecast", np.float64),  # yhat of the value model
         ("consistency", np.float64),
         ("efficiency", np.float64),
         ("discipline", np.float64),
-        ("confidence", np.float64, (6,)),
+        ("confidence", np.float64, (SCORES,)),
         ("balance_minor", np.int64),
         ("deposits_minor", np.int64, (5,)),  # by WINDOW_DAYS
         ("withdrawals_minor", np.int64, (5,)),

@@ -17,8 +17,8 @@ from schemas.writing import Encoder, VersionNames, encode_value
 CHANGE_BYTES_MAX = 400
 """Of a change without its texts, names and reasons: 24 fields of at most 11 bytes, and the digits of its ids."""
 
-CARD_BYTES_MAX = 900
-"""Of a card without its texts and names: 73 fields of at most 11 bytes."""
+CARD_BYTES_MAX = 950
+"""Of a card without its texts and names: 77 fields of at most 11 bytes."""
 
 REASON_NUMBERS_BYTES = 16
 NAMES_MAX = 8
@@ -71,8 +71,9 @@ def encode_scorecards(changes: Changes, users: Sequence[bytes], names: VersionNa
     size += int(np.diff(user_starts)[cards["user"]].sum()) + int(cards["point_length"].sum())
     out, ends = np.empty(size, np.uint8), np.zeros(len(cards) + 1, np.int64)
     floors = np.array([names.floors(policy) for policy in range(len(names.policies))], np.float64)
+    risk_floors = np.array([names.risk_floors(policy) for policy in range(len(names.policies))], np.float64)
     write_cards(
-        cards, changes.text, packed_users, user_starts, floors, prefix, words.packed, words.starts,
+        cards, changes.text, packed_users, user_starts, floors, risk_floors, prefix, words.packed, words.starts,
         len(names.weights), out, ends[1:],
     )  # fmt: skip
     return _cut(out, ends)

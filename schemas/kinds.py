@@ -5,6 +5,7 @@ Every enumeration here is part of the stored and published formats: members are 
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 
@@ -47,7 +48,10 @@ class TransactionState(IntEnum):
 
 
 class Score(IntEnum):
-    """The scores a customer has. The value of each is a float64 inside; `class`, `rfm` and `segment` are codes."""
+    """The scores a customer has. The value of each is a float64 inside; `class`, `rfm` and `segment` are codes.
+
+    A score that is a number is NaN where the customer has none, a code 0.
+    """
 
     VALUE = 0
     STATUS = 1
@@ -55,13 +59,20 @@ class Score(IntEnum):
     CLASS = 3
     RFM = 4
     SEGMENT = 5
+    RISK = 6
 
 
-SCORE_NAMES: tuple[str, ...] = ("value", "status", "revenue", "class", "rfm", "segment")
+SCORE_NAMES: tuple[str, ...] = ("value", "status", "revenue", "class", "rfm", "segment", "risk")
 SCORES = len(SCORE_NAMES)
+FIRST_CODE, LAST_CODE = int(Score.CLASS), int(Score.SEGMENT)
+"""Scores from the one to the other are codes, all others numbers: a rule that compiled code can follow as well."""
+NO_SCORES: tuple[float, ...] = tuple(0.0 if FIRST_CODE <= score <= LAST_CODE else math.nan for score in range(SCORES))
+"""The scores of a customer who has none."""
 
 SEGMENT_NAMES: tuple[str, ...] = ("none", "new", "one_time", "regular", "high", "very_high")
 VALUE_BANDS: tuple[str, ...] = ("low", "medium", "high", "top")
+RISK_BANDS: tuple[str, ...] = VALUE_BANDS[:3]
+"""How likely a default is: low is best. The same words as the bands of value, so that they are written alike."""
 LOAN_STATES: tuple[str, ...] = ("non_default", "bdr_30", "bdr_30_plus", "npl", "wo")
 
 
@@ -107,6 +118,22 @@ class Reason(IntEnum):
     UNPAID = 43
     ONGOING_COSTS = 44
     OVERRIDE = 50
+    RISK_INCOME = 60  # from here on the features of the risk model, in the order of its manifest
+    RISK_DTI = 61
+    RISK_HOUSING = 62
+    RISK_DEBT = 63
+    RISK_EMPLOYMENT = 64
+    RISK_LISTED = 65
+    RISK_LOAN = 66
+    RISK_INCOME_SEEN = 67
+    RISK_INCOME_SHARE = 68
+    RISK_EXPENSES = 69
+    RISK_BALANCE = 70
+    RISK_FAILED = 71
+    RISK_ACTIVE_DAYS = 72
+    RISK_STATUS = 73
+    RISK_DAYS_PAST_DUE = 74
+    RISK_UNCERTAINTY = 75
 
 
 class RejectCode(IntEnum):

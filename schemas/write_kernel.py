@@ -18,7 +18,7 @@ from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMEN
 
 NEVER_MS = 2**62
 VALUE, STATUS, REVENUE, CLASS = int(Score.VALUE), int(Score.STATUS), int(Score.REVENUE), int(Score.CLASS)
-RFM, SEGMENT = int(Score.RFM), int(Score.SEGMENT)
+RFM, SEGMENT, RISK = int(Score.RFM), int(Score.SEGMENT), int(Score.RISK)
 
 # Sections of the table of words that a writer is given; the names of versions follow.
 SCORE_WORDS = 0
@@ -51,8 +51,9 @@ def write_changes(
         at = _word(out, at, words, word_starts, SCORE_WORDS + row.score)
         at = _long(out, at, row.sequence)
         at = _incarnation(out, at, row.incarnation_rank, row.incarnation_offset)
-        at = _number_or_null(out, at, row.old, row.score < RFM)
-        at = _number_or_null(out, at, row.new, row.score < RFM)
+        is_number = row.score not in (RFM, SEGMENT)
+        at = _number_or_null(out, at, row.old, is_number)
+        at = _number_or_null(out, at, row.new, is_number)
         at = _name_or_null(out, at, row.score, row.old, words, word_starts)
         at = _name_or_null(out, at, row.score, row.new, words, word_starts)
         at = _word_or_null(out, at, words, word_starts, BAND_WORDS, row.old_band)
@@ -73,10 +74,10 @@ def write_changes(
 
 @compiled
 def write_cards(
-    cards: Any, text: Any, users: Any, user_starts: Any, floors: Any, prefix: Any, words: Any, word_starts: Any,
-    weights: int, out: Any, ends: Any,
+    cards: Any, text: Any, users: Any, user_starts: Any, floors: Any, risk_floors: Any, prefix: Any, words: Any,
+    word_starts: Any, weights: int, out: Any, ends: Any,
 ) -> None:  # fmt: skip
-    """Each scorecard behind the other in `out`; card i ends at `ends[i]`. `floors` of the bands, by policy."""
+    """Each scorecard behind the other in `out`; card i ends at `ends[i]`. Floors of the bands are by policy."""
     at = 0
     for i in range(len(cards)):
         card = cards[i]
@@ -104,7 +105,20 @@ def write_cards(
         at = _word(out, at, words, word_starts, VERSION_WORDS + card.weights_version)
         at = _word(out, at, words, word_starts, VERSION_WORDS + weights + card.policy_version)
         at = _text_or_null(out, at, text, card.point_at, card.point_length)
+        at = _risk(out, at, card, risk_floors, words, word_starts)
         ends[i] = at
+
+
+@compiled
+def _risk(out: Any, at: int, card: Any, floors: Any, words: Any, word_starts: Any) -> int:
+    risk = card.score[RISK]
+    at = _number_or_null(out, at, risk, True)
+    band = -1
+    if not np.isnan(risk):
+        band = 0
+        for floor in floors[card.policy_version]:
+            band += 1.0 - risk >= floor
+    return _word_or_null(out, at, words, word_starts, BAND_WORDS, band)
 
 
 @compiled

@@ -19,6 +19,7 @@ from schemas.kinds import (
     CAUSE_NAMES,
     INPUT_TOPICS,
     LOAN_STATES,
+    RISK_BANDS,
     SCORE_NAMES,
     SEGMENT_NAMES,
     VALUE_BANDS,
@@ -34,6 +35,9 @@ NEVER_MS = 2**62
 VALUE_BAND_FLOORS = (2.0, 3.0, 4.0)
 """From which value on it is medium, high, top, where no policy says otherwise."""
 
+RISK_BAND_FLOORS = (0.10, 0.30)
+"""From which probability of default on risk is medium, high, where no policy says otherwise."""
+
 
 class VersionNames(NamedTuple):
     """Names of the weights and policies that changes and cards refer to by index, and each policy's bands of value."""
@@ -41,6 +45,11 @@ class VersionNames(NamedTuple):
     weights: tuple[str, ...]
     policies: tuple[str, ...]
     value_band_floors: tuple[tuple[float, float, float], ...] = ()
+    risk_band_floors: tuple[tuple[float, float], ...] = ()
+
+    def risk_floors(self, policy: int) -> tuple[float, float]:
+        """From which probability of default on a policy says medium, high."""
+        return self.risk_band_floors[policy] if self.risk_band_floors else RISK_BAND_FLOORS
 
     def floors(self, policy: int) -> tuple[float, float, float]:
         """From which value on a policy says medium, high, top."""
@@ -216,7 +225,13 @@ def card_to_dict(i: int, changes: Changes, users: Sequence[bytes], names: Versio
         "weights_version": names.weights[card["weights_version"]],
         "policy_version": names.policies[card["policy_version"]],
         "point": _text(changes, card["point_at"], card["point_length"]),
+        "risk": or_none(per_score[Score.RISK]),
+        "risk_band": _risk_band(per_score[Score.RISK], names.risk_floors(card["policy_version"])),
     }
+
+
+def _risk_band(risk: float, floors: tuple[float, float]) -> str | None:
+    return None if math.isnan(risk) else RISK_BANDS[sum(1.0 - risk >= floor for floor in floors)]
 
 
 def band_of(value: float, floors: tuple[float, float, float] = VALUE_BAND_FLOORS) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled
-from schemas.kinds import Kind, RejectCode, TransactionState
+from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode, TransactionState
 from state.calendar import day_of
 from state.compiled_row import (
     A_BALANCE,
@@ -293,7 +293,10 @@ def _is_possible(score: int, value: float) -> bool:
         largest = 6.0
     elif score == 4:
         largest = 555.0
-    return 0.0 <= value <= largest and (score < 3 or value == math.floor(value))
+    elif score == 6:
+        largest = 1.0
+    is_code = FIRST_CODE <= score <= LAST_CODE
+    return 0.0 <= value <= largest and (not is_code or value == math.floor(value))
 
 
 @compiled

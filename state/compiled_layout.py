@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
-from schemas.kinds import SCORES
+from schemas.kinds import FIRST_CODE, Score
 from state.compiled_row import (
     A_BALANCE,
     A_BALANCE_REVISION,
@@ -127,14 +127,17 @@ from state.layout import (
     HAS_DECLARED,
     HAS_FOLDED,
     HAS_PENDING,
+    HAS_RISK,
     HAS_TRANSACTION,
     IS_ERASED,
     IS_WEB,
+    KEPT_ALWAYS,
     LAYOUT_VERSION,
 )
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_OVERRIDES_MAX, ROW_POINTS_MAX
 
 Bytes = NDArray[np.uint8]
+RISK = int(Score.RISK)
 
 
 @compiled
@@ -260,6 +263,9 @@ def read_row(data: Bytes, at: int, end: int, row: Scratch) -> bool:
         row.h[H_DECLARED_TIME] = row.h[H_CLOCK] - back
         for i in range(8):
             row.f[F_DECLARED + i], at = _read_double(data, at, end)
+    if flags & HAS_RISK:
+        row.h[H_SEQUENCE + RISK], at = read_unsigned(data, at, end)
+        row.f[F_EMITTED + RISK], at = _read_double(data, at, end)
     return at == end
 
 
@@ -465,10 +471,10 @@ def _read_seen(data: Bytes, at: int, end: int, row: Scratch) -> int:
 @compiled
 def _read_emitted(data: Bytes, at: int, end: int, row: Scratch) -> int:
     h = row.h
-    for score in range(SCORES):
+    for score in range(KEPT_ALWAYS):
         h[H_SEQUENCE + score], at = read_unsigned(data, at, end)
         if h[H_SEQUENCE + score]:
-            if score < 3:
+            if score < FIRST_CODE:
                 row.f[F_EMITTED + score], at = _read_double(data, at, end)
             else:
                 whole, at = read_unsigned(data, at, end)
@@ -519,6 +525,7 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
         | (HAS_PENDING if h[H_HAS_PENDING] else 0)
         | (HAS_DECLARED if h[H_HAS_DECLARED] else 0)
         | (EXISTS if h[H_INCARNATION_OFFSET] >= 0 else 0)
+        | (HAS_RISK if h[H_SEQUENCE + RISK] else 0)
     )
     out[at] = LAYOUT_VERSION
     at = write_unsigned(out, at + 1, flags)
@@ -546,6 +553,9 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
         at = write_signed(out, at, h[H_CLOCK] - h[H_DECLARED_TIME])
         for i in range(8):
             at = _write_double(out, at, row.f[F_DECLARED + i])
+    if h[H_SEQUENCE + RISK]:
+        at = write_unsigned(out, at, h[H_SEQUENCE + RISK])
+        at = _write_double(out, at, row.f[F_EMITTED + RISK])
     return at
 
 
@@ -705,10 +715,10 @@ def _write_seen(row: Scratch, out: Bytes, at: int) -> int:
 @compiled
 def _write_emitted(row: Scratch, out: Bytes, at: int) -> int:
     h = row.h
-    for score in range(SCORES):
+    for score in range(KEPT_ALWAYS):
         at = write_unsigned(out, at, h[H_SEQUENCE + score])
         if h[H_SEQUENCE + score]:
-            if score < 3:
+            if score < FIRST_CODE:
                 at = _write_double(out, at, row.f[F_EMITTED + score])
             else:
                 at = write_unsigned(out, at, int(row.f[F_EMITTED + score]))

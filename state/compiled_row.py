@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
-from schemas.kinds import SCORES
+from schemas.kinds import NO_SCORES, SCORES
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_OVERRIDES_MAX, ROW_POINTS_MAX
 
 NO_DAY = -(2**40)
@@ -121,6 +121,7 @@ S_CONTENT, S_CLOCK = range(2)
 O_SCORE, O_UNTIL, O_AUTHOR_AT, O_AUTHOR_LENGTH = range(4)
 
 DAYS_CAPACITY = 368
+NO_SCORE = np.array(NO_SCORES)
 SEEN_CAPACITY = 4097
 ARENA_BYTES = 1 << 22
 
@@ -167,8 +168,8 @@ def clear(row: Scratch) -> None:
     for digit in range(H_STATUS_LEVEL, H_MONETARY_DIGIT + 1):
         h[digit] = -1
     f[F_CONSISTENCY] = 0.5
-    for score in range(3):
-        f[F_EMITTED + score] = np.nan
+    for score in range(SCORES):
+        f[F_EMITTED + score] = NO_SCORE[score]
 
 
 @compiled

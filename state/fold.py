@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.batch import MISSING_TIME_MS, EventBatch
-from schemas.kinds import Kind, RejectCode, TransactionState
+from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode, TransactionState
 from state.calendar import day_of
 from state.loans import cost_minor, fill_states, state_of_days_past_due
 from state.money import MONEY, converted
@@ -187,12 +187,13 @@ def _refuse(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -
     return RejectCode.NONE
 
 
-OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0)
+OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0, 1.0)
 """Largest value a person may hold a score at, by score; the smallest is 0. Codes have to be whole."""
 
 
 def _is_possible(score: int, value: float) -> bool:
-    return 0.0 <= value <= OVERRIDE_MAX[score] and (score < 3 or value == int(value))
+    is_code = FIRST_CODE <= score <= LAST_CODE
+    return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code or value == int(value))
 
 
 def _refuse_transaction(row: Row, event: Event) -> RejectCode:

@@ -13,10 +13,12 @@ import struct
 from collections.abc import Callable
 
 from schemas.batch import FEATURE_SLOTS
-from schemas.kinds import SCORES
+from schemas.kinds import FIRST_CODE, Score
 from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+SAME_HEADER = (1, 2)
+"""Versions whose first part is that of the newest."""
 
 HAS_CREATED = 1
 IS_WEB = 2
@@ -26,6 +28,10 @@ HAS_FOLDED = 16
 HAS_PENDING = 32
 HAS_DECLARED = 64
 EXISTS = 128
+HAS_RISK = 256  # since version 2
+
+KEPT_ALWAYS = 6
+"""Scores of which every row speaks: those of version 1. Later ones stand at the end of the rows that have them."""
 
 DAY_DEPOSITS = 1
 DAY_WITHDRAWALS = 2
@@ -127,6 +133,9 @@ def encode_row(row: Row, day_of_clock: int) -> bytes:
         out.signed(row.clock_ms - row.declared_time_ms)
         for value in row.declared:
             out.double(value)
+    if row.sequences[Score.RISK]:
+        out.unsigned(row.sequences[Score.RISK])
+        out.double(row.emitted[Score.RISK])
     return bytes(out.bytes)
 
 
@@ -147,7 +156,7 @@ def due_ms_of(data: bytes) -> int | None:
     """When time next has to look at a packed row, without reading the rest of it. About 1.5 us: a rebuild of the store
     asks it of every row there is.
     """
-    if data[:1] != bytes([LAYOUT_VERSION]):
+    if data[:1] and data[0] not in SAME_HEADER:
         return decode_row(data).due_ms
     found = _UP_TO_DUE.match(data)
     if found is None:
@@ -189,6 +198,7 @@ def _write_header(out: Writer, row: Row, day: int) -> None:
         | HAS_PENDING * (row.pending is not None)
         | HAS_DECLARED * (row.declared is not None)
         | EXISTS * row.exists
+        | HAS_RISK * (row.sequences[Score.RISK] > 0)
     )
     out.bytes.append(LAYOUT_VERSION)
     out.unsigned(flags)
@@ -439,10 +449,10 @@ def _read_seen(data: Reader, row: Row) -> None:
 
 
 def _write_emitted(out: Writer, row: Row) -> None:
-    for score in range(SCORES):
+    for score in range(KEPT_ALWAYS):
         out.unsigned(row.sequences[score])
         if row.sequences[score]:
-            out.double(row.emitted[score]) if score < 3 else out.unsigned(int(row.emitted[score]))
+            out.double(row.emitted[score]) if score < FIRST_CODE else out.unsigned(int(row.emitted[score]))
     for count in row.emitted_counts:
         out.unsigned(count)
     digits = (row.status_level, row.revenue_level, row.recency_digit, row.frequency_digit, row.monetary_digit)
@@ -453,10 +463,10 @@ def _write_emitted(out: Writer, row: Row) -> None:
 
 
 def _read_emitted(data: Reader, row: Row) -> None:
-    for score in range(SCORES):
+    for score in range(KEPT_ALWAYS):
         row.sequences[score] = data.unsigned()
         if row.sequences[score]:
-            row.emitted[score] = data.double() if score < 3 else float(data.unsigned())
+            row.emitted[score] = data.double() if score < FIRST_CODE else float(data.unsigned())
     row.emitted_counts = [data.unsigned() for _ in range(5)]
     packed = data.unsigned()
     digits = []
@@ -481,7 +491,8 @@ def _read_overrides(data: Reader, row: Row) -> None:
         row.overrides.append(Override(score, value, row.clock_ms + data.signed(), data.text()))
 
 
-def _decode_version_1(data: bytes) -> tuple[Row, int]:
+def _decode_row(data: bytes) -> tuple[Row, int]:
+    """Version 2, and version 1, which knew of no risk."""
     reader = Reader(data)
     row, flags, day = _read_header(reader)
     _read_days(reader, row, day)
@@ -499,10 +510,12 @@ def _decode_version_1(data: bytes) -> tuple[Row, int]:
     if flags & HAS_DECLARED:
         row.declared_time_ms = row.clock_ms - reader.signed()
         row.declared = [reader.double() for _ in range(8)]
+    if flags & HAS_RISK:
+        row.sequences[Score.RISK], row.emitted[Score.RISK] = reader.unsigned(), reader.double()
     if reader.at != len(data):
         raise CorruptRow(f"{len(data) - reader.at} bytes follow the end of the row")
     return row, day
 
 
-READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = {1: _decode_version_1}
+READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = {1: _decode_row, 2: _decode_row}
 """Reader of each layout version ever written; a new version adds its own and keeps the old ones."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.kinds import SCORES
+from schemas.kinds import NO_SCORES, SCORES
 
 ROW_LOANS_MAX = 2048
 """Loans a row may hold that are not yet folded into its sums; a further one is a dead letter."""
@@ -166,7 +166,7 @@ class Row:
     folded: Folded | None = None
     seen: list[Seen] = field(default_factory=list)
     sequences: list[int] = field(default_factory=lambda: [0] * SCORES)
-    emitted: list[float] = field(default_factory=lambda: [float("nan")] * 3 + [0.0] * 3)
+    emitted: list[float] = field(default_factory=lambda: list(NO_SCORES))
     emitted_counts: list[int] = field(default_factory=lambda: [0] * 5)
     status_level: int = -1  # 0 low, 1 average, 2 high, -1 none
     revenue_level: int = -1

@@ -83,10 +83,12 @@ class Policy:
     value_step: float = 0.05
     status_step: float = 0.001
     revenue_step: float = 0.005
+    risk_step: float = 0.01
     status_margin: float = 0.02
     revenue_margin: float = 0.01
     recency_margin_days: float = 1.0
     value_band_floors: tuple[float, float, float] = (2.0, 3.0, 4.0)
+    risk_band_floors: tuple[float, float] = (0.10, 0.30)  # probability of default
     cost_rates: tuple[float, float, float, float, float] = (0.0, 0.05, 0.10, 0.15, 0.20)
     promo_rate: float = 0.5
     new_segment_days: int = 90
@@ -122,12 +124,29 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class RiskWeights:
+    """One version of the credit risk model: an additive model of the log-odds of default (`streams.scoring.risk`).
+
+    `knots` (F, most knots) are padded with the last one; `mean` (D,) and `covariance` (D, D) are the weights' Gaussian;
+    `phi_mean` (D,) is the basis of the population's mean customer, against whom reasons are told.
+    """
+
+    version: str
+    effective_ms: int
+    knots: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    phi_mean: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Versions:
     """Everything in force at any moment a step may ask for. Build a new one when a broadcast record arrives."""
 
     policies: Sequence[Policy]
     weights: Sequence[Weights]
     rates: Sequence[Rate] = field(default_factory=tuple)
+    risk: Sequence[RiskWeights] = field(default_factory=tuple)  # none: nobody has a risk score
     memo: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
     """What others derive from these versions once and keep with them."""
 
@@ -148,6 +167,10 @@ class Versions:
     def weights_index_at(self, moment_ms: int) -> int:
         """Index of the weights in force."""
         return max(i for i, weights in enumerate(self.weights) if weights.effective_ms <= moment_ms)
+
+    def risk_index_at(self, moment_ms: int) -> int:
+        """Index of the risk model in force, -1 where there is none."""
+        return max((i for i, risk in enumerate(self.risk) if risk.effective_ms <= moment_ms), default=-1)
 
     def policy_at(self, moment_ms: int) -> Policy:
         """The policy in force."""

@@ -22,7 +22,7 @@ from streams.subscribe import (
 )
 
 STATUS_BEST = 5.0
-CREDIT_SCORES = ("status", "revenue", "class")
+CREDIT_SCORES = ("status", "revenue", "class", "risk")
 """Scores made for credit decisions; the others are for service and marketing, and give no reasons against anybody."""
 SHORTFALLS_MAX = 4
 SUM_TOLERANCE = 1e-6

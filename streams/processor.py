@@ -35,6 +35,7 @@ from streams.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log import HaltPartition
 from streams.output import Message, Output, PauseAndRetry, RowsLoader
 from streams.scoring.step import Clocks, Step, step
+from streams.scoring.version_names import names_of
 
 USER_HASH_BYTES = 16
 LETTER_BYTES_MAX = 2**62
@@ -103,11 +104,7 @@ class ScoreProcessor:
     def _names_of(self, versions: Versions) -> VersionNames:
         if versions is not self._named:
             self._named = versions
-            self._names = VersionNames(
-                tuple(weights.version for weights in versions.weights),
-                tuple(policy.version for policy in versions.policies),
-                tuple(policy.value_band_floors for policy in versions.policies),
-            )
+            self._names = names_of(versions)
         return self._names
 
     def _examples(self, done: Step) -> list[Message]:

@@ -36,6 +36,7 @@ from state.versions import Versions
 from streams.dead_letters import ERROR_PREFIX, NOTE
 from streams.recount_words import change_values
 from streams.scoring import oracle
+from streams.scoring.version_names import names_of
 
 NOBODY = "0--1"
 """The incarnation of a customer who was erased and has not come back."""
@@ -79,11 +80,7 @@ class Terms:
     @property
     def names(self) -> VersionNames:
         """The names by which changes call the versions."""
-        return VersionNames(
-            tuple(weights.version for weights in self.versions.weights),
-            tuple(policy.version for policy in self.versions.policies),
-            tuple(policy.value_band_floors for policy in self.versions.policies),
-        )
+        return names_of(self.versions)
 
 
 @dataclass(slots=True)

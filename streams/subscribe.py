@@ -11,7 +11,7 @@ from schemas.kinds import SCORE_NAMES, VALUE_BANDS
 Change = Mapping[str, Any]
 """One decoded ScoreChange."""
 
-DECIMALS: dict[str, int] = {"value": 2, "status": 3, "revenue": 3, "class": 0, "rfm": 0, "segment": 0}
+DECIMALS: dict[str, int] = {"value": 2, "status": 3, "revenue": 3, "class": 0, "rfm": 0, "segment": 0, "risk": 3}
 
 
 @dataclass(frozen=True, slots=True)

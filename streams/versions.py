@@ -20,8 +20,9 @@ from schemas.batch import Record
 from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
-from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_currency
+from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
 from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
+from streams.scoring.model import read_model
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
 
 ADOPTION_DELAY_MS = 30_000
@@ -60,6 +61,14 @@ def packaged_weights() -> Weights:
     """The weights that serve until models learn: fitted on generated customers by `python -m local.prior`."""
     text = (Path(__file__).parent.parent / "state" / "packaged" / "weights-1.json").read_text("utf-8")
     return weights_of(json.loads(text), BEGINNING_MS)
+
+
+@cache
+def packaged_risk() -> RiskWeights:
+    """The credit risk model that serves until another is adopted: `streams.scoring.packaged`."""
+    text = (Path(__file__).parent / "scoring" / "packaged" / "risk-1.json").read_text("utf-8")
+    model = read_model(json.loads(text), "risk", "credit", "risk-1").weights
+    return RiskWeights("risk-1", BEGINNING_MS, model.layout.knots, model.mean, model.covariance, model.phi_mean)
 
 
 def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
@@ -137,7 +146,7 @@ class Known:
     @classmethod
     def first(cls, policy: Policy) -> Known:
         """Before anything was read: the packaged weights and this policy."""
-        return cls(policy, (), Versions([policy], [packaged_weights()]))
+        return cls(policy, (), Versions([policy], [packaged_weights()], (), [packaged_risk()]))
 
     def adopt(self, records: Iterable[Record], read: Read) -> Known:
         """These records too. All versions are made anew: there are few, and they arrive rarely."""
@@ -184,7 +193,7 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     learning = _accepted(bodies["learning"], refused, _learning)
     decided = [one for kind, found in bodies.items() if kind.startswith(DECISION_PREFIX) for one in found]
     decisions = _accepted(decided, refused, _decision)
-    versions = Versions(policies or [policy], weights or [packaged_weights()], rates)
+    versions = Versions(policies or [policy], weights or [packaged_weights()], rates, [packaged_risk()])
     return Known(
         policy, ordered, versions, tuple(refused), tuple(learning), tuple(decisions), max(learned, default=None), before
     )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS
+from schemas.batch import DECLARED, FEATURE_SLOTS
 from schemas.compiled import compiled
+from schemas.kinds import SCORES, Score
 from state.compiled_fold import Fields, state_of_days_past_due
 from state.compiled_row import (
     A_BALANCE,
@@ -20,6 +21,7 @@ from state.compiled_row import (
     D_TRANSACTIONS,
     D_WITHDRAWALS,
     F_CONSISTENCY,
+    F_DECLARED,
     G_BASE,
     G_COST,
     G_FIRST_DEFAULTED,
@@ -40,6 +42,7 @@ from state.compiled_row import (
     H_DAYS,
     H_FOLDED,
     H_FREQUENCY_DIGIT,
+    H_HAS_DECLARED,
     H_HAS_FOLDED,
     H_LABELS,
     H_LAST_TRANSACTION_DAY,
@@ -64,11 +67,24 @@ from state.compiled_row import (
     Scratch,
     text_before,
 )
+from streams.scoring.customer_risk import (
+    RISK_FEATURES,
+    RISK_LEVELS,
+    RISK_PLACES,
+    Behaviour,
+    band_confidence,
+    credit_score,
+    late_floor,
+    risk_inputs,
+    risk_reasons,
+    risk_sums,
+    tempered_logit,
+)
 from streams.scoring.population import percentile_of
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
-from streams.scoring.tables import Tables, value_model
+from streams.scoring.tables import Tables, risk_model, value_model
 from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
@@ -86,25 +102,29 @@ from streams.scoring.value import (
 
 STATUS_AT = VALUE_LEVELS
 REVENUE_AT = STATUS_AT + STATUS_LEVELS
-LEVELS = REVENUE_AT + REVENUE_LEVELS
+RISK_AT = REVENUE_AT + REVENUE_LEVELS
+LEVELS = RISK_AT + RISK_LEVELS
+RISK = int(Score.RISK)
 WINDOWS = np.array([7, 30, 90, 365])
 
 (W_POINT, W_OPEN_LOANS, W_FIRST_DEFAULT, W_COUNTED, W_LATEST_DUE, W_LOANS_UNTIL) = range(6)  # of loans
-(W_DAY, W_ACTIVE_DAY, W_HAS_TRANSACTIONS, W_LABELS) = range(6, 10)  # of transactions
+W_LATE = 6  # days past due of the oldest unpaid loan, as `late_floor` gives it; -1 without a loan
+(W_DAY, W_ACTIVE_DAY, W_HAS_TRANSACTIONS, W_LABELS) = range(7, 11)  # of transactions
 N_FORECAST, N_EFFICIENCY, N_DISCIPLINE, N_CONSISTENCY = range(4)
 R_FORECAST, R_SHARE, R_CONSISTENCY, R_STEADY = range(4)
 NEVER_DAY = 2**60
+DECLARED_COUNT = len(DECLARED)
 
 
 SEEN = np.dtype(
     [
-        ("scores", np.float64, (6,)),
-        ("bases", np.float64, (3,)),
-        ("levels", np.float64, (LEVELS,)),  # value, status, revenue, one behind the other
-        ("confidence", np.float64, (6,)),
+        ("scores", np.float64, (SCORES,)),
+        ("bases", np.float64, (SCORES,)),
+        ("levels", np.float64, (LEVELS,)),  # value, status, revenue, risk, one behind the other
+        ("confidence", np.float64, (SCORES,)),
         ("digits", np.int64, (5,)),
         ("counts", np.int64, (5,)),
-        ("whole", np.int64, (10,)),  # W_...
+        ("whole", np.int64, (11,)),  # W_...
         ("numbers", np.float64, (4,)),  # N_...
         ("inputs", np.int64, (FEATURE_SLOTS,)),  # what each feature is made of: exact sums, counts, bins
         ("window_starts", np.int64, (4,)),  # where the windows of 7, 30, 90, 365 days begin among the row's days
@@ -114,6 +134,12 @@ SEEN = np.dtype(
         ("terms", np.float64, (FEATURE_SLOTS,)),
         ("ranks", np.float64, (4,)),  # R_...
         ("of_weights", np.int64),  # the version the above belongs to, -1: none yet
+        ("risk_inputs", np.float64, (RISK_FEATURES,)),
+        ("risk_placed", np.float64, (RISK_FEATURES,)),  # the inputs that total and variance were last computed of
+        ("risk_sums", np.float64, (2,)),  # total and variance
+        ("of_risk", np.int64),  # the version of the risk model these belong to, -1: none yet
+        ("risk_at", np.int64, (RISK_PLACES,)),  # scratch
+        ("risk_share", np.float64, (RISK_PLACES,)),
     ]
 )
 """An evaluation as one record: `streams.scoring.evaluate.Evaluation`, reused from moment to moment.
@@ -128,12 +154,58 @@ Seen = Any
 
 
 @compiled
-def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int) -> None:
-    """Score the row as it stands on `day`, with version `w` of the weights and `p` of the policy."""
+def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int, r: int) -> None:
+    """Score the row as it stands on `day`, with versions `w` of weights, `p` of policy and `r` of the risk model."""
     gather_inputs(seen, row, day)
     score_value(seen, tables, w, p)
     evaluate_loans(seen, row, day, tables.policies[p])
     evaluate_digits(seen, row, tables.weights[w], tables.policies[p])
+    score_risk(seen, row, tables, r)
+
+
+@compiled
+def score_risk(seen: Seen, row: Scratch, tables: Tables, r: int) -> None:
+    """Credit risk of gathered inputs and evaluated loans: for who has declared something, where there is a model."""
+    seen.scores[RISK], seen.confidence[RISK], seen.bases[RISK] = math.nan, math.nan, math.nan
+    if row.h[H_HAS_DECLARED] == 0 or len(tables.risk) == 0:
+        return
+    inputs, sums = seen.inputs, seen.risk_sums
+    behaviour = Behaviour(
+        seen.whole[W_HAS_TRANSACTIONS] != 0, inputs[2], inputs[6], inputs[14], inputs[12], inputs[13],
+        seen.scores[1], seen.whole[W_LATE],
+    )  # fmt: skip
+    risk_inputs(row.f[F_DECLARED : F_DECLARED + DECLARED_COUNT], behaviour, seen.risk_inputs)
+    if seen.of_risk != r or not _same_inputs(seen.risk_inputs, seen.risk_placed):
+        seen.of_risk = r
+        seen.risk_placed[:] = seen.risk_inputs
+        model = risk_model(tables.risk[r])
+        sums[0], sums[1] = risk_sums(seen.risk_inputs, model, seen.risk_at, seen.risk_share)
+    seen.scores[RISK] = credit_score(tempered_logit(sums[0], sums[1]))
+
+
+@compiled
+def _same_inputs(these: NDArray[np.float64], those: NDArray[np.float64]) -> bool:
+    for j in range(len(these)):
+        if these[j] != those[j] and not (math.isnan(these[j]) and math.isnan(those[j])):
+            return False
+    return True
+
+
+@compiled
+def explain_risk(seen: Seen, tables: Tables, r: int, p: int) -> None:
+    """Base, reasons and confidence of a risk that `score_risk` has found."""
+    if not math.isnan(seen.scores[RISK]):
+        model, levels = risk_model(tables.risk[r]), seen.levels[RISK_AT:LEVELS]
+        seen.bases[RISK] = risk_reasons(seen.risk_inputs, model, seen.risk_at, seen.risk_share, levels)
+        rate_risk(seen, tables, p)
+
+
+@compiled
+def rate_risk(seen: Seen, tables: Tables, p: int) -> None:
+    """How sure the band of a risk is."""
+    if not math.isnan(seen.scores[RISK]):
+        floors = tables.policies[p]["risk_band_floors"]
+        seen.confidence[RISK] = band_confidence(seen.risk_sums[0], seen.risk_sums[1], floors)
 
 
 @compiled
@@ -297,10 +369,10 @@ def copy_loans(seen: Seen, other: Seen) -> None:
         seen.scores[score] = other.scores[score]
     for score in range(1, 6):
         seen.confidence[score] = other.confidence[score]
-    for k in range(REVENUE_AT, LEVELS):
+    for k in range(REVENUE_AT, RISK_AT):
         seen.levels[k] = other.levels[k]
     seen.bases[2] = other.bases[2]
-    for k in range(W_POINT, W_LOANS_UNTIL + 1):
+    for k in range(W_POINT, W_LATE + 1):
         seen.whole[k] = other.whole[k]
     seen.numbers[N_EFFICIENCY], seen.numbers[N_DISCIPLINE] = other.numbers[N_EFFICIENCY], other.numbers[N_DISCIPLINE]
 
@@ -320,7 +392,7 @@ def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
     counts[:] = 0
     margin_sum = base_sum = order_sum = cost_sum = unpaid_sum = ongoing_sum = promo_sum = 0
     latest_due, first_order = NO_DAY, NO_DAY
-    number, open_loans, until = 0, 0, NEVER_DAY
+    number, open_loans, late, until = 0, 0, 0, NEVER_DAY
     first_due, first_at, first_length, first_default = NO_DAY, 0, 0, 0
     point, point_ms, point_at, point_length = -1, 0, 0, 0
     if h[H_HAS_FOLDED]:
@@ -359,6 +431,7 @@ def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
         if settled < 0:
             open_loans += 1
             until = min(until, _next_crossing(due, day))
+            late = max(late, day - due)
             if day - due <= 0:
                 continue
         state = settled if settled >= 0 else state_of_days_past_due(day - due)
@@ -382,7 +455,7 @@ def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
         promo = float(promo_sum) * (policy["promo_rate"] / 0.5)
         revenue, efficiency, discipline, base = revenue_of_sums(
             float(margin_sum), float(base_sum), float(order_sum), float(cost_sum), float(unpaid_sum),
-            float(ongoing_sum), promo, seen.levels[REVENUE_AT:LEVELS],
+            float(ongoing_sum), promo, seen.levels[REVENUE_AT:RISK_AT],
         )  # fmt: skip
         seen.scores[2], seen.bases[2] = revenue, base
         seen.numbers[N_EFFICIENCY], seen.numbers[N_DISCIPLINE] = efficiency, discipline
@@ -400,6 +473,7 @@ def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
     seen.whole[W_POINT], seen.whole[W_OPEN_LOANS], seen.whole[W_COUNTED] = point, open_loans, total
     seen.whole[W_FIRST_DEFAULT] = first_default if first_due != NO_DAY and first_due < day else -1
     seen.whole[W_LATEST_DUE], seen.whole[W_LOANS_UNTIL] = latest_due, until
+    seen.whole[W_LATE] = late_floor(late) if number > 0 else -1
 
 
 @compiled

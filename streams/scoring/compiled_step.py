@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS, WINDOW_DAYS, Columns
 from schemas.compiled import compiled
-from schemas.kinds import SCORES, Cause, Kind, Reason
+from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Kind, Reason, Score
 from state.calendar import day_of, start_of_day
 from state.compiled_fold import (
     Fields,
@@ -79,10 +79,12 @@ from state.compiled_row import (
 )
 from state.table import NEVER_MS
 from streams.scoring.compiled_evaluate import (
+    LEVELS,
     N_DISCIPLINE,
     N_EFFICIENCY,
     N_FORECAST,
     REVENUE_AT,
+    RISK_AT,
     SEEN,
     STATUS_AT,
     W_FIRST_DEFAULT,
@@ -96,18 +98,21 @@ from streams.scoring.compiled_evaluate import (
     evaluate_digits,
     evaluate_loans,
     evaluate_recency,
+    explain_risk,
     explain_status,
     explain_value,
     forecast_of_inputs,
     gather_inputs,
+    rate_risk,
+    score_risk,
     score_value,
     slide_inputs,
 )
+from streams.scoring.customer_risk import RISK_REASONS, risk_band
 from streams.scoring.tables import Tables, version_at
 from streams.scoring.value import (
     AGE_EDGES,
     RECENCY_EDGES,
-    VALUE_LEVELS,
     VALUE_REASONS,
     band_of,
     consistency_after,
@@ -116,7 +121,7 @@ from streams.scoring.value import (
 )
 
 ERASE, OVERRIDE, LIFT, ADVANCE = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT), int(Kind.ADVANCE)
-TRANSACTION = int(Kind.TRANSACTION)
+TRANSACTION, RISK = int(Kind.TRANSACTION), int(Score.RISK)
 BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.CORRECTION)
 BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
 EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
@@ -125,12 +130,16 @@ LEVEL_CODES = np.concatenate(
         VALUE_REASONS,
         np.arange(Reason.HISTORY, Reason.LATE_WO + 1, dtype=np.uint16),
         np.arange(Reason.EFFICIENCY, Reason.ONGOING_COSTS + 1, dtype=np.uint16),
+        RISK_REASONS,
     ]
 )
-LEVELS_AT = np.array([0, STATUS_AT, REVENUE_AT, REVENUE_AT + 5])
+LEVELS_FROM = np.array([0, STATUS_AT, REVENUE_AT, 0, 0, 0, RISK_AT])
+LEVELS_TO = np.array([STATUS_AT, REVENUE_AT, RISK_AT, 0, 0, 0, LEVELS])
+"""Which levels explain a score; none those that are codes."""
+NO_SCORE = np.array(NO_SCORES)
 WINDOWS = np.array(WINDOW_DAYS)
 CHANGES_OF_ONE_LOOK = SCORES
-REASONS_OF_ONE_LOOK = VALUE_LEVELS + 5 + 5 + 6
+REASONS_OF_ONE_LOOK = LEVELS + 8
 CANDIDATES_MAX = 64
 UNKNOWN_MS = np.int64(-(2**62))
 """A due time that has not been looked for yet, as nothing can be due before the end of the day."""
@@ -207,6 +216,7 @@ def run(
     """
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
+    eyes.now.of_risk = eyes.before.of_risk = eyes.adopted.of_risk = eyes.ahead.of_risk = -1
     for user in range(len(starts) - 1):
         used[U_CORRUPT] = user
         start, end = starts[user], starts[user + 1]
@@ -298,8 +308,15 @@ def _backfill(room: Room, first_change: int, due: int) -> None:
 
 
 @compiled
-def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int]:
-    return version_at(tables.weights, moment_ms), version_at(tables.policies, moment_ms)
+def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int, int]:
+    weights, policy = version_at(tables.weights, moment_ms), version_at(tables.policies, moment_ms)
+    return weights, policy, version_at(tables.risk, moment_ms)
+
+
+@compiled
+def _model_index(score: int, w: int, r: int, tables: Tables) -> int:
+    """Which version a change names: those of the risk model are counted behind those of the weights."""
+    return len(tables.weights) + r if score == RISK and len(tables.risk) > 0 else w
 
 
 @compiled
@@ -320,7 +337,7 @@ def _take(
     h = row.h
     used = room.used
     clock = clock_after(row, event["timestamp_ms"])
-    w, p = _versions_at(tables, clock)
+    w, p, r = _versions_at(tables, clock)
     inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
     existed = h[H_INCARNATION_OFFSET] >= 0
     rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
@@ -330,10 +347,11 @@ def _take(
         today = day_of(tables.days, clock)
         gather_inputs(eyes.before, row, today)
         evaluate_loans(eyes.before, row, today, tables.policies[p])
-        w_before, p_before = _versions_at(tables, h[H_CLOCK])
-        if w_before != w or p_before != p:
+        score_risk(eyes.before, row, tables, r)
+        w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
+        if w_before != w or p_before != p or r_before != r:
             adopting = True
-            evaluate(eyes.adopted, row, today, tables, w_before, p_before)
+            evaluate(eyes.adopted, row, today, tables, w_before, p_before, r_before)
     if event["kind"] == ERASE:
         for score in range(SCORES):
             eyes.emitted[score] = row.f[F_EMITTED + score]
@@ -355,7 +373,7 @@ def _take(
         used[U_INVERSIONS] += 1
     if not exists:
         if existed:
-            _emit_erasure(row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, room)
+            _emit_erasure(row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, r, tables, room)
         return True
     touched = 0
     if event["kind"] == OVERRIDE or event["kind"] == LIFT:
@@ -365,7 +383,7 @@ def _take(
     same_loans = existed and event["kind"] == TRANSACTION and h[H_LOANS] == loans_before
     _emit(
         row, user, existed, adopting, same_loans, cause, i, event["event_time_ms"], loan_at, event["loan_id_length"],
-        touched, w, p, tables, eyes, room,
+        touched, w, p, r, tables, eyes, room,
     )  # fmt: skip
     return True
 
@@ -383,23 +401,24 @@ def _copy_text(room: Room, source: NDArray[np.uint8], at: int, length: int) -> i
 def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, eyes: Eyes, room: Room) -> bool:
     """One due time is a check: one that says nothing changes nothing, and answers False."""
     h = row.h
-    w, p = _versions_at(tables, moment_ms)
+    w, p, r = _versions_at(tables, moment_ms)
     policies = tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies[p]["duplicate_horizon_ms"]:
             h[H_ERASED] = NO_TIME_MS
             return True
         return False
-    if not _says_something(row, phase, moment_ms, w, p, tables, eyes):
+    if not _says_something(row, phase, moment_ms, w, p, r, tables, eyes):
         return False
     today = day_of(tables.days, moment_ms)
     day_before = day_of(tables.days, moment_ms - 1)
     gather_inputs(eyes.before, row, day_before)
     evaluate_loans(eyes.before, row, day_before, policies[p])
-    w_before, p_before = _versions_at(tables, h[H_CLOCK])
-    adopting = w_before != w or p_before != p
+    score_risk(eyes.before, row, tables, r)
+    w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
+    adopting = w_before != w or p_before != p or r_before != r
     if adopting:
-        evaluate(eyes.adopted, row, day_before, tables, w_before, p_before)
+        evaluate(eyes.adopted, row, day_before, tables, w_before, p_before, r_before)
     loan_at, loan_length = room.used[U_TEXT], 0
     if moment_ms == start_of_day(tables.days, today):
         at = _crossing_loan(row, today)
@@ -411,7 +430,8 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     if _is_example_moment(row, phase, moment_ms, p, tables):
         _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
     _emit(
-        row, user, True, adopting, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, tables, eyes, room
+        row, user, True, adopting, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, r,
+        tables, eyes, room,
     )  # fmt: skip
     return True
 
@@ -482,10 +502,12 @@ def _held_at(row: Scratch, score: int) -> int:
 
 
 @compiled
-def _says_something(row: Scratch, phase: int, moment_ms: int, w: int, p: int, tables: Tables, eyes: Eyes) -> bool:
+def _says_something(
+    row: Scratch, phase: int, moment_ms: int, w: int, p: int, r: int, tables: Tables, eyes: Eyes
+) -> bool:
     if _is_appointed(row, phase, moment_ms, tables):
         return True
-    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p)
+    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p, r)
     return _has_moved(row, eyes.ahead, p, tables)
 
 
@@ -509,7 +531,7 @@ def _has_moved(row: Scratch, seen: Seen, p: int, tables: Tables) -> bool:
 @compiled
 def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> bool:
     new, old = seen.scores[score], row.f[F_EMITTED + score]
-    if score >= 3:
+    if FIRST_CODE <= score <= LAST_CODE:
         return new != old
     if math.isnan(new) or math.isnan(old):
         return math.isnan(new) != math.isnan(old)
@@ -520,6 +542,8 @@ def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> b
             if seen.counts[state] != row.h[H_EMITTED_COUNTS + state]:
                 return True
         return abs(new - old) >= policies[p]["status_step"]
+    if score == RISK:
+        return abs(new - old) >= policies[p]["risk_step"]
     return abs(new - old) >= policies[p]["revenue_step"]
 
 
@@ -531,8 +555,8 @@ def _same(a: float, b: float) -> bool:
 @compiled
 def _emit(
     row: Scratch, user: int, existed: bool, adopting: bool, same_loans: bool, cause: int, index: int,
-    event_time_ms: int, loan_at: int, loan_length: int, touched: int, w: int, p: int, tables: Tables, eyes: Eyes,
-    room: Room,
+    event_time_ms: int, loan_at: int, loan_length: int, touched: int, w: int, p: int, r: int, tables: Tables,
+    eyes: Eyes, room: Room,
 ) -> None:  # fmt: skip
     """Score the row as it is now and append a change for each score that has moved.
 
@@ -547,6 +571,7 @@ def _emit(
     else:
         evaluate_loans(now, row, h[H_TODAY], tables.policies[p])
     evaluate_digits(now, row, tables.weights[w], tables.policies[p])
+    score_risk(now, row, tables, r)
     for digit in range(5):
         h[H_STATUS_LEVEL + digit] = now.digits[digit]
     point_at, point_length = -1, 0
@@ -572,29 +597,34 @@ def _emit(
         room.used[U_CHANGES] += 1
         change["user"], change["event"], change["score"] = user, index, score
         change["cause"] = BY_OVERRIDE if overridden else cause
-        _write_bands(change, score, old, new, tables.policies[p]["value_band_floors"])
+        _write_bands(change, score, old, new, tables.policies[p])
         change["segment"] = int(now.scores[5])
         change["incarnation_rank"], change["incarnation_offset"] = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET]
         change["sequence"] = h[H_SEQUENCE + score]
         change["old"], change["new"] = old, new
-        change["confidence"] = now.confidence[score]
         change["event_time_ms"], change["decided_ms"] = event_time_ms, h[H_CLOCK]
         change["valid_until_ms"] = 0
         change["first_event_ms"], change["last_event_ms"] = h[H_FIRST_EVENT], h[H_LAST_EVENT]
         change["events"] = h[H_EVENTS]
-        change["weights_version"], change["policy_version"] = w, p
+        change["weights_version"], change["policy_version"] = _model_index(score, w, r, tables), p
         change["point_at"], change["point_length"] = point_at, point_length
         change["loan_at"], change["loan_length"] = loan_at, loan_length
         change["reasons_at"] = room.used[U_REASONS]
-        _explain(score, existed, eyes, w, p, tables)
+        _explain(score, existed, eyes, w, p, r, tables)
+        change["confidence"] = now.confidence[score]
         change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, eyes, room)
         change["reasons_count"] = room.used[U_REASONS] - change["reasons_at"]
 
 
 @compiled
-def _write_bands(change: np.void, score: int, old: float, new: float, floors: NDArray[np.float64]) -> None:
-    change["old_band"] = band_of(old, floors) if score == 0 else -1
-    change["new_band"] = band_of(new, floors) if score == 0 else -1
+def _write_bands(change: np.void, score: int, old: float, new: float, policy: Fields) -> None:
+    change["old_band"], change["new_band"] = -1, -1
+    if score == 0:
+        change["old_band"] = band_of(old, policy["value_band_floors"])
+        change["new_band"] = band_of(new, policy["value_band_floors"])
+    elif score == RISK:
+        change["old_band"] = risk_band(old, policy["risk_band_floors"])
+        change["new_band"] = risk_band(new, policy["risk_band_floors"])
 
 
 @compiled
@@ -605,7 +635,7 @@ def _add_reason(room: Room, code: int, level: float, moved: float) -> None:
 
 
 @compiled
-def _explain(score: int, existed: bool, eyes: Eyes, w: int, p: int, tables: Tables) -> None:
+def _explain(score: int, existed: bool, eyes: Eyes, w: int, p: int, r: int, tables: Tables) -> None:
     """Find out what a score is made of, now and just before."""
     if score == 0:
         explain_value(eyes.now, tables, w, p)
@@ -616,6 +646,10 @@ def _explain(score: int, existed: bool, eyes: Eyes, w: int, p: int, tables: Tabl
         explain_status(eyes.now)
         if existed:
             explain_status(eyes.before)
+    elif score == RISK:
+        explain_risk(eyes.now, tables, r, p)
+        if existed:
+            explain_risk(eyes.before, tables, r, p)
 
 
 @compiled
@@ -623,7 +657,7 @@ def _reasons(
     score: int, existed: bool, adopting: bool, old: float, new: float, held: bool, eyes: Eyes, room: Room
 ) -> float:
     """Append base and signed reasons of one change; answers the base."""
-    if score >= 3 or math.isnan(new):
+    if FIRST_CODE <= score <= LAST_CODE or math.isnan(new):
         return math.nan
     if held:
         _add_reason(room, HELD, new, new if math.isnan(old) else new - old)
@@ -636,7 +670,7 @@ def _reasons(
             _add_reason(room, EARLIER, 0.0, under_old - old)
         if before.scores[score] - under_old != 0.0:
             _add_reason(room, NEW_WEIGHTS, 0.0, before.scores[score] - under_old)
-    for k in range(LEVELS_AT[score], LEVELS_AT[score + 1]):
+    for k in range(LEVELS_FROM[score], LEVELS_TO[score]):
         level = eyes.now.levels[k]
         earlier = before.levels[k] if had else 0.0
         if level != 0.0 or earlier != 0.0:
@@ -647,12 +681,12 @@ def _reasons(
 @compiled
 def _emit_erasure(
     row: Scratch, user: int, index: int, event_time_ms: int, eyes: Eyes,
-    rank: int, offset: int, w: int, p: int, room: Room,
+    rank: int, offset: int, w: int, p: int, r: int, tables: Tables, room: Room,
 ) -> None:  # fmt: skip
     """Every score that had been emitted ends."""
     emitted, sequences = eyes.emitted, eyes.sequences
     for score in range(SCORES):
-        none = math.nan if score < 3 else 0.0
+        none = NO_SCORE[score]
         if sequences[score] == 0 or _same(emitted[score], none):
             continue
         change = room.changes[room.used[U_CHANGES]]
@@ -666,7 +700,7 @@ def _emit_erasure(
         change["event_time_ms"], change["decided_ms"] = event_time_ms, row.h[H_CLOCK]
         change["valid_until_ms"] = NEVER_MS
         change["first_event_ms"], change["last_event_ms"], change["events"] = 0, 0, 0
-        change["weights_version"], change["policy_version"] = w, p
+        change["weights_version"], change["policy_version"] = _model_index(score, w, r, tables), p
         change["reasons_at"], change["reasons_count"] = room.used[U_REASONS], 0
         change["point_at"], change["point_length"] = 0, 0
         change["loan_at"], change["loan_length"] = 0, 0
@@ -681,7 +715,7 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
     """
     h = row.h
     now_ms = max(after_ms, h[H_CLOCK])
-    w, p = _versions_at(tables, now_ms)
+    w, p, r = _versions_at(tables, now_ms)
     weights, policies = tables.weights[w], tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
@@ -693,7 +727,7 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
         copy_loans(ahead, eyes.now)
         evaluate_digits(ahead, row, weights, policies[p])
     else:
-        evaluate(ahead, row, day_of(tables.days, now_ms), tables, w, p)
+        evaluate(ahead, row, day_of(tables.days, now_ms), tables, w, p, r)
     last = NO_TIME_MS
     for k in range(count):
         last = eyes.moments[k]
@@ -707,6 +741,7 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
             evaluate_digits(ahead, row, weights, policies[p])
         else:
             evaluate_recency(ahead, row, weights, policies[p])
+        score_risk(ahead, row, tables, r)
         if _has_moved(row, ahead, p, tables):
             break
     return last
@@ -797,10 +832,11 @@ def _candidates(
 def _card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, room: Room) -> None:
     """Everything known of a customer now, for the scorecard."""
     h, f = row.h, row.f
-    w, p = _versions_at(tables, h[H_CLOCK])
+    w, p, _ = _versions_at(tables, h[H_CLOCK])
     seen = eyes.now  # what the last change was said from: nothing has moved the row since
     card = room.cards[room.used[U_CARDS]]
     room.used[U_CARDS] += 1
+    rate_risk(seen, tables, p)
     card["user"], card["segment"] = user, int(seen.scores[5])
     card["first_payment_default"] = seen.whole[W_FIRST_DEFAULT]
     card["has_override"] = h[H_OVERRIDES] > 0

@@ -11,16 +11,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.batch import FEATURE_SLOTS
-from schemas.kinds import Score
+from schemas.batch import DECLARED, FEATURE_SLOTS
+from schemas.kinds import NO_SCORES, SCORES, Score
 from state.calendar import day_of
 from state.loans import cost_minor, fill_states, share_minor, state_of_days_past_due
 from state.row import Row
 from state.versions import Policy, Versions, Weights
+from streams.scoring.customer_risk import (
+    RISK_FEATURES,
+    RISK_LEVELS,
+    RISK_PLACES,
+    Behaviour,
+    RiskModel,
+    band_confidence,
+    credit_score,
+    late_floor,
+    risk_inputs,
+    risk_reasons,
+    risk_sums,
+    tempered_logit,
+)
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
-from streams.scoring.tables import model_of
+from streams.scoring.tables import model_of, risk_model_of
 from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
@@ -43,14 +57,17 @@ class Evaluation:
     day: int
     weights_version: int
     policy_version: int
-    scores: list[float] = field(default_factory=lambda: [math.nan] * 3 + [0.0] * 3)
-    bases: list[float] = field(default_factory=lambda: [math.nan] * 3)
+    risk_version: int
+    scores: list[float] = field(default_factory=lambda: list(NO_SCORES))
+    bases: list[float] = field(default_factory=lambda: [math.nan] * SCORES)
     value_levels: list[float] = field(default_factory=lambda: [0.0] * VALUE_LEVELS)
     status_levels: list[float] = field(default_factory=lambda: [0.0] * STATUS_LEVELS)
     revenue_levels: list[float] = field(default_factory=lambda: [0.0] * REVENUE_LEVELS)
+    risk_levels: list[float] = field(default_factory=lambda: [0.0] * RISK_LEVELS)
     digits: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
     counts: list[int] = field(default_factory=lambda: [0] * 5)
-    confidence: list[float] = field(default_factory=lambda: [math.nan] * 6)
+    confidence: list[float] = field(default_factory=lambda: [math.nan] * SCORES)
+    days_past_due: int = -1  # as `customer_risk.late_floor` gives it; -1 without a loan
     forecast: float = math.nan
     efficiency: float = math.nan
     discipline: float = math.nan
@@ -68,13 +85,45 @@ def evaluate(row: Row, moment_ms: int, versions: Versions, in_force_ms: int) -> 
     """Score the row as it stands at `moment_ms`, with the versions in force at `in_force_ms`."""
     weights_version = versions.weights_index_at(in_force_ms)
     policy_version = versions.policy_index_at(in_force_ms)
+    risk_version = versions.risk_index_at(in_force_ms)
     weights, policy = versions.weights[weights_version], versions.policies[policy_version]
-    seen = Evaluation(day_of(versions.days, moment_ms), weights_version, policy_version)
+    seen = Evaluation(day_of(versions.days, moment_ms), weights_version, policy_version, risk_version)
     if row.last_transaction_day is not None:
         _evaluate_value(seen, row, model_of(versions, weights_version, policy_version))
     latest_due_day = _evaluate_loans(seen, row, policy)
     _evaluate_digits(seen, row, latest_due_day, weights, policy)
+    if row.declared is not None and risk_version >= 0:
+        _evaluate_risk(seen, row, risk_model_of(versions, risk_version), policy)
     return seen
+
+
+def _evaluate_risk(seen: Evaluation, row: Row, model: RiskModel, policy: Policy) -> None:
+    """Who has declared something has a risk score."""
+    inputs, levels = risk_inputs_of(row, seen), np.zeros(RISK_LEVELS)
+    at, share = np.zeros(RISK_PLACES, np.int64), np.zeros(RISK_PLACES)
+    total, variance = risk_sums(inputs, model, at, share)
+    seen.scores[Score.RISK] = float(credit_score(tempered_logit(total, variance)))
+    seen.bases[Score.RISK] = float(risk_reasons(inputs, model, at, share, levels))
+    seen.confidence[Score.RISK] = float(band_confidence(total, variance, np.array(policy.risk_band_floors)))
+    seen.risk_levels = [float(level) for level in levels]
+
+
+def risk_inputs_of(row: Row, seen: Evaluation) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The features of the risk model (RISK_FEATURES,) for a row that was looked at."""
+    deposits, withdrawals, _, _ = window_sums(row, seen.day, 90)
+    behaviour = Behaviour(
+        row.last_transaction_day is not None,
+        deposits,
+        withdrawals,
+        sum(account.balance_minor for account in row.accounts),
+        window_sums(row, seen.day, 30)[3],
+        sum(entry.transactions > 0 for entry in row.days if seen.day - 30 < entry.day <= seen.day),
+        seen.scores[Score.STATUS],
+        seen.days_past_due,
+    )
+    inputs = np.zeros(RISK_FEATURES)
+    risk_inputs(np.array(row.declared or [math.nan] * len(DECLARED)), behaviour, inputs)
+    return inputs
 
 
 def featured_forecast(row: Row, day: int, model: ValueModel) -> tuple[list[float], float]:
@@ -128,7 +177,7 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
     loans = [loan for loan in row.loans if loan.order_ms >= policy.observation_from_ms]
     counts, sums = [0] * 5, [0] * 7  # margin, base, order, cost, unpaid, ongoing, promo
     dues, orders, points, firsts = [], [], [], []
-    number = len(loans)
+    number, late = len(loans), [0]
     if row.folded is not None:
         folded = row.folded
         counts = list(folded.counts)
@@ -146,6 +195,7 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
         points.append((loan.order_ms, loan.loan_id, loan.point))
         firsts.append((loan.due_day, loan.loan_id, filled[0] < loan.order_amount))
         seen.open_loans += settled < 0
+        late.append(late_days if settled < 0 else 0)
         if settled < 0 and late_days <= 0:
             continue  # not yet due: it says nothing yet
         state = settled if settled >= 0 else state_of_days_past_due(late_days)
@@ -188,6 +238,7 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
             number, since_first, policy.new_segment_days, policy.high_segment_loans, policy.very_high_segment_loans
         )
     )
+    seen.days_past_due = int(late_floor(max(late))) if number else -1
     if points:
         seen.point = row.points[max(points)[2]][0]
     if firsts and min(firsts)[0] < seen.day:

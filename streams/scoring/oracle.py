@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from schemas.batch import WINDOW_DAYS, EventBatch, Reject
-from schemas.kinds import SCORES, Cause, Kind, Reason, RejectCode, Score
+from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score
 from schemas.rejects import words_of
 from state.calendar import day_of, start_of_day
 from state.fold import Event, advance_row, events_of, fold_one, is_inversion
@@ -22,6 +22,7 @@ from state.layout import decode_row, encode_row
 from state.loans import LATE_DAYS
 from state.row import Pending, Row
 from state.versions import Versions
+from streams.scoring.customer_risk import RISK_REASONS
 from streams.scoring.evaluate import Evaluation, evaluate, featured_forecast
 from streams.scoring.tables import model_of
 from streams.scoring.value import (
@@ -182,7 +183,8 @@ def adopted_from(row: Row, moment_ms: int, versions: Versions) -> Evaluation | N
     """The earlier row under the versions of its own clock, where other ones are in force by now."""
     same_weights = versions.weights_index_at(row.clock_ms) == versions.weights_index_at(moment_ms)
     same_policy = versions.policy_index_at(row.clock_ms) == versions.policy_index_at(moment_ms)
-    return None if same_weights and same_policy else evaluate(row, moment_ms, versions, row.clock_ms)
+    same_risk = versions.risk_index_at(row.clock_ms) == versions.risk_index_at(moment_ms)
+    return None if same_weights and same_policy and same_risk else evaluate(row, moment_ms, versions, row.clock_ms)
 
 
 def valid_until(walk: Walk) -> int:
@@ -288,11 +290,21 @@ def is_held(row: Row, score: int) -> bool:
     return any(held.score == score for held in row.overrides)
 
 
+def is_code(score: int) -> bool:
+    """True for class, rfm and segment, whose values are codes and not numbers."""
+    return FIRST_CODE <= score <= LAST_CODE
+
+
+def model_index(score: int, weights_version: int, risk_version: int, versions: Versions) -> int:
+    """Which version a change names: those of the risk model are counted behind those of the weights."""
+    return len(versions.weights) + max(risk_version, 0) if score == Score.RISK and versions.risk else weights_version
+
+
 def moves(row: Row, seen: Evaluation, versions: Versions, score: int) -> bool:
     """Is the score far enough from what was last emitted?"""
     policy = versions.policies[seen.policy_version]
     new, old = seen.scores[score], row.emitted[score]
-    if score >= Score.CLASS:
+    if is_code(score):
         return new != old
     if math.isnan(new) or math.isnan(old):
         return math.isnan(new) != math.isnan(old)
@@ -300,7 +312,7 @@ def moves(row: Row, seen: Evaluation, versions: Versions, score: int) -> bool:
         return round(abs(new - old) * 100.0) >= round(policy.value_step * 100.0)
     if score == Score.STATUS:
         return seen.counts != row.emitted_counts or abs(new - old) >= policy.status_step
-    return abs(new - old) >= policy.revenue_step
+    return abs(new - old) >= (policy.risk_step if score == Score.RISK else policy.revenue_step)
 
 
 def emit(
@@ -339,7 +351,7 @@ def emit(
                 walk.user, index, score, said, row.sequences[score], old, new, base, reasons, now.confidence[score],
                 event_time_ms, row.clock_ms, now.segment, now.point, loan_id,
                 (row.incarnation_rank, row.incarnation_offset), (row.first_event_ms, row.last_event_ms, row.events),
-                now.weights_version, now.policy_version,
+                model_index(score, now.weights_version, now.risk_version, versions), now.policy_version,
             )
         )  # fmt: skip
 
@@ -362,7 +374,7 @@ def reasons_of(
 
     A score without a number, or one that is a code, has none: it carries its cause.
     """
-    if score >= Score.CLASS or math.isnan(new):
+    if is_code(score) or math.isnan(new):
         return math.nan, []
     if held:
         return 0.0, [(Reason.OVERRIDE, new, new if math.isnan(old) else new - old)]
@@ -391,6 +403,8 @@ def levels_of(score: int, seen: Evaluation) -> tuple[tuple[int, ...], list[float
         return tuple(int(code) for code in VALUE_REASONS), seen.value_levels
     if score == Score.STATUS:
         return STATUS_REASONS, seen.status_levels
+    if score == Score.RISK:
+        return tuple(int(code) for code in RISK_REASONS), seen.risk_levels
     return REVENUE_REASONS, seen.revenue_levels
 
 
@@ -398,7 +412,7 @@ def emit_erasure(walk: Walk, index: int, event: Event, before: Row) -> None:
     """Every score that had been emitted ends: subscribers learn that there is none any more."""
     versions, clock_ms = walk.versions, walk.row.clock_ms
     for score in range(SCORES):
-        none = math.nan if score < Score.CLASS else 0.0
+        none = NO_SCORES[score]
         if before.sequences[score] == 0 or same(before.emitted[score], none):
             continue
         walk.out.changes.append(
@@ -406,7 +420,8 @@ def emit_erasure(walk: Walk, index: int, event: Event, before: Row) -> None:
                 walk.user, index, score, Cause.ERASURE, before.sequences[score] + 1, before.emitted[score], none,
                 math.nan, [], math.nan, event.number("event_time_ms"), clock_ms, 0, b"", b"",
                 (before.incarnation_rank, before.incarnation_offset), (0, 0, 0),
-                versions.weights_index_at(clock_ms), versions.policy_index_at(clock_ms), 2**62,
+                model_index(score, versions.weights_index_at(clock_ms), versions.risk_index_at(clock_ms), versions),
+                versions.policy_index_at(clock_ms), 2**62,
             )
         )  # fmt: skip
 

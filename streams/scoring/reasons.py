@@ -46,6 +46,22 @@ REASONS: dict[Reason, ReasonWords] = {
     Reason.PROMOTIONS: ReasonWords("promotions used", "credit"),
     Reason.UNPAID: ReasonWords("margin not yet paid", "credit"),
     Reason.ONGOING_COSTS: ReasonWords("running costs of overdue loans", "credit"),
+    Reason.RISK_INCOME: ReasonWords("income", "credit"),
+    Reason.RISK_DTI: ReasonWords("share of income that debts take", "credit"),
+    Reason.RISK_HOUSING: ReasonWords("share of income that housing takes", "credit"),
+    Reason.RISK_DEBT: ReasonWords("debts in relation to income", "credit"),
+    Reason.RISK_EMPLOYMENT: ReasonWords("length of the employment", "credit"),
+    Reason.RISK_LISTED: ReasonWords("listed as a bad debtor", "credit"),
+    Reason.RISK_LOAN: ReasonWords("size of the loan in relation to income", "credit"),
+    Reason.RISK_INCOME_SEEN: ReasonWords("income seen on the account", "credit"),
+    Reason.RISK_INCOME_SHARE: ReasonWords("share of the declared income that is seen", "credit"),
+    Reason.RISK_EXPENSES: ReasonWords("share of income that is spent", "credit"),
+    Reason.RISK_BALANCE: ReasonWords("months of income on the account", "credit"),
+    Reason.RISK_FAILED: ReasonWords("payments that failed", "credit"),
+    Reason.RISK_ACTIVE_DAYS: ReasonWords("use of the account", "credit"),
+    Reason.RISK_STATUS: ReasonWords("how earlier loans were paid", "credit"),
+    Reason.RISK_DAYS_PAST_DUE: ReasonWords("age of the oldest unpaid amount", "credit"),
+    Reason.RISK_UNCERTAINTY: ReasonWords("how little is known yet", "credit"),
 }
 
 REASON_TEXTS: dict[int, str] = {int(reason): words.text for reason, words in REASONS.items()}

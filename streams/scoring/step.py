@@ -79,8 +79,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         if done:
             break
         if room.used[U_CORRUPT] >= 0:
-            user = table.users[room.used[U_CORRUPT]]
-            raise CorruptRow(f"the stored row of user {user!r} can not be read; the partition has to be rebuilt")
+            raise _corrupt(table.users[room.used[U_CORRUPT]])
         wanted *= 2
     return _result(table, batch, room)
 
@@ -99,8 +98,18 @@ def _upgraded(table: Table) -> Table:
     filled = table.starts[1:] > table.starts[:-1]
     if (table.packed[table.starts[:-1][filled]] == LAYOUT_VERSION).all():
         return table
-    rows = [table.row(i) for i in range(len(table.users))]
-    return Table.of(table.users, [row if row is None else upgraded(row) for row in rows])
+    rows: list[bytes | None] = []
+    for i, user in enumerate(table.users):
+        row = table.row(i)
+        try:
+            rows.append(row if row is None else upgraded(row))
+        except CorruptRow as error:
+            raise _corrupt(user) from error
+    return Table.of(table.users, rows)
+
+
+def _corrupt(user: bytes) -> CorruptRow:
+    return CorruptRow(f"the stored row of user {user!r} can not be read; the partition has to be rebuilt")
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from schemas.batch import FEATURE_SLOTS, Columns
 from schemas.compiled import compiled
 from state.versions import RateTable, Versions
+from streams.scoring.customer_risk import RISK_FEATURES, RISK_KNOTS, RISK_LAYOUT, RISK_WIDTH, RiskModel
 from streams.scoring.value import AGE_AT, BASIS, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
 
 POLICY = np.dtype(
@@ -34,11 +35,13 @@ POLICY = np.dtype(
         ("value_step", np.float64),
         ("status_step", np.float64),
         ("revenue_step", np.float64),
+        ("risk_step", np.float64),
         ("status_margin", np.float64),
         ("revenue_margin", np.float64),
         ("recency_margin_days", np.float64),
         ("promo_rate", np.float64),
         ("value_band_floors", np.float64, (3,)),
+        ("risk_band_floors", np.float64, (2,)),
     ]
 )
 """What the kernel reads of a policy version; the names are those of `state.versions.Policy`."""
@@ -65,11 +68,25 @@ WEIGHTS = np.dtype(
 """What the kernel reads of a weights version."""
 
 
+RISK = np.dtype(
+    [
+        ("effective_ms", np.int64),
+        ("knots", np.float64, (RISK_FEATURES, RISK_KNOTS)),
+        ("mean", np.float64, (RISK_WIDTH,)),
+        ("covariance", np.float64, (RISK_WIDTH, RISK_WIDTH)),
+        ("base", np.float64),
+        ("means", np.float64, (RISK_FEATURES,)),
+    ]
+)
+"""What the kernel reads of a version of the risk model: `streams.scoring.customer_risk.RiskModel`."""
+
+
 class Tables(NamedTuple):
     """All that a kernel call reads of the versions."""
 
     policies: Columns  # POLICY
     weights: Columns  # WEIGHTS
+    risk: Columns  # RISK; none: nobody has a risk score
     samples: NDArray[np.float64]  # the sorted samples of all weights, end to end
     rates: RateTable
     days: NDArray[np.int64]
@@ -93,6 +110,18 @@ def model_of(versions: Versions, w: int, p: int) -> ValueModel:
             versions.policies[p].value_weight,
         )
     model: ValueModel = versions.memo["model", w, p]
+    return model
+
+
+def risk_model_of(versions: Versions, r: int) -> RiskModel:
+    """Version r of the risk model: the readable twin of `risk_model`."""
+    if ("risk", r) not in versions.memo:
+        weights = versions.risk[r]
+        weighed = weights.phi_mean * weights.mean
+        means = np.add.reduceat(weighed, RISK_LAYOUT.starts)
+        base = float(weighed[0] + means.sum())
+        versions.memo["risk", r] = RiskModel(weights.knots, weights.mean, weights.covariance, base, means)
+    model: RiskModel = versions.memo["risk", r]
     return model
 
 
@@ -123,7 +152,12 @@ def _tables_of(versions: Versions) -> Tables:
             weights[w][f"{name}_at"], weights[w][f"{name}_end"] = at, at + len(sample)
             at += len(sample)
             samples.append(sample)
-    return Tables(policies, weights, np.concatenate(samples), versions.rate_table, versions.days)
+    risk = np.zeros(len(versions.risk), RISK)
+    for r, version in enumerate(versions.risk):
+        risk[r]["effective_ms"] = version.effective_ms
+        for name, part in risk_model_of(versions, r)._asdict().items():
+            risk[r][name] = part
+    return Tables(policies, weights, risk, np.concatenate(samples), versions.rate_table, versions.days)
 
 
 @compiled
@@ -149,3 +183,9 @@ def value_model(weights: Any, samples: NDArray[np.float64], value_weight: float)
         samples[weights["consistencies_at"] : weights["consistencies_end"]],
         value_weight,
     )
+
+
+@compiled
+def risk_model(weights: Any) -> RiskModel:
+    """The risk model of a record of RISK."""
+    return RiskModel(weights["knots"], weights["mean"], weights["covariance"], weights["base"], weights["means"])

@@ -29,7 +29,7 @@ from schemas.codec import (
     encode_value,
 )
 from schemas.definitions import Schema, parse, schema
-from schemas.kinds import Cause, Reason, Score
+from schemas.kinds import FIRST_CODE, LAST_CODE, SCORES, Cause, Reason, Score
 from schemas.known_schemas import CONFLUENT, StaticRegistry
 from schemas.writing import NEVER_MS
 from tests.schemas.samples import NOW_MS, REGISTRY, record, transaction
@@ -68,10 +68,11 @@ def random_changes(random: Generator, count: int, events: int) -> Changes:
     reasons = np.zeros(4 * count, REASON)
     reasons["code"] = random.choice([int(code) for code in Reason], len(reasons))
     reasons["level"], reasons["moved"] = random.normal(size=(2, len(reasons)))
-    rows["score"] = random.integers(0, 6, count)
+    rows["score"] = random.integers(0, SCORES, count)
+    is_code = (rows["score"] >= FIRST_CODE) & (rows["score"] <= LAST_CODE)
     for name in ("old", "new"):
         codes = np.where(rows["score"] == Score.RFM, random.integers(0, 556, count), random.integers(0, 6, count))
-        rows[name] = maybe(random, np.where(rows["score"] < Score.CLASS, random.normal(size=count), codes))
+        rows[name] = maybe(random, np.where(is_code, codes, random.normal(size=count)))
     rows["event"] = random.integers(-1, events, count)
     rows["cause"] = random.integers(0, len(Cause), count)
     rows["old_band"], rows["new_band"] = random.integers(-1, 4, (2, count))
@@ -79,10 +80,10 @@ def random_changes(random: Generator, count: int, events: int) -> Changes:
     rows["event_time_ms"] = -whole(random, count)
     rows["reasons_at"], rows["reasons_count"] = np.arange(count) * 4, random.integers(0, 5, count)
     rows["loan_at"], rows["loan_length"] = 10, random.choice([0, 4], count)
-    cards["score"] = maybe(random, random.uniform(0, 6, (count, 6)))
+    cards["score"] = maybe(random, random.uniform(0, 6, (count, SCORES)))
     cards["score"][:, Score.CLASS] = np.floor(cards["score"][:, Score.CLASS])
     cards["score"][:, Score.RFM] = np.floor(cards["score"][:, Score.RFM] * 100)
-    cards["confidence"] = maybe(random, random.random((count, 6)))
+    cards["confidence"] = maybe(random, random.random((count, SCORES)))
     cards["first_payment_default"] = random.integers(-1, 2, count)
     cards["has_override"] = random.random(count) < 0.5
     for name in ("forecast", "consistency", "efficiency", "discipline"):

@@ -16,7 +16,7 @@ from state.row import Row
 from state.table import NEVER_MS, Table
 from state.versions import Policy, Rate, Versions
 from streams.scoring.step import Clocks, Step, step
-from streams.versions import packaged_weights
+from streams.versions import packaged_risk, packaged_weights
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ class Customers:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        self.versions = Versions([self.policy], [packaged_weights()], self.rates)
+        self.versions = Versions([self.policy], [packaged_weights()], self.rates, [packaged_risk()])
         self.decoder = Decoder(StaticRegistry(), partitions=1)
 
     def transaction(self, day: float, amount: float, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
@@ -91,6 +91,11 @@ class Customers:
             "order_date": iso(day),
         }
         return self.take("loans", day, fields)
+
+    def declared(self, day: float, user: str = "ann", **more: float) -> list[dict[str, Any]]:
+        """What a customer declares."""
+        fields = {"event_id": f"d-{self.offset}", "user_id": user, "declared_at": iso(day)}
+        return self.take("applicants", day, {**fields, **more})
 
     def command(self, day: float, command: str, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
         """A command about a customer."""

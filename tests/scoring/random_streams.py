@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from schemas.batch import EVENT, MISSING_TIME_MS, EventBatch, Record
-from schemas.kinds import INPUT_TOPICS, Kind, Rank, TransactionState
+from schemas.kinds import INPUT_TOPICS, SCORES, Kind, Rank, TransactionState
 from state.versions import Policy, Rate, Versions, Weights, pack_currency
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
+from streams.versions import packaged_risk
 
 DAY_MS = 86_400_000
 START_MS = 19_000 * DAY_MS + 7 * 3_600_000
@@ -25,7 +28,7 @@ RANKS = {
     Kind.OUTCOME: Rank.OUTCOMES,
 }
 KINDS = list(RANKS)
-LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.02, 0.14, 0.25, 0.03, 0.51, 0.016])
+LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.05, 0.14, 0.25, 0.03, 0.48, 0.016])
 
 
 def weights(seed: int, effective_ms: int | None = None) -> Weights:
@@ -64,7 +67,9 @@ def versions(adoptions: bool = True, **policy: object) -> Versions:
         Rate(USD, START_MS + 60 * DAY_MS, 0.85),
         Rate(CZK, START_MS + 5 * DAY_MS, 0.04),
     ]
-    return Versions(policies, models, rates)
+    risk = packaged_risk()
+    bolder = replace(risk, version="risk-2", effective_ms=START_MS + 70 * DAY_MS, mean=1.5 * risk.mean)
+    return Versions(policies, models, rates, [risk, bolder])
 
 
 def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions: float = 0.05) -> EventBatch:
@@ -152,9 +157,12 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
             fields["previous_time_ms"] = at_ms - int(rng.integers(0, 200 * DAY_MS))
             fields["amount"] = 0.0 if rng.random() < 0.5 else fields["amount"]
     if kind in (Kind.OVERRIDE, Kind.LIFT):
-        fields["score"] = rng.integers(6)
+        fields["score"] = rng.integers(SCORES)
         fields["value"] = rng.choice([0.0, 1.0, 2.0, 3.5, 5.0, 9.0])
         fields["until_ms"] = at_ms + int(rng.integers(-5, 60) * 0.37 * DAY_MS)
         keep(fields, "author", b"ann")
     if kind == Kind.APPLICANT:
-        fields["declared"][int(rng.integers(8))] = float(rng.integers(5000))
+        ranges = (4000, 1500, 1200, 60_000, 4000, 2, 20_000, 3000)
+        for j, highest in enumerate(ranges):
+            if rng.random() < 0.6:
+                fields["declared"][j] = float(rng.integers(highest))

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from schemas.batch import EventBatch
+from schemas.kinds import Score
 from state.layout import decode_row
 from state.table import NEVER_MS, Table
 from streams.scoring import oracle
@@ -119,7 +120,7 @@ def test_the_streams_reach_what_they_are_to_reach() -> None:
         codes |= {reject.code for reject in one.journal.rejects}
         examples += len(one.examples)
         inversions += len(one.journal.inversions)
-    assert scores == set(range(6))
+    assert scores == set(Score)
     assert causes == {0, 1, 3, 4, 5}
     assert len(codes) >= 6
     assert len(reasons) >= 20

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.kinds import NO_SCORES, Score
 from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, due_ms_of, encode_row, upgraded
@@ -37,7 +38,8 @@ def full_row() -> Row:
         folded=Folded([4, 3, 2, 1, 0], 10, 20, 30, 4, 5, TODAY - 5, TODAY - 500, TODAY - 470, b"L-0", True,
                       CLOCK_MS - 10**8, b"L-00", 1),
         seen=[Seen(2**64 - 1, 2**32 - 1, CLOCK_MS - 7), Seen(1, 0, CLOCK_MS)],
-        sequences=[3, 2, 1, 1, 0, 1], emitted=[3.21, 2.17, 0.97, 4.0, 0.0, 3.0], emitted_counts=[1, 0, 2, 0, 1],
+        sequences=[3, 2, 1, 1, 0, 1, 2], emitted=[3.21, 2.17, 0.97, 4.0, 0.0, 3.0, 0.75],
+        emitted_counts=[1, 0, 2, 0, 1],
         status_level=2, revenue_level=-1, recency_digit=4, frequency_digit=0, monetary_digit=3,
         pending=Pending(TODAY - 3, list(range(19)), 5.5),
         overrides=[Override(1, 4.5, CLOCK_MS + 5000, b"ann")],
@@ -45,7 +47,7 @@ def full_row() -> Row:
     )  # fmt: skip
 
 
-GOLDEN = bytes.fromhex(
+GOLDEN_1 = bytes.fromhex(
     "01ff01034ef2c09dcdca64c0b8020a0209e9078090dfc04a060800880e80f104aab4de759a870cc8010401010103020000000000"
     "00d03f0303c801c80137050e02f198020a024555520300e7070202555344000207706f696e742d31056e6f72746800000200034c"
     "2d31455552d00fc8010080a8d6b90718050100af01034c2d32555344a01f090e901c070c00005000030a0d12020212780a640403"
@@ -57,9 +59,20 @@ GOLDEN = bytes.fromhex(
 )
 
 
-def test_the_bytes_of_version_1_are_these_for_ever() -> None:
+GOLDEN = b"\x02\xff\x03" + GOLDEN_1[3:] + bytes.fromhex("02000000000000e83f")
+
+
+def test_the_bytes_of_version_2_are_these_for_ever() -> None:
     assert encode_row(full_row(), TODAY) == GOLDEN
     assert decode_row(GOLDEN) == full_row()
+
+
+def test_the_bytes_of_version_1_are_read_for_ever() -> None:
+    row = full_row()
+    row.sequences[Score.RISK], row.emitted[Score.RISK] = 0, NO_SCORES[Score.RISK]
+    assert str(decode_row(GOLDEN_1)) == str(row)  # as text: NaN is not equal to itself
+    assert due_ms_of(GOLDEN_1) == row.due_ms
+    assert upgraded(GOLDEN_1) == encode_row(row, TODAY)
 
 
 def test_an_empty_row_takes_few_bytes() -> None:

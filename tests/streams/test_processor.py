@@ -11,7 +11,7 @@ import pytest
 from schemas.batch import Record
 from schemas.codec import CloudEvents, Decoder, Encoder, RegistryUnavailable, StaticRegistry, decode_value
 from schemas.known_schemas import Registry
-from state.layout import decode_row
+from state.layout import LAYOUT_VERSION, decode_row
 from state.versions import Policy, Versions
 from streams.log import HaltPartition
 from streams.output import Output, PauseAndRetry
@@ -151,6 +151,7 @@ def test_a_registry_that_does_not_answer_holds_the_partition() -> None:
         processor(Away()).process(0, [record], lambda users: [None for _ in users], (), at_ms(0))
 
 
-def test_a_row_that_can_not_be_read_halts_the_partition_and_says_whose_it_is() -> None:
+@pytest.mark.parametrize("version", [1, LAYOUT_VERSION])
+def test_a_row_that_can_not_be_read_halts_the_partition_and_says_whose_it_is(version: int) -> None:
     with pytest.raises(HaltPartition, match="ann"):
-        taken({b"ann": b"\x01\xff\xff"}, transaction(0))
+        taken({b"ann": bytes([version]) + b"\xff\xff"}, transaction(0))
