@@ -197,6 +197,7 @@ def card_to_dict(i: int, changes: Changes, users: Sequence[bytes], names: Versio
     card = changes.cards[i]
     value = or_none(card["score"][Score.VALUE])
     per_score = [card["score"][score] for score in Score]
+    risk = or_none(per_score[Score.RISK])
     return {
         "user_id": users[card["user"]].decode(),
         "incarnation": f"{card['incarnation_rank']}-{card['incarnation_offset']}",
@@ -225,13 +226,11 @@ def card_to_dict(i: int, changes: Changes, users: Sequence[bytes], names: Versio
         "weights_version": names.weights[card["weights_version"]],
         "policy_version": names.policies[card["policy_version"]],
         "point": _text(changes, card["point_at"], card["point_length"]),
-        "risk": or_none(per_score[Score.RISK]),
-        "risk_band": _risk_band(per_score[Score.RISK], names.risk_floors(card["policy_version"])),
+        "risk": risk,
+        "risk_band": None
+        if risk is None
+        else RISK_BANDS[risk_band_of(risk, names.risk_floors(card["policy_version"]))],
     }
-
-
-def _risk_band(risk: float, floors: tuple[float, float]) -> str | None:
-    return None if math.isnan(risk) else RISK_BANDS[sum(1.0 - risk >= floor for floor in floors)]
 
 
 def band_of(value: float, floors: tuple[float, float, float] = VALUE_BAND_FLOORS) -> int:
@@ -241,3 +240,12 @@ def band_of(value: float, floors: tuple[float, float, float] = VALUE_BAND_FLOORS
     ['low', 'medium', 'high', 'top']
     """
     return sum(value >= floor for floor in floors)
+
+
+def risk_band_of(risk: float, floors: tuple[float, float] = RISK_BAND_FLOORS) -> int:
+    """Band of a credit risk score: how likely a default is, 1 less the score, a plain function of what is published.
+
+    >>> [RISK_BANDS[risk_band_of(risk)] for risk in (0.95, 0.9, 0.75, 0.359)]
+    ['low', 'medium', 'medium', 'high']
+    """
+    return sum(1.0 - risk >= floor for floor in floors)

@@ -10,7 +10,7 @@ import numpy as np
 from schemas.batch import CARD, CHANGE, REASON, Changes, EventBatch
 from schemas.codec import Encoder, VersionNames, change_to_dict, encode_value
 from schemas.kinds import Cause, Score
-from schemas.writing import band_of
+from schemas.writing import band_of, risk_band_of
 from streams.scoring.oracle import Change
 
 
@@ -49,6 +49,8 @@ def columns_of(changes: Sequence[Change], names: VersionNames) -> Changes:
 
 def _band(change: Change, value: float, names: VersionNames) -> int:
     """The band of a value; -1 where the score has none, has no value, or has ended."""
-    if change.score != Score.VALUE or change.cause == Cause.ERASURE or math.isnan(value):
+    if change.cause == Cause.ERASURE or math.isnan(value):
         return -1
-    return band_of(value, names.floors(change.policy_version))
+    if change.score == Score.RISK:
+        return risk_band_of(value, names.risk_floors(change.policy_version))
+    return band_of(value, names.floors(change.policy_version)) if change.score == Score.VALUE else -1
