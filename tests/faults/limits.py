@@ -290,7 +290,7 @@ def _latencies(at: Stage, watch: Watch) -> tuple[float, float]:
     registry, waited = StaticRegistry(), []
     for at_ms, value in watch.arrived:
         cause: dict[str, Any] = decode_value("ScoreChange", value, registry)["cause"]
-        place = at.app.settings.topic(cause["topic"]) if cause.get("topic") else "", cause["partition"], cause["offset"]
+        place = cause["topic"], cause["partition"], cause["offset"]
         if place in appended:
             waited.append(at_ms - appended[place])
     p50, p99 = np.percentile(waited, [50, 99])
