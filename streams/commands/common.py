@@ -115,6 +115,7 @@ UNREACHABLE: dict[str, str] = {
 }
 MISSING = {
     "SlotTaken": "",
+    "StopWorker": "",
     "UnknownFormula": "",
     "DemoFailed": "",
     "BenchFailed": "",

@@ -444,6 +444,8 @@ def one_slot_elsewhere(stage: Stage) -> None:
     second = stage.start_worker(0, TMPDIR=str(elsewhere))
     stage.wait(lambda: first.poll() is not None, "the first one ends", alive=False)
     assert second.poll() is None
+    assert first.returncode == 1
+    assert "Traceback" not in stage.text(0)
     stage.notes.append(_last_line(stage, 0, "RESCORE_SLOT"))
     stage.mended()
 
