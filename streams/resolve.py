@@ -246,7 +246,8 @@ def _next_offsets(
         if group is not None and group != wanted:
             raise HaltPartition(
                 f"{where.topic}/{partition}: the group's committed offset is {group}, the last progress record in "
-                f"{given.state_topic} says {'nothing: there is none' if wanted is None else wanted}. Somebody has reset the group's offsets or deleted "
+                f"{given.state_topic} says {'nothing: there is none' if wanted is None else wanted}. "
+                f"Somebody has reset the group's offsets or deleted "
                 f"{given.state_topic}. Delete the group's offsets (kafka-consumer-groups --delete-offsets) to go on "
                 f"from the progress record, or start a new RESCORE_APP to begin anew."
             )
