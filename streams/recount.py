@@ -30,7 +30,7 @@ from schemas.readable import Refused, read_fields
 from schemas.rejects import refuse
 from state.calendar import day_of
 from state.fold import Event, events_of
-from state.layout import decode_row, due_ms_of, encode_row
+from state.layout import CorruptRow, decode_row, due_ms_of, encode_row
 from state.row import Row
 from state.versions import Versions
 from streams.dead_letters import ERROR_PREFIX, NOTE
@@ -346,9 +346,12 @@ def same_row(user: bytes, committed: bytes | None, recounted: bytes | None, vers
     """
     if committed is None or recounted is None or committed == recounted:
         return committed == recounted
-    due_ms = due_ms_of(committed)
+    try:
+        due_ms = due_ms_of(committed)
+    except CorruptRow:
+        return False
     row = decode_row(recounted)
-    if with_due(row, due_ms, versions) != committed:
+    if (due_ms is not None and due_ms < row.clock_ms) or with_due(row, due_ms, versions) != committed:
         return False
     return any(check_ms == due_ms for check_ms in checks(user, row, versions, until_ms))
 

@@ -118,9 +118,11 @@ class Comparison:
         for_image = [earlier]
         if image is not None:
             try:
-                for_image.append(self.recounted_at(user, decode_row(image).clock_ms))
+                clock_ms = decode_row(image).clock_ms
             except CorruptRow:
                 return None
+            if clock_ms < self.until.clock_ms:
+                for_image.append(self.recounted_at(user, clock_ms))
         for candidate in for_image:
             fits = len(said.changes) - len(candidate.changes) == missing
             if fits and same_row(user, image, candidate.row, self.versions, self.until.clock_ms):

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from local.generator import SampleEvent, events, population
@@ -190,3 +190,30 @@ def test_a_removed_dead_letter_and_a_wrong_scorecard_are_found(lived: Deployment
     assert {difference["what"] for difference in found} == {"dead letter"}
     rewrite(lived, "transactions.dlq", letters)
     assert replayed(lived)["equal"]
+
+
+@pytest.mark.timeout(600)
+def test_what_retention_has_removed_is_not_proven_and_no_false_alarm(lived: Deployment) -> None:
+    whole = replayed(lived)
+    ends = dict.fromkeys(range(2), 0)
+    for record in lived.read("score-changes"):
+        ends[record.partition] = record.offset
+    expire(lived, "score-changes", {p: offset // 2 for p, offset in ends.items()})
+    shorter = replayed(lived)
+    assert shorter["equal"], shorter["differences"][:3]
+    assert (shorter["customers"], shorter["unprovable"]) == (whole["customers"], 0)
+    offsets = sorted(record.offset for record in lived.read("transactions") if record.partition == 0)
+    expire(lived, "transactions", {0: offsets[len(offsets) // 5]})
+    found = replayed(lived)
+    assert found["equal"], found["differences"][:3]
+    assert found["unprovable"] > 10
+    assert found["customers"] + found["unprovable"] == whole["customers"]
+    assert "not proven: " in lived.rescore("replay").stdout
+
+
+def expire(where: Deployment, topic: str, before: dict[int, int]) -> None:
+    """Retention: nothing before these offsets is there any more."""
+    admin = AdminClient({"bootstrap.servers": where.bootstrap_servers})
+    wanted = [TopicPartition(where.settings.topic(topic), p, offset) for p, offset in before.items()]
+    for answer in admin.delete_records(wanted).values():
+        answer.result(20.0)

@@ -82,9 +82,14 @@ class ScoredWorld:
         return f"nonce-{self.nonces}"
 
     def worker(
-        self, slot: str = "a", failpoint: Failpoint = no_failpoint, records_max: int = 50, timers_max: int = 3
+        self,
+        slot: str = "a",
+        failpoint: Failpoint = no_failpoint,
+        records_max: int = 50,
+        timers_max: int = 3,
+        users_max: int = 1_000,
     ) -> Worker:
-        options = WorkerOptions(records_max=records_max, timers_max=timers_max, silence_ms=None)
+        options = WorkerOptions(records_max=records_max, timers_max=timers_max, users_max=users_max, silence_ms=None)
         processor = ScoreProcessor(self.decoder, ENCODER, CloudEvents("/rescore/test"), lambda: self.versions, b"key")
         log = MemoryLog(self.broker, slot, INPUT_TOPICS, failpoint)
         return Worker(log, self.store, processor, WIRE, self.clock, self.nonce, options, failpoint=failpoint)
