@@ -41,7 +41,7 @@ def labelled_card(report: Report) -> str:
         f"- **Not for**: {forbidden}",
         f"- **Population**: {data.population}. Data: {data.source}.",
         f"- **Label**: {data.label}; {found['rows']:,} rows, {positives:.1%} of them.",
-        f"- **Without a label**: excluded: {excluded}. Who was refused has no outcome and is not here.",
+        f"- **Left out**: {excluded}.{'' if data.favourable else ' Who was refused has no outcome and is not here.'}",
         f"- **Begins with**: {f'the packaged {data.packaged} model' if data.packaged else 'nothing but its prior'}.",
         "- **Approved by**: nobody yet (name, date, reason)",
         "",

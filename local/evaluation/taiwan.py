@@ -24,7 +24,7 @@ STATUS_COLUMNS = ("PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6")
 LABELS = ("default.payment.next.month", "default payment next month", "Y")
 MONTHS = 6
 
-LATE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
+LATE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SHARE_USED = (0.0, 0.1, 0.3, 0.6, 0.9, 1.05)
 
 

@@ -212,3 +212,11 @@ def test_a_mistake_is_told_in_a_sentence(arguments, words):
     assert done.exit_code in (1, 2)
     assert words in done.output
     assert "Traceback" not in done.output
+
+
+def test_the_mapping_of_the_docs_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    (tmp_path / "map.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    manifest = mapped.manifest_of("risk", mapped.read_mapping(tmp_path / "map.toml"), tmp_path / "map.toml")
+    assert manifest.names == ("dti", "savings", "housing")
+    assert manifest.features[0].knots
