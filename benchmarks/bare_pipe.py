@@ -34,7 +34,7 @@ def main(bootstrap_servers: str, redis_url: str, topic: str, partitions: int, gr
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     warm()
-    decoder = Decoder(StaticRegistry(), partitions)
+    decoder = Decoder(StaticRegistry(), partitions, topic_prefix=topic.removesuffix("transactions"))
     client = redis.Redis.from_url(redis_url, protocol=3)
     # hiredis packs many short arguments fastest, but copies long ones; this one sends them as they are.
     long_client = redis.Redis.from_url(

@@ -7,6 +7,7 @@ does before it has taken a fifth of its piece is its warming up and not counted.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from local.bench_bytes import data_bytes
 from local.bench_engines import PEERS, Engine, NotHere, bare_pipe, rescore
-from local.bench_population import DAY_MS, Population, grown
+from local.bench_population import DAY_MS, PATTERNS, Population, grown
 from local.bench_stream import fill_state, in_pieces, publish_transactions
 from local.bench_world import BenchFailed, Place, Positions, Watched, World, make_topics, running, worker
 from local.generator_columns import benchmark_columns
@@ -53,6 +54,7 @@ class BenchOptions:
     hours: float = 12.0
     peers: tuple[str, ...] = ()
     bare: bool = True
+    patterns: int = PATTERNS
     seed: int = 1
 
 
@@ -85,6 +87,8 @@ class BenchResult:
 
     options: BenchOptions
     at: str
+    cores: int
+    load_before: float  # of the machine in the minute before: what others were doing
     engines: list[Figures]
     left_out: dict[str, str]
     store_bytes_per_user: int
@@ -102,8 +106,8 @@ class BenchResult:
 
 def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResult:
     """Fill, then take the stream in rounds. Raises BenchFailed, with the log, where something does not go on."""
-    bench = _Bench(here, options, cache, say)
-    population = grown(BEGIN_MS, cache)
+    bench, load_before = _Bench(here, options, cache, say), round(os.getloadavg()[0], 1)
+    population = grown(BEGIN_MS, cache, options.patterns)
     bytes_per_user = bench.fill(population)
     engines, left_out = bench.engines()
     found: dict[str, list[Piece]] = {engine.name: [] for engine in engines}
@@ -134,6 +138,8 @@ def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResul
     return BenchResult(
         options,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        os.cpu_count() or 1,
+        load_before,
         [_figures(engine, found[engine.name]) for engine in engines if found[engine.name]],
         left_out,
         bytes_per_user,
@@ -221,6 +227,8 @@ class _Bench:
             before, first = started.metrics() if engine.is_rescore else {}, self._moment(started, engine)
             self._until(started, engine, target, TAKEN_SECONDS)
             last = self._moment(started, engine)
+            if last.events <= first.events or last.cpu <= first.cpu:
+                raise BenchFailed(f"{engine.name} took all of it in one go: measure more events")
             after = started.metrics() if engine.is_rescore else {}
             piece = Piece(last.events - first.events, last.cpu - first.cpu, last.wall - first.wall, started.memory_mb())
         return piece, {name: value - before.get(name, 0.0) for name, value in after.items()}

@@ -43,16 +43,11 @@ class World:
     folder: Path
     settings: Settings
     environment: Mapping[str, str]
-    valkey: Valkey
 
     @property
     def partitions(self) -> int:
         """Of every input topic."""
         return self.settings.partitions
-
-    def with_settings(self, **more: str) -> World:
-        """The same servers, with other settings of Rescore (names without `RESCORE_`)."""
-        return _world(self.bootstrap_servers, self.valkey, self.folder, self.environment, more)
 
 
 @contextmanager
@@ -63,28 +58,27 @@ def world(folder: Path, **more: str) -> Iterator[World]:
         # Rewriting the append-only file is a matter of hours, not of the minutes that are measured here.
         Valkey.start(folder / "valkey", settings={"auto-aof-rewrite-percentage": "0"}) as valkey,
     ):
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")}
-        made = _world(kafka.bootstrap_servers, valkey, folder, outside, more)
-        run_command(made, "topics", "apply")
-        yield made
+        yield world_of(kafka.bootstrap_servers, valkey.url, folder, **more)
 
 
-def _world(
-    bootstrap_servers: str, valkey: Valkey, folder: Path, environment: Mapping[str, str], more: Mapping[str, str]
-) -> World:
+def world_of(bootstrap_servers: str, redis_url: str, folder: Path, **more: str) -> World:
+    """Servers that are there already, with Rescore's topics."""
     ours = {
         "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
-        "REDIS__URL": valkey.url,
+        "REDIS__URL": redis_url,
         "CLOCK": "records",
         "PARTITIONS": "4",
         "LOG__LEVEL": "info",
         "LOG__FORMAT": "json",
         "METRICS__PORT": "0",
+        **more,
     }
-    whole = {"PYTHONPATH": str(ROOT), **{f"RESCORE_{name}": value for name, value in ours.items()}}
-    whole = {**whole, **environment, **{f"RESCORE_{name}": value for name, value in more.items()}}
-    settings = load({name: value for name, value in whole.items() if name.startswith("RESCORE_")}).settings
-    return World(bootstrap_servers, valkey.url, folder, settings, whole, valkey)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")}
+    chosen = {f"RESCORE_{name}": value for name, value in ours.items()}
+    environment = {**outside, "PYTHONPATH": str(ROOT), **chosen}
+    made = World(bootstrap_servers, redis_url, folder, load(chosen).settings, environment)
+    run_command(made, "topics", "apply")
+    return made
 
 
 def run_command(here: World, *arguments: str) -> None:

@@ -174,6 +174,24 @@ def restore(
 
 @app.command()
 @guarded
+def page(
+    results: Annotated[Path, typer.Argument(help="Folder of JSON files, named as docs/benchmarks.md says.")],
+    docs: Annotated[Path, typer.Option(help="Where benchmarks.md and benchmarks.svg are.")] = Path("docs"),
+) -> None:
+    """Write what was measured, and its picture, into docs/benchmarks.md.
+
+    Example: rescore bench page benchmarks/results
+    """
+    from local.bench_page import write
+
+    if not results.is_dir() or not (docs / "benchmarks.md").is_file():
+        fail(f"there is no {results} or no {docs / 'benchmarks.md'}", "run it in a checkout of the project")
+    told = write(results, docs / "benchmarks.md", docs / "benchmarks.svg")
+    console().print(f"{docs / 'benchmarks.md'} and benchmarks.svg, of {', '.join(told) or 'nothing'}")
+
+
+@app.command()
+@guarded
 def parts(
     users: Users = None,
     events: Annotated[int, typer.Option(min=20_000, help="Transactions, of which a quarter is taken.")] = 400_000,
