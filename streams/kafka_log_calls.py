@@ -24,7 +24,7 @@ class NeverReturned(Exception):
 class Calls:
     """The calls of one producer that wait for brokers, made in a thread of its own, which can be left behind.
 
-    Seen with librdkafka 2.15: where the connection to a coordinator is reset at the wrong moment, sending positions
+    Seen with librdkafka 2.16: where the connection to a coordinator is reset at the wrong moment, sending positions
     within a transaction never returns, long after its timeout and with the brokers back. Cost: 50 us a call.
     """
 

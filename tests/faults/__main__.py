@@ -55,7 +55,8 @@ def _write_docs(played: Played) -> None:
     known[played.name] = played.as_json()
     known = {name: known[name] for name in ROWS if name in known}
     KNOWN.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
-    DOCS.write_text(page([Played.of(fields) for fields in known.values()]), "utf-8")
+    told = [fields | {"fault": ROWS[name].fault, "how": ROWS[name].how} for name, fields in known.items()]
+    DOCS.write_text(page([Played.of(fields) for fields in told]), "utf-8")
 
 
 def _arguments() -> argparse.Namespace:

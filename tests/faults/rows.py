@@ -412,7 +412,7 @@ def store_full(stage: Stage) -> None:
 @row(
     "poison-and-huge",
     "poison and 10 MB events among good ones",
-    "of 4,000 events 80 are broken and 20 have 10 MB",
+    "of a hundred events two are broken, of two hundred one has 10 MB",
     huge_bytes=10_000_000,
     huge_every=200,
 )
