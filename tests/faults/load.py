@@ -62,7 +62,7 @@ def _disturbed(huge_bytes: int, huge_every: int) -> Iterator[Planned]:
             yield late(event.key, number)
         if number % 1_000 == 30:
             yield Planned("commands", event.key.encode(), _bytes(_erasure(event.key, number)))
-        if number % huge_every == 40:
+        if number % huge_every == min(40, huge_every - 1):
             yield Planned("transactions", said[-1].key, _bytes(b"x" * huge_bytes))
 
 
