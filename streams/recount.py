@@ -30,7 +30,7 @@ from schemas.readable import Refused, read_fields
 from schemas.rejects import refuse
 from state.calendar import day_of
 from state.fold import Event, events_of
-from state.layout import CorruptRow, decode_row, due_ms_of, encode_row
+from state.layout import CorruptRow, decode_row, due_ms_of, encode_row, upgraded
 from state.row import Row
 from state.versions import Versions
 from streams.dead_letters import ERROR_PREFIX, NOTE
@@ -347,6 +347,7 @@ def same_row(user: bytes, committed: bytes | None, recounted: bytes | None, vers
     if committed is None or recounted is None or committed == recounted:
         return committed == recounted
     try:
+        committed = upgraded(committed)  # a row that nothing has happened to since the layout changed
         due_ms = due_ms_of(committed)
     except CorruptRow:
         return False
