@@ -82,6 +82,12 @@ class MemoryStore:
         """Row and position of one moment, for readers: no row counts while the position is None or not ready."""
         return self.load(partition, [user])[0], self.position(partition)
 
+    def users(self, partition: int, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `Store`."""
+        held = self._ready(partition)
+        found = nsmallest(limit, (user for user in held.rows if user > cursor)) if held else []
+        return found, found[-1] if len(found) == limit else b""
+
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """See `Store`."""
         held = self._ready(partition)

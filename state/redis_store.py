@@ -159,6 +159,17 @@ class RedisStore:
         score = self._command("ZSCORE", self._due_key(partition), user)
         return None if score is None else int(score)
 
+    def users(self, partition: int, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """See `Store`. Each call looks at `SCAN_COUNT` keys of the server, whosoever they are."""
+        prefix = self._prefix(partition)
+        found: list[bytes] = []
+        while True:
+            after, keys = self._command("SCAN", int(cursor or 0), "MATCH", _pattern(prefix), "COUNT", SCAN_COUNT)
+            found += [key.removeprefix(prefix) for key in keys]
+            cursor = str(int(after)).encode() if int(after) else b""
+            if not cursor or len(found) >= limit:
+                return found, cursor
+
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """See `Store`."""
         return [user for user, _ in self._due(partition, until_ms, limit)]
@@ -257,7 +268,7 @@ class RedisStore:
         return [(user, int(due_ms)) for user, due_ms in found] if status == READY else []
 
     def _row_keys(self, partition: int) -> Iterator[list[bytes]]:
-        pattern = re.sub(rb"([*?\[\]\\^])", rb"\\\1", self._prefix(partition)) + b"*"
+        pattern = _pattern(self._prefix(partition))
         cursor = 0
         while True:
             cursor, keys = self._command("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
@@ -319,6 +330,11 @@ class _Translated:
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
         if isinstance(error, redis.RedisError) and TRANSIENT.search(str(error)):
             raise StoreUnavailable(f"Redis can not just now: {error}") from error
+
+
+def _pattern(prefix: bytes) -> bytes:
+    """What every key that begins like this fits, and no other."""
+    return re.sub(rb"([*?\[\]\\^])", rb"\\\1", prefix) + b"*"
 
 
 def _packed(prefix: bytes, writes: Iterable[tuple[bytes, bytes | None, int | None]]) -> tuple[bytes, bytes, bytes]:

@@ -64,6 +64,12 @@ class Store(Protocol):
         read, and be back (a failover to a replica that is up to date) when the position is.
         """
 
+    def users(self, partition: int, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
+        """Some users with a row, about `limit`, and the cursor to go on with: empty at first, and when all were named.
+
+        Everyone who has a row from the first call to the last is named, perhaps more than once.
+        """
+
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """Users due by `until_ms`, earliest first (ties by user id), at most `limit`."""
 

@@ -121,6 +121,7 @@ class Weights:
     recency_quintiles: NDArray[np.float64]
     status_quintiles: NDArray[np.float64]
     revenue_quintiles: NDArray[np.float64]
+    rescore: bool = False  # everyone is scored anew at `effective_ms`, not only whoever has an event
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,11 @@ class Versions:
     def days(self) -> NDArray[np.int64]:
         """The calendar of the policy's time zone, which is fixed for the life of the state."""
         return day_starts(self.policies[0].time_zone)
+
+    @cached_property
+    def rescores(self) -> tuple[int, ...]:
+        """The moments at which everyone is scored anew, ascending."""
+        return tuple(weights.effective_ms for weights in self.weights[1:] if weights.rescore)
 
     @cached_property
     def rate_table(self) -> RateTable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 from streams.learning.epochs import Epochs, moment_text
 from streams.output import Message
@@ -14,13 +15,18 @@ MARKER_KEY = b"epoch"
 class EpochMarks:
     """What a worker needs to know of epochs (`streams.wiring.Marks`).
 
-    `epochs` are those known now, `limit_ms` says how far clocks may go until more has been learned.
+    `epochs` and `rescores` (ascending) are those known now, `limit_ms` says how far clocks may go until more has been
+    learned.
     """
 
     def __init__(
-        self, epochs: Callable[[], Epochs], limit_ms: Callable[[], int], encode: Callable[[int], bytes]
+        self,
+        epochs: Callable[[], Epochs],
+        rescores: Callable[[], Sequence[int]],
+        limit_ms: Callable[[], int],
+        encode: Callable[[int], bytes],
     ) -> None:
-        self._epochs, self._limit_ms, self._encode = epochs, limit_ms, encode
+        self._epochs, self._rescores, self._limit_ms, self._encode = epochs, rescores, limit_ms, encode
 
     def passed_ms(self, until_ms: int) -> int | None:
         """See `Marks`."""
@@ -28,7 +34,15 @@ class EpochMarks:
 
     def next_ms(self, after_ms: int) -> int:
         """See `Marks`."""
-        return self._epochs().next_after(after_ms)
+        rescores = self._rescores()
+        at = bisect_right(rescores, after_ms)
+        return min([self._epochs().next_after(after_ms), *rescores[at : at + 1]])
+
+    def rescored_ms(self, until_ms: int) -> int | None:
+        """See `Marks`."""
+        rescores = self._rescores()
+        at = bisect_right(rescores, until_ms)
+        return rescores[at - 1] if at else None
 
     def marker(self, boundary_ms: int) -> Message:
         """See `Marks`."""

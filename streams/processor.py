@@ -66,6 +66,7 @@ class ScoreProcessor:
         load: RowsLoader,
         due_users: Sequence[bytes],
         clock_ms: int,
+        swept_ms: int = -(2**62),
     ) -> Output:
         """See `streams.output.Processor`."""
         versions = self.versions()
@@ -73,7 +74,7 @@ class ScoreProcessor:
             batch = decode(list(records), partition, self.decoder)
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
-            done = step(Table.of(users, load(users)), batch, versions, Clocks(clock_ms))
+            done = step(Table.of(users, load(users)), batch, versions, Clocks(clock_ms, swept_ms))
             return self._output(batch, done, versions)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error

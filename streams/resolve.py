@@ -43,6 +43,7 @@ class Progress(NamedTuple):
     nonce: str  # the session that wrote it
     code_version: str
     marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
+    swept_ms: int | None = None  # everyone has been scored anew with all weights up to then that ask for it
 
 
 class ProgressCodec(Protocol):
@@ -65,6 +66,7 @@ class Standing(NamedTuple):
     clock_ms: int
     nonce: str
     marked_ms: int | None = None
+    swept_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ def _attempt(partition: int, given: Resolution) -> Steps:
     next_offsets = yield from _next_offsets(partition, given, committed, mark)
     if mark is None:
         return Standing(0, next_offsets, given.first_clock_ms, nonce)
-    return Standing(mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce, mark.progress.marked_ms)
+    return Standing(
+        mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce, mark.progress.marked_ms, mark.progress.swept_ms
+    )
 
 
 def _last_progress(

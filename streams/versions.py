@@ -85,14 +85,21 @@ def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
             raise ValueError(f"{name} has to be ascending")
     if not len(arrays["forecasts"]) or not len(arrays["consistencies"]):
         raise ValueError("forecasts and consistencies need at least one customer of the sample each")
-    return Weights(str(body["version"]), effective_ms, consistency_median=float(body["consistency_median"]), **arrays)
+    return Weights(
+        str(body["version"]),
+        effective_ms,
+        consistency_median=float(body["consistency_median"]),
+        rescore=bool(body.get("rescore")),
+        **arrays,
+    )
 
 
 def body_of_weights(weights: Weights) -> dict[str, Any]:
     """Fields of the `Weights` schema."""
     body: dict[str, Any] = {name: getattr(weights, name).tolist() for name in TABLES}
     effective = {"version": weights.version, "effective_ms": weights.effective_ms}
-    return {**effective, "consistency_median": weights.consistency_median, **body}
+    rescore = {"rescore": True} if weights.rescore else {}
+    return {**effective, "consistency_median": weights.consistency_median, **body, **rescore}
 
 
 def policy_of(body: dict[str, Any], version: str, effective_ms: int) -> Policy:

@@ -49,7 +49,11 @@ class Marks(Protocol):
         ...
 
     def next_ms(self, after_ms: int) -> int:
-        """The first boundary after a time; `FOREVER_MS` where there is none."""
+        """When there is something to do after a time, a boundary or a re-score; `FOREVER_MS` where there is not."""
+        ...
+
+    def rescored_ms(self, until_ms: int) -> int | None:
+        """The last time up to this one at which everyone is scored anew; None where there is none."""
         ...
 
     def marker(self, boundary_ms: int) -> Message:
@@ -71,6 +75,10 @@ class NoMarks:
     def next_ms(self, after_ms: int) -> int:
         """Never."""
         return FOREVER_MS
+
+    def rescored_ms(self, until_ms: int) -> int | None:
+        """Never."""
+        return None
 
     def marker(self, boundary_ms: int) -> Message:
         """Never asked for."""

@@ -14,7 +14,7 @@ position are read in one moment, and nobody but us brings a store to our positio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from schemas.batch import Record
@@ -59,6 +59,20 @@ class _Resolving:
 
 
 @dataclass(slots=True)
+class _Sweep:
+    """Everyone of a partition is looked at for new weights, a slice at a time. A new start begins it anew: no harm."""
+
+    until_ms: int
+    cursor: bytes = b""
+    begun: bool = False
+    waiting: list[bytes] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return self.begun and not self.cursor and not self.waiting
+
+
+@dataclass(slots=True)
 class _Running:
     """A partition of ours that takes records. Next: resolving."""
 
@@ -69,6 +83,7 @@ class _Running:
     held_back: tuple[TopicPartition, ...] = ()
     advance_written_seconds: float = -FOREVER_SECONDS  # by the monotonic clock: the wall may step back
     settles: bool = False  # its positions have moved without a record: they are to be written down
+    sweep: _Sweep | None = None
 
 
 @dataclass(slots=True)
@@ -91,12 +106,13 @@ class _Batch:
     standing: Standing  # once it is committed
     settles: bool  # says how far the inputs were read, though there was nothing to take
     mark_ms: int | None = None  # the boundary of an epoch to mark
+    swept: bool = False  # a sweep has come to its end
     state_offset: int = NO_OFFSET  # of its progress record
 
     @property
     def written(self) -> bool:
         """Checks of timers that found nothing to say are the only batches that are not."""
-        marked = self.mark_ms is not None
+        marked = self.mark_ms is not None or self.swept
         return self.taken.count > 0 or self.settles or marked or not self.output.silent
 
 
@@ -305,19 +321,25 @@ class Worker:
             options, mark_ms = self._options, self._mark_ms(partition)
             taken = partition.merge.take(options.records_max, options.users_max, until_ms, options.bytes_max)
             try:
+                swept_ms = self._end_sweep(partition)
                 due_users, no_more_due = self._due_users(partition, taken)
+                due_users += self._sweep(partition, taken, due_users)
             except _StoreMoved as moved:
                 self._rewind([partition.number], str(moved))
                 continue
-            if taken.count or due_users or partition.settles or mark_ms is not None:
+            swept = swept_ms != partition.standing.swept_ms
+            if taken.count or due_users or partition.settles or mark_ms is not None or swept:
                 standing = partition.standing._replace(
                     seq=partition.standing.seq + 1,
                     next_offsets=partition.merge.next_offsets,
                     clock_ms=taken.clock_ms,
                     marked_ms=partition.standing.marked_ms if mark_ms is None else mark_ms,
+                    swept_ms=swept_ms,
                 )
                 settles, partition.settles = partition.settles, False
-                batches.append(_Batch(partition, taken, due_users, no_more_due, Output(), standing, settles, mark_ms))
+                batches.append(
+                    _Batch(partition, taken, due_users, no_more_due, Output(), standing, settles, mark_ms, swept)
+                )
         watch.lap("merge")
         return batches
 
@@ -361,11 +383,38 @@ class Worker:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
         return users, len(users) < limit
 
+    def _sweep(self, partition: _Running, taken: Taken, due_users: Sequence[bytes]) -> list[bytes]:
+        """The next slice of everyone, where new weights ask for it and the partition's clock has passed their time."""
+        rescored_ms, swept_ms = self._marks.rescored_ms(partition.merge.clock_ms), partition.standing.swept_ms
+        sweep = partition.sweep
+        if sweep is None and rescored_ms is not None and (swept_ms is None or rescored_ms > swept_ms):
+            sweep = partition.sweep = _Sweep(rescored_ms)
+        if sweep is None:
+            return []
+        present = {record.key for record in taken.records}.union(due_users)
+        room = self._options.users_max - len(present)
+        limit = min(room, self._options.timers_max) if taken.records else room
+        if limit > 0 and not sweep.waiting and not sweep.done:
+            sweep.waiting, sweep.cursor = self._store.users(partition.number, sweep.cursor, self._options.users_max)
+            sweep.begun = True
+        slice_, sweep.waiting = sweep.waiting[: max(limit, 0)], sweep.waiting[max(limit, 0) :]
+        return [user for user in dict.fromkeys(slice_) if user not in present]
+
+    def _end_sweep(self, partition: _Running) -> int | None:
+        """Up to when everyone has been looked at: all slices so far are committed, as no turn leaves one behind."""
+        sweep, swept_ms = partition.sweep, partition.standing.swept_ms
+        if sweep is None or not sweep.done:
+            return swept_ms
+        self._check_position(self._store.position(partition.number), partition.standing)  # it has named everyone
+        partition.sweep = None
+        return sweep.until_ms
+
     def _process(self, batches: list[_Batch], watch: _Watch) -> list[_Batch]:
         """Let the processor think about each partition's batch; one that can not be decided now goes back."""
         processed = []
         for batch in batches:
-            number = batch.partition.number
+            number, swept_ms = batch.partition.number, batch.partition.standing.swept_ms
+            swept = {} if swept_ms is None else {"swept_ms": swept_ms}
             try:
                 batch.output = self._processor.process(
                     number,
@@ -373,6 +422,7 @@ class Worker:
                     partial(self._load, batch.partition),
                     batch.due_users,
                     batch.taken.clock_ms,
+                    **swept,
                 )
             except PauseAndRetry as wait:
                 self._rewind([number], str(wait))
@@ -450,6 +500,7 @@ class Worker:
                 standing.nonce,
                 options.code_version,
                 standing.marked_ms,
+                standing.swept_ms,
             )
             transaction.progress[where] = Message(PROGRESS_KEY, self._wire.progress.encode(progress))
             for topic, offset in standing.next_offsets.items():

@@ -277,6 +277,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     broadcast = Broadcast(log, topics, Known.first(policy), adopter(chosen, logging.getLogger("rescore")), limit_ms)
     marks = EpochMarks(
         epochs=lambda: broadcast.versions.epochs,
+        rescores=lambda: broadcast.versions.versions.rescores,
         limit_ms=lambda: limit_ms(broadcast.versions),
         encode=partial(marker_of, values),
     )

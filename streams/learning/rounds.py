@@ -103,4 +103,5 @@ class Rounds:
         self.open_until_ms = None
         weights = self.model.close(boundary_ms, f"value-{moment_text(boundary_ms)}")
         if weights is not None:
-            done.closed.append(Closed(boundary_ms, replace(weights, effective_ms=epochs.adoption_ms(boundary_ms))))
+            rescore, at_ms = epochs.policy_at(boundary_ms).rescore_everyone, epochs.adoption_ms(boundary_ms)
+            done.closed.append(Closed(boundary_ms, replace(weights, effective_ms=at_ms, rescore=rescore)))

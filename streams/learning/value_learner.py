@@ -293,7 +293,7 @@ class ValueLearner:
         all_forecasts = topped_up(forecasts, self._first.forecasts, SAMPLE_MIN)
         all_consistencies = topped_up(consistencies, self._first.consistencies, SAMPLE_MIN)
         packaged = {name: getattr(self._first, name) for name in _CUTS}
-        tables = cut_tables(held, packaged, self.policy.examples_min)
+        tables: dict[str, Any] = cut_tables(held, packaged, self.policy.examples_min)
         self._expected = thinned(all_forecasts, EXPECTED_POINTS)
         if design is not None:
             steady = percentiles(all_consistencies, consistencies)

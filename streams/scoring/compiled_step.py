@@ -141,7 +141,7 @@ WINDOWS = np.array(WINDOW_DAYS)
 CHANGES_OF_ONE_LOOK = SCORES
 REASONS_OF_ONE_LOOK = LEVELS + 8
 CANDIDATES_MAX = 64
-UNKNOWN_MS = np.int64(-(2**62))
+UNKNOWN_MS = np.int64(-(2**62) + 1)
 """A due time that has not been looked for yet, as nothing can be due before the end of the day."""
 
 (U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT) = range(9)
@@ -205,6 +205,7 @@ def run(
     money: Columns,
     text: NDArray[np.uint8],
     clock_ms: int,
+    swept_ms: int,
     tables: Tables,
     row: Scratch,
     eyes: Eyes,
@@ -212,7 +213,8 @@ def run(
 ) -> bool:
     """Take the batch; False where an output ran out of room (or a row is corrupt: `used[U_CORRUPT]` names it).
 
-    `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order.
+    `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
+    been looked at for all new weights up to `swept_ms` that ask for everyone.
     """
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
@@ -228,7 +230,12 @@ def run(
         changed = False
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
-        due = row.h[H_DUE]
+        due, looked = row.h[H_DUE], np.int64(-NEVER_MS)
+        if row.h[H_INCARNATION_OFFSET] >= 0:
+            looked = np.int64(swept_ms)
+            swept = _rescore_until(tables.weights, swept_ms)
+            if swept > row.h[H_CLOCK]:
+                due = _next_due(row, phase, swept, False, tables, eyes)
         wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
@@ -237,11 +244,14 @@ def run(
             until = events[i]["timestamp_ms"]
             if due == UNKNOWN_MS and until >= wake:
                 due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
-            while due != NO_TIME_MS and UNKNOWN_MS < due <= until:
+            while due != UNKNOWN_MS:
+                moment = _next_moment(row, due, looked, tables)
+                if moment > until:
+                    break
                 if not has_room(room):
                     return False
-                fired = _fire(row, user, phase, due, tables, eyes, room)
-                due = _next_due(row, phase, due, fired, tables, eyes)
+                fired = _fire(row, user, phase, moment, tables, eyes, room)
+                due, looked = _next_due(row, phase, moment, fired, tables, eyes), moment
                 changed = changed or fired
                 _backfill(room, first_change, due)
             if not has_room(room) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
@@ -258,11 +268,13 @@ def run(
                     due, wake = UNKNOWN_MS, _wake(row, tables)
         if due == UNKNOWN_MS:
             due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
-        while due != NO_TIME_MS and due <= clock_ms:
+        moment = _next_moment(row, due, looked, tables)
+        while moment <= clock_ms:
             if not has_room(room):
                 return False
-            fired = _fire(row, user, phase, due, tables, eyes, room)
-            due = _next_due(row, phase, due, fired, tables, eyes)
+            fired = _fire(row, user, phase, moment, tables, eyes, room)
+            due, looked = _next_due(row, phase, moment, fired, tables, eyes), moment
+            moment = _next_moment(row, due, looked, tables)
             changed = changed or fired
             _backfill(room, first_change, due)
         at = used[U_ROWS]
@@ -320,9 +332,39 @@ def _model_index(score: int, w: int, r: int, tables: Tables) -> int:
 
 
 @compiled
+def _next_moment(row: Scratch, due: int, looked: int, tables: Tables) -> int:
+    """When time has to look at the row: a timer, or new weights that everyone is scored with."""
+    moment = NEVER_MS if due == NO_TIME_MS else due
+    if row.h[H_INCARNATION_OFFSET] >= 0:
+        moment = min(moment, _rescore_after(tables.weights, max(looked, row.h[H_CLOCK])))
+    return moment
+
+
+@compiled
+def _rescore_after(weights: Columns, moment_ms: int) -> int:
+    """When everyone is scored anew next."""
+    found = NEVER_MS
+    for w in range(len(weights) - 1, 0, -1):
+        if weights[w]["effective_ms"] <= moment_ms:
+            break
+        if weights[w]["rescore"]:
+            found = weights[w]["effective_ms"]
+    return found
+
+
+@compiled
+def _rescore_until(weights: Columns, moment_ms: int) -> int:
+    """When everyone was scored anew last."""
+    for w in range(len(weights) - 1, 0, -1):
+        if weights[w]["rescore"] and weights[w]["effective_ms"] <= moment_ms:
+            return weights[w]["effective_ms"]
+    return -NEVER_MS
+
+
+@compiled
 def _wake(row: Scratch, tables: Tables) -> int:
-    """A moment before which time has nothing to do with the row: the end of its day, or of an override."""
-    wake = start_of_day(tables.days, row.h[H_TODAY] + 1)
+    """A moment before which time has nothing to do with the row: the end of its day, of an override, new weights."""
+    wake = min(start_of_day(tables.days, row.h[H_TODAY] + 1), _rescore_after(tables.weights, row.h[H_CLOCK]))
     for i in range(row.h[H_OVERRIDES]):
         wake = min(wake, row.overrides[i, O_UNTIL])
     return wake

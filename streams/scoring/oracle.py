@@ -117,18 +117,32 @@ class Walk:
     out: OracleStep
     due_ms: int | None
     changed: bool = False
+    looked_ms: int = -(2**62)  # new weights up to then have been looked at
 
 
 def step(
-    users: list[bytes], rows: list[bytes | None], batch: EventBatch, versions: Versions, clock_ms: int
+    users: list[bytes],
+    rows: list[bytes | None],
+    batch: EventBatch,
+    versions: Versions,
+    clock_ms: int,
+    swept_ms: int = -(2**62),
 ) -> OracleStep:
-    """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event."""
+    """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event.
+
+    Rows that exist have been looked at for all new weights up to `swept_ms` that ask for everyone.
+    """
     events = events_of(batch, versions)
     out = OracleStep([], [], [])
     for user, user_id in enumerate(users):
         packed = rows[user]
         row = Row() if packed is None else decode_row(packed)
         walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
+        if row.exists:
+            walk.looked_ms = swept_ms
+            swept = [moment for moment in versions.rescores if row.clock_ms < moment <= swept_ms]
+            if swept:
+                walk.due_ms = next_due(walk, swept[-1])
         for i, event in enumerate(events):
             if event.number("user") == user and event.kind != Kind.ADVANCE:
                 fire_timers(walk, event.number("timestamp_ms"))
@@ -194,14 +208,23 @@ def valid_until(walk: Walk) -> int:
 
 def fire_timers(walk: Walk, until_ms: int) -> None:
     """Fire the user's timers that are due by `until_ms`, each at its own due time."""
-    while walk.due_ms is not None and walk.due_ms <= until_ms:
-        moment_ms = walk.due_ms
+    while (moment_ms := next_moment(walk)) <= until_ms:
         fire(walk, moment_ms)
+        walk.looked_ms = moment_ms
         walk.due_ms = next_due(walk, moment_ms)
         for change in walk.out.changes[::-1]:
             if change.user != walk.user or change.valid_until_ms:
                 break
             change.valid_until_ms = valid_until(walk)
+
+
+def next_moment(walk: Walk) -> int:
+    """When time has to look at the user: a timer, or new weights that everyone is scored with."""
+    moments = [] if walk.due_ms is None else [walk.due_ms]
+    if walk.row.exists:
+        after_ms = max(walk.looked_ms, walk.row.clock_ms)
+        moments += [moment for moment in walk.versions.rescores if moment > after_ms][:1]
+    return min(moments, default=2**62)
 
 
 def fire(walk: Walk, moment_ms: int) -> None:

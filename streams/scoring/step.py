@@ -41,9 +41,14 @@ from streams.scoring.tables import tables_of
 
 
 class Clocks(NamedTuple):
-    """`partition_ms`: the partition's clock once this batch is taken; timers due by then fire."""
+    """`partition_ms`: the partition's clock once this batch is taken; timers due by then fire.
+
+    `swept_ms`: everyone in the table has been looked at for all new weights up to then that ask for everyone. What a
+    step says is the same without it, and takes longer for who has been silent for long.
+    """
 
     partition_ms: int
+    swept_ms: int = -(2**62)
 
 
 class Step(NamedTuple):
@@ -74,7 +79,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         room = _room(table, batch, wanted)
         done = run(
             table.packed, table.starts, hashes, batch.events, order, order_starts, money, batch.text,
-            clocks.partition_ms, tables, _scratch(), _eyes(), room,
+            clocks.partition_ms, clocks.swept_ms, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break

@@ -49,6 +49,7 @@ POLICY = np.dtype(
 WEIGHTS = np.dtype(
     [
         ("effective_ms", np.int64),
+        ("rescore", np.bool_),
         ("beta", np.float64, (BASIS,)),
         ("knots", np.float64, (CONTINUOUS, KNOTS)),
         ("slot_means", np.float64, (FEATURE_SLOTS,)),
@@ -143,8 +144,8 @@ def _tables_of(versions: Versions) -> Tables:
     at = 0
     for w, version in enumerate(versions.weights):
         model = model_of(versions, w, 0)
-        for name in ("effective_ms", "status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles",
-                     "revenue_quintiles"):  # fmt: skip
+        for name in ("effective_ms", "rescore", "status_terciles", "revenue_terciles", "recency_quintiles",
+                     "status_quintiles", "revenue_quintiles"):  # fmt: skip
             weights[w][name] = getattr(version, name)
         for name in ("beta", "knots", "slot_means", "forecast_mean", "consistency_median"):
             weights[w][name] = getattr(model, name)

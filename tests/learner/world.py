@@ -150,7 +150,8 @@ class LearningWorld:
             b"key",
         )
         limit = (lambda: broadcast.versions.limit_ms) if self.records_clock else (lambda: FOREVER_MS)
-        marks = EpochMarks(lambda: broadcast.versions.epochs, limit, partial(marker_of, VALUES))
+        rescores = lambda: broadcast.versions.versions.rescores  # noqa: E731
+        marks = EpochMarks(lambda: broadcast.versions.epochs, rescores, limit, partial(marker_of, VALUES))
         options = WorkerOptions(silence_ms=None if self.records_clock else 1_000, records_max=records_max)
         return Worker(
             log, self.store, processor, wire_of(VALUES), self.clock, lambda: f"n{next(self._nonces)}", options,

@@ -62,6 +62,9 @@ def versions(adoptions: bool = True, **policy: object) -> Versions:
         changed = {"version": "policy-2", "effective_ms": START_MS + 150 * DAY_MS, "revenue_step": 0.02, **policy}
         policies.append(Policy(**changed))  # type: ignore[arg-type]
         models.append(weights(2, START_MS + 100 * DAY_MS))
+        # Two for everyone, of which one comes at an hour of its own.
+        models.append(replace(weights(3, 19_120 * DAY_MS), rescore=True))
+        models.append(replace(weights(4, START_MS + 140 * DAY_MS + 12_345), rescore=True))
     rates = [
         Rate(USD, Policy().effective_ms, 0.9),
         Rate(USD, START_MS + 60 * DAY_MS, 0.85),

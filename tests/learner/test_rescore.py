@@ -1,0 +1,97 @@
+"""New weights that ask for everyone are a due moment of every customer, in slices, once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.batch import Record
+from schemas.codec import Decoder, StaticRegistry, decode, decode_value
+from schemas.kinds import INPUT_TOPICS, Cause
+from schemas.partitioner import Partitioner
+from state.memory_store import MemoryStore
+from state.table import Table
+from streams.scoring.step import Clocks, step
+from streams.versions import Known, first_policy, reader
+from tests.learner.world import LearningWorld, history
+
+STORY = history(30, 75)
+REGISTRY = StaticRegistry()
+
+
+@pytest.fixture(scope="module")
+def learned() -> LearningWorld:
+    world = LearningWorld()
+    world.publish(STORY)
+    world.run(world.worker(records_max=60), world.learner(), until=lambda: world.at_rest() and swept(world))
+    return world
+
+
+def swept(world: LearningWorld) -> bool:
+    """Every partition has looked at everyone for all weights in force."""
+    rescores = [at_ms for at_ms in versions(world).rescores if at_ms <= min(world.clocks().values())]
+    return all(progress.swept_ms == max(rescores, default=None) for progress in world.progress().values())
+
+
+def versions(world: LearningWorld):
+    read = reader(REGISTRY, "")
+    records = [record for topic in ("rescore-weights", "rescore-config") for record in world.broker.visible(topic)]
+    return Known.first(first_policy("EUR", "UTC")).adopt(records, read).versions
+
+
+def merged(world: LearningWorld, partition: int) -> list[Record]:
+    """The inputs of a partition in the order of the merge."""
+    records = [r for topic in INPUT_TOPICS for r in world.broker.visible(topic, partition)]
+    return sorted(records, key=lambda r: (r.timestamp_ms, INPUT_TOPICS.index(r.topic), r.offset))
+
+
+def test_silent_customers_change_at_the_moment_new_weights_come_into_force(learned):
+    in_force = set(versions(learned).rescores)
+    found = [
+        change
+        for values in learned.outputs()["score-changes"].values()
+        for value in values
+        if (change := decode_value("ScoreChange", value, REGISTRY))["decided_ms"] in in_force
+        and change["cause"]["kind"] == "time"
+    ]
+    assert len(found) > 5
+    assert any(reason["code"] == "new_weights" for change in found for reason in change["reasons"])
+
+
+def test_what_was_said_is_what_one_step_over_the_whole_log_says(learned):
+    """The slices, the batches and who was swept when have altered nothing."""
+    known, said = versions(learned), learned.outputs()["score-changes"]
+    for partition in range(learned.partitions):
+        records = merged(learned, partition)
+        batch = decode(records, partition, Decoder(REGISTRY, learned.partitions, Partitioner.MURMUR2))
+        done = step(Table.of(batch.users, [None] * len(batch.users)), batch, known, Clocks(learned.clocks()[partition]))
+        meant: dict[bytes, list[tuple[object, ...]]] = {}
+        for row in done.changes.rows:
+            line = (int(row["sequence"]), float(row["new"]), int(row["decided_ms"]), int(row["cause"]))
+            meant.setdefault(batch.users[row["user"]], []).append(line)
+        for user, lines in meant.items():
+            changes = [decode_value("ScoreChange", value, REGISTRY) for value in said[user]]
+            assert [(c["sequence"], c["decided_ms"]) for c in changes] == [(line[0], line[2]) for line in lines]
+            assert [Cause(line[3]).name.lower() for line in lines] == [c["cause"]["kind"] for c in changes]
+
+
+def test_a_sweep_goes_in_slices_beside_the_events(learned):
+    assert swept(learned)
+    assert all(progress.swept_ms for progress in learned.progress().values())
+
+
+def test_everyone_is_named_in_pieces_and_once_by_the_store():
+    world = LearningWorld()
+    world.publish(STORY)
+    world.run(world.worker(), world.learner())
+    store: MemoryStore = world.store
+    for partition in range(world.partitions):
+        named, cursor, calls = [], b"", 0
+        while calls == 0 or cursor:
+            users, cursor = store.users(partition, cursor, 4)
+            named += users
+            calls += 1
+        owners = {r.key for t in ("transactions", "loans") for r in world.broker.visible(t, partition)}
+        assert calls > 1
+        assert len(named) == len(set(named))
+        assert set(named) <= owners
+        assert named == sorted(named)
