@@ -117,6 +117,9 @@ class ValueLearner:
 
     def learn(self, examples: Sequence[ValueExample], boundary_ms: int) -> int:
         """Take an epoch's examples in their order: forecast, compare, then learn. Returns how many taught something."""
+        erased = {example.user_hash: example.timestamp_ms for example in examples if example.erased}
+        if erased:  # what is still to be learned of them is forgotten with the rest
+            examples = [e for e in examples if e.erased or e.timestamp_ms > erased.get(e.user_hash, -(2**62))]
         labelled = [e for e in examples if e.features is not None and e.label is not None]
         features = unpack_features(np.array([e.features for e in labelled], np.uint16).reshape(-1, FEATURE_SLOTS))
         labels = np.array([e.label for e in labelled], np.float64)
