@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from streams.publish import text_of_ms
 
 
 class Verdict(Enum):
@@ -76,3 +79,24 @@ def judge(first: Look, second: Look) -> Answer:
 def _moved(first: Look, second: Look, place: tuple[str, int]) -> bool:
     """Whether records were taken between the looks; a place where nothing waited before had no reason to move."""
     return second.committed.get(place, 0) > first.committed.get(place, 0) or not first.waiting.get(place)
+
+
+def waits_for_learning(answer: Answer, held_ms: int, boundary_ms: int, marked_ms: Mapping[int, int | None]) -> Answer:
+    """Why clocks stand at a time: what is learned up to a boundary comes into force then and is not published yet.
+
+    `marked_ms` says by partition up to which boundary it has said all.
+
+    >>> stalled = Answer(Verdict.STALLED, "9 records wait", "")
+    >>> print(waits_for_learning(stalled, 86_400_000, 43_200_000, {0: 43_200_000, 1: None}).sentence)
+    9 records wait; time waits at 1970-01-02 for what is learned up to 1970-01-01T12:00:00Z: partition 1 is behind it
+    """
+    missing = [number for number, mark_ms in sorted(marked_ms.items()) if mark_ms is None or mark_ms < boundary_ms]
+    held = text_of_ms(held_ms).removesuffix("T00:00:00Z")
+    begin = f"time waits at {held} for what is learned up to {text_of_ms(boundary_ms)}"
+    if not missing:
+        said = f"{begin}: every partition has come so far, the learner has not answered"
+        return Answer(answer.verdict, f"{answer.sentence}; {said}", "rescore learner, or read its log")
+    named = ", ".join(map(str, missing))
+    who = f"partition {named} is" if len(missing) == 1 else f"partitions {named} are"
+    what = "if no further record comes there: rescore publish --advance-to TIME"
+    return Answer(answer.verdict, f"{answer.sentence}; {begin}: {who} behind it", what)

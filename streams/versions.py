@@ -173,6 +173,11 @@ class Known:
         """The boundaries at which is learned."""
         return Epochs(self.learning, self.versions.days)
 
+    @property
+    def next_boundary_ms(self) -> int:
+        """The first boundary that is not learned up to."""
+        return self.epochs.following(self.learned_until_ms)
+
     @cached_property
     def limit_ms(self) -> int:
         """How far clocks may go where they wait for the learner."""

@@ -10,7 +10,7 @@ import typer
 from streams.commands.common import AsJson, Exit, console, guarded, print_json, settings
 
 if TYPE_CHECKING:
-    from streams.lag import Look
+    from streams.lag import Answer, Look
     from streams.settings import Settings
 
 
@@ -33,6 +33,8 @@ def lag(
         time.sleep(seconds)
     second = _look(chosen) if first.records else first
     answer = judge(first, second)
+    if answer.verdict is Verdict.STALLED and chosen.clock == "records":
+        answer = _learning(chosen, answer)
     if as_json:
         waiting = {f"{topic}/{partition}": count for (topic, partition), count in second.waiting.items() if count}
         print_json(
@@ -43,6 +45,31 @@ def lag(
         typer.echo(f"next: {answer.next}", err=True)
     if answer.verdict is not Verdict.OK:
         raise typer.Exit(Exit.FAILURE)
+
+
+def _learning(chosen: Settings, answer: Answer) -> Answer:
+    """The same answer with what is to be learned first, where that is what everything waits for."""
+    from streams.commands.models import known_versions
+    from streams.commands.wire import values
+    from streams.kafka_client import require_topics
+    from streams.lag import waits_for_learning
+    from streams.merge import FOREVER_MS
+    from streams.replay_reading import last_progress
+    from streams.topics import STATE_TOPIC
+    from streams.wires import wire_of
+
+    known = known_versions(chosen)
+    if known.limit_ms >= FOREVER_MS:
+        return answer
+    topic, decode = chosen.topic(STATE_TOPIC), wire_of(values(chosen)).progress.decode
+    found = {
+        p: last_progress(chosen.kafka, (topic, p), decode) for p in range(require_topics(chosen.kafka, [topic])[topic])
+    }
+    clocks = [progress.clock_ms for progress, _ in (one for one in found.values() if one is not None)]
+    if max(clocks, default=0) < known.limit_ms:
+        return answer
+    marks = {p: None if one is None else one[0].marked_ms for p, one in found.items()}
+    return waits_for_learning(answer, known.limit_ms + 1, known.next_boundary_ms, marks)
 
 
 def _look(chosen: Settings) -> Look:

@@ -138,7 +138,7 @@ def epochs(
 
     chosen = settings()
     now_ms = _now_ms(chosen)
-    known = _known(chosen)
+    known = known_versions(chosen)
     number = len(known.learning) + 1
     try:
         policy = learning_policy_of({"epoch_ms": seconds * 1_000, "adopt": adopt}, f"learning-{number}", now_ms)
@@ -200,7 +200,7 @@ def _now_ms(chosen: Settings) -> int:
     return time.time_ns() // 1_000_000 if stamped is None else stamped
 
 
-def _known(chosen: Settings) -> Known:
+def known_versions(chosen: Settings) -> Known:
     """What the broadcast topics say now."""
     import logging
 

@@ -145,9 +145,14 @@ class Epochs:
         last = self.last_until(adoption_ms - NOTICE_MS)
         return last if last is not None and self.adoption_ms(last) == adoption_ms else boundary_ms
 
+    def following(self, done_ms: int | None) -> int:
+        """The boundary after the last one that is done; the first where none is (None)."""
+        start_ms = self._from_ms[0] - 1 if self._policies else 0
+        return self.next_after(start_ms if done_ms is None else done_ms)
+
     def limit_ms(self, done_ms: int | None) -> int:
         """Clocks may go up to here where everything learned up to `done_ms` is known (None: nothing is)."""
         if not self._policies:
             return FOREVER_MS
-        following = self.next_after(self._from_ms[0] - 1 if done_ms is None else done_ms)
+        following = self.following(done_ms)
         return FOREVER_MS if following >= FOREVER_MS else self.adoption_ms(following) - 1
