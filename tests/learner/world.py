@@ -189,7 +189,15 @@ class LearningWorld:
             return False
         least = min(mark for mark in marks if mark is not None)
         clock = min(progress.clock_ms for progress in self.progress().values())
-        return self.learned_until() == least and clock // DAY_MS * DAY_MS == least
+        return self.learned_until() == least and clock // DAY_MS * DAY_MS == least and self.swept()
+
+    def swept(self) -> bool:
+        """Everyone has been looked at for all weights in force: a day's weights are at the end of the next."""
+        rescores = [stamp_ms + DAY_MS for stamp_ms, _, _ in self.weights()]
+        return all(
+            progress.swept_ms == max((at_ms for at_ms in rescores if at_ms <= progress.clock_ms), default=None)
+            for progress in self.progress().values()
+        )
 
     def progress(self) -> dict[int, Progress]:
         """The last progress record of each partition."""

@@ -54,6 +54,18 @@ def ready(store: Store, writes: Sequence[RowWrite] = (), nonce: str = "session",
     return store
 
 
+def test_everyone_with_a_row_is_named_in_pieces(store: Store) -> None:
+    rows = [RowWrite(b"user-%d" % i, b"row", None if i % 2 else i) for i in range(40)]
+    ready(store, rows)
+    named, cursor, first = set(), b"", True
+    while first or cursor:
+        users, cursor = store.users(0, cursor, 7)
+        named.update(users)
+        first = False
+    assert named == {write.user for write in rows}
+    assert store.users(1, b"", 7) == ([], b"")
+
+
 def test_a_server_with_good_settings_is_accepted(store: Store) -> None:
     store.check()
     store.check()
