@@ -11,6 +11,7 @@ import pytest
 
 from state.calendar import DAY_MS
 from streams.publish import text_of_ms
+from streams.resolve import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.learner.world import VALUES, history
 
@@ -59,7 +60,18 @@ def finish(where: Deployment) -> None:
     epoch_ms = int(MORE["LEARNING__EPOCH_SECONDS"]) * 1_000
     where.wait(lambda: done_ms(where) >= LAST_MS // epoch_ms * epoch_ms, "everything is learned")
     where.catch_up()
+    where.wait(lambda: swept(where), "everyone is scored anew")
     where.stop()
+
+
+def swept(where: Deployment) -> bool:
+    """Every partition has looked at everyone for all weights that are in force by its clock."""
+    rescores = [VALUES.decode("rescore-weights", value)["effective_ms"] for _, _, value in learned(where)]
+    last = {r.partition: r.value for r in where.read("rescore-state") if r.key == PROGRESS_KEY}
+    said = [VALUES.decode("rescore-state", value or b"") for value in last.values()]
+    return all(
+        one["swept_ms"] == max((at_ms for at_ms in rescores if at_ms <= one["clock_ms"]), default=None) for one in said
+    )
 
 
 @pytest.fixture(scope="module")
