@@ -535,20 +535,21 @@ class Worker:
 
     def _look_ahead(self, batch: _Batch) -> None:
         """Keep the earliest due time: exact where every due timer has fired, else never too late."""
-        partition, output = batch.partition, batch.output
-        if batch.no_more_due:
+        partition, output, clock_ms = batch.partition, batch.output, batch.taken.clock_ms
+        dues = {user: due_ms for user, _, due_ms in output.images} | dict(output.checked)
+        looked_at = ((user, dues.get(user, clock_ms)) for user in (*dues, *batch.due_users))
+        late = [user for user, due_ms in looked_at if due_ms is not None and due_ms <= clock_ms]
+        if late:
+            self._halt(
+                partition.number,
+                f"partition {partition.number}: timers of {late[0]!r} are still due after they were looked at at "
+                f"{clock_ms}. This is a fault of the program: report it.",
+            )
+        elif batch.no_more_due:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
-            if partition.earliest_due_ms <= batch.taken.clock_ms:
-                self._halt(
-                    partition.number,
-                    f"partition {partition.number}: timers due at {partition.earliest_due_ms} are still due after they "
-                    f"were looked at at {batch.taken.clock_ms}. This is a fault of the program: report it.",
-                )
-            return
-        dues = [image.due_ms for image in output.images] + [due_ms for _, due_ms in output.checked]
-        partition.earliest_due_ms = min(
-            partition.earliest_due_ms, min((due for due in dues if due is not None), default=FOREVER_MS)
-        )
+        else:
+            earliest_ms = min((due_ms for due_ms in dues.values() if due_ms is not None), default=FOREVER_MS)
+            partition.earliest_due_ms = min(partition.earliest_due_ms, earliest_ms)
 
     # Time and measure.
 

@@ -1,0 +1,413 @@
+"""Every protection of the protocol, how it is switched off, and the test that notices.
+
+A protection is switched off in the text of the program: the edit says exactly what is missing, and an edit that no
+longer fits fails. `python -m tests.crash` (`make faults-table`) writes docs/faults-protections.md: for each protection
+the test that fails without it, and in how many seeds of the simulation something goes wrong.
+"""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from state.memory_store import MemoryStore
+from streams import resolve
+from streams.broadcast import Broadcast
+from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
+from streams.merge import Merge
+from streams.worker import Worker
+from tests.crash import test_crash_in_memory as crash
+from tests.crash import test_moments
+from tests.simulation.ledger import LedgerProcessor
+from tests.simulation.seeds import SCORES_EVERY, play
+from tests.state import test_store_contract
+from tests.streams import test_merge, test_resolve, test_worker, test_worker_surroundings
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+SEEDS = range(1, 121)
+"""Seeds of the table."""
+
+
+def edited(owner: Any, name: str, *edits: tuple[str, str]) -> Patch:
+    """Switch something off by editing the source of a function or method."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        function = getattr(owner, name)
+        source = textwrap.dedent(inspect.getsource(function))
+        for old, new in edits:
+            assert source.count(old) == 1, f"{name} no longer has {old!r} once: say anew how it is switched off"
+            source = source.replace(old, new)
+        module = inspect.getmodule(function)
+        assert module is not None
+        made: dict[str, Any] = {}
+        code = compile(source, f"<{name}, edited>", "exec", __future__.annotations.compiler_flag)
+        exec(code, vars(module), made)
+        monkeypatch.setattr(owner, name, made[name])
+
+    return patch
+
+
+def both(*patches: Patch) -> Patch:
+    """Two edits that are one protection."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        for one in patches:
+            one(monkeypatch)
+
+    return patch
+
+
+@dataclass(frozen=True)
+class Protection:
+    """`where` it lives, what goes wrong `without` it, and the test that `notices` (a sentence: its name)."""
+
+    name: str
+    where: str
+    without: str
+    switch_off: Patch
+    notices: Callable[..., None] | None = None
+    arguments: tuple[Any, ...] = field(default=())
+
+    @property
+    def test(self) -> str:
+        """The test that notices, as people run it."""
+        if self.notices is None:
+            return "the simulation"
+        return f"{self.notices.__module__.replace('.', '/')}.py::{self.notices.__name__}"
+
+
+def all_of(test: Callable[..., None], *arguments: tuple[Any, ...]) -> Callable[..., None]:
+    """One test with several arguments."""
+
+    def several() -> None:
+        for one in arguments:
+            test(*one)
+
+    several.__module__, several.__name__ = test.__module__, test.__name__
+    return several
+
+
+zombie = all_of(
+    crash.test_a_frozen_worker_that_wakes_up_after_its_session_does_no_harm, *((step, 2) for step in crash.IN_A_BATCH)
+)
+emptied = all_of(crash.test_a_store_emptied_at_any_step_is_rebuilt_to_the_same_rows, *((s,) for s in crash.IN_A_BATCH))
+flickering = all_of(
+    test_moments.test_a_store_that_is_empty_for_one_answer_misleads_nobody, *((n,) for n in range(1, 60))
+)
+unknown = all_of(
+    test_resolve.test_a_commit_of_unknown_outcome_is_read_from_the_log, *((fault, 1) for fault in CommitFault)
+)
+
+PROTECTIONS = (
+    Protection(
+        "the group refuses positions of an earlier generation",
+        "Kafka; every transaction sends positions",
+        "a worker that has lost its partitions commits once more: changes twice",
+        edited(MemoryBroker, "send_positions", ("if positions and generation != self.generation:", "if False:")),
+        zombie,
+    ),
+    Protection(
+        "a transaction of timers alone carries positions too",
+        "streams.worker `_transaction`",
+        "an empty list is not checked by the group: a zombie's timers fire a second time",
+        edited(
+            Worker,
+            "_transaction",
+            (
+                "for topic, offset in standing.next_offsets.items():",
+                "for topic, offset in standing.next_offsets.items() if batch.taken.count else ():",
+            ),
+        ),
+        all_of(test_moments.test_a_zombie_that_would_fire_timers_alone_is_refused, (1,), (2,)),
+    ),
+    Protection(
+        "positions of every input of a partition touched",
+        "streams.worker `_transaction`",
+        "the group does not know how far the other inputs are",
+        edited(
+            Worker,
+            "_transaction",
+            (
+                "for topic, offset in standing.next_offsets.items():",
+                "for topic, offset in list(standing.next_offsets.items())[1:]:",
+            ),
+        ),
+        test_worker.test_positions_are_committed_for_every_input_of_a_partition_touched,
+    ),
+    Protection(
+        "stable committed offsets are the barrier of RESOLVE",
+        "streams.resolve `_attempt`, `Log.committed`",
+        "the end of the log is read while a transaction may still move it",
+        edited(
+            MemoryBroker,
+            "stable_position",
+            ("any(w in positions for positions in moving for w in where)", "moving is None"),
+        ),
+        test_resolve.test_a_new_owner_waits_for_the_markers_of_the_old_one,
+    ),
+    Protection(
+        "the end of the changelog is its high watermark, not its last stable offset",
+        "streams.resolve `_attempt`, `Log.end_offsets`",
+        "markers of the changelog may come after those of the offsets: a committed transaction is not seen",
+        edited(MemoryLog, "end_offsets", ("len(self._broker.entries[w])", "self._broker.stable_end(w)")),
+        test_moments.test_a_new_owner_waits_for_markers_of_the_changelog_that_come_after_those_of_the_offsets,
+    ),
+    Protection(
+        "the changelog is read read_committed",
+        "`Log.read`",
+        "rows and progress of aborted transactions count",
+        edited(
+            MemoryLog,
+            "read",
+            ("end = min(self._broker.stable_end(where), until_offset)", "end = until_offset"),
+            (
+                "self._broker.committed_between(where, position, end)",
+                "[e.record for e in self._broker.entries[where][position:end] if e.record is not None]",
+            ),
+        ),
+        unknown,
+    ),
+    Protection(
+        "the inputs are read read_committed",
+        "`Log.poll`",
+        "events of aborted transactions are taken",
+        edited(
+            MemoryLog,
+            "poll",
+            ("stable_end = self._broker.stable_end(where)", "stable_end = len(self._broker.entries[where])"),
+            (
+                "self._broker.committed_between(where, self._positions[where], stable_end)",
+                "[e.record for e in self._broker.entries[where][self._positions[where] :] if e.record is not None]",
+            ),
+        ),
+    ),
+    Protection(
+        "the transactional id belongs to one producer",
+        "Kafka; `Log.open`",
+        "a worker whose slot was taken over goes on writing",
+        both(
+            edited(MemoryBroker, "begin", ("if self._epochs.get(slot) != epoch:", "if False:")),
+            edited(
+                MemoryBroker,
+                "_check_holder",
+                (
+                    "not transaction.pending or self._epochs.get(transaction.slot) != transaction.epoch",
+                    "not transaction.pending",
+                ),
+            ),
+        ),
+        test_resolve.test_a_producer_whose_id_was_taken_over_can_not_commit,
+    ),
+    Protection(
+        "a new producer after an unknown outcome",
+        "streams.memory_log, streams.kafka_log `transact`",
+        "the transaction that was left open stays open, and the barrier waits for it",
+        edited(MemoryLog, "transact", ("self._opened = False", "pass")),
+        unknown,
+    ),
+    Protection(
+        "a batch that came to nothing is taken again",
+        "streams.worker `_commit`",
+        "its records are lost",
+        edited(
+            Worker,
+            "_commit",
+            ("self._rewind([batch.partition.number for batch in batches], str(error))", "pass"),
+        ),
+        unknown,
+    ),
+    Protection(
+        "seq is compared by the store",
+        "state/rescore.lua `save`",
+        "a store that fell back takes the next transaction and lacks those between",
+        edited(
+            MemoryStore,
+            "save",
+            ("held.position.seq < expected_seq", "False"),
+            ("held.position.seq > expected_seq", "False"),
+        ),
+        test_store_contract.test_a_store_that_was_rolled_back_is_behind,
+        (MemoryStore(),),
+    ),
+    Protection(
+        "the nonce of the session is compared by the store",
+        "state/rescore.lua `save`",
+        "a late write of a former session comes between a look at the store and the write that follows",
+        edited(MemoryStore, "save", ("held.position.nonce != position.nonce", "False")),
+        test_store_contract.test_a_former_session_is_fenced_and_writes_nothing,
+        (MemoryStore(),),
+    ),
+    Protection(
+        "a new nonce is taken before the barrier",
+        "streams.resolve `_attempt`",
+        "a former session can still write after the store was looked at",
+        edited(
+            resolve,
+            "_attempt",
+            ("    held = given.store.claim(partition, nonce)\n", "    held = given.store.position(partition)\n"),
+            (
+                "    _refuse_a_store_that_is_ahead(where, held, mark)\n",
+                "    _refuse_a_store_that_is_ahead(where, held, mark)\n    given.store.claim(partition, nonce)\n",
+            ),
+        ),
+        test_moments.test_a_late_write_of_a_former_session_that_comes_during_a_way_back_is_refused,
+    ),
+    Protection(
+        "the position of the store is compared with every load",
+        "streams.worker `_check_position`",
+        "rows of a store that was emptied or fell back are believed: a default for a known customer",
+        edited(Worker, "_check_position", ("if held is None", "if False and held is None")),
+        emptied,
+    ),
+    Protection(
+        "rows and position are read in one moment",
+        "streams.worker `_load`, `Store.load_at`",
+        "a store that was empty for the rows and is back for the position: a default for a known customer",
+        edited(
+            Worker,
+            "_load",
+            (
+                "rows, held = self._store.load_at(partition.number, users)",
+                "rows, held = self._store.load(partition.number, users), self._store.position(partition.number)",
+            ),
+        ),
+        flickering,
+    ),
+    Protection(
+        "the earliest due time is believed at our position alone",
+        "streams.worker `_earliest_due_ms`",
+        "timers of a store that was empty for a moment are forgotten until a restart",
+        edited(Worker, "_earliest_due_ms", ("self._check_position(held, standing)", "pass")),
+        flickering,
+    ),
+    Protection(
+        "a rebuild goes on only where it stopped",
+        "state/rescore.lua `is_restoring`",
+        "a store that fell back in the middle of a rebuild is called ready without the rows it lost",
+        edited(MemoryStore, "_under_rebuild", (" or held.parts != parts", "")),
+        test_store_contract.test_a_rebuild_stops_when_the_server_falls_back_to_an_older_copy,
+        (MemoryStore(), 1),
+    ),
+    Protection(
+        "a store too old for tombstones is rebuilt whole",
+        "streams.resolve `_is_too_old`",
+        "rows whose tombstones were compacted away stay for ever",
+        edited(resolve, "_is_too_old", ("return held.state_offset <", "return False and held.state_offset <")),
+        test_resolve.test_a_store_that_is_too_old_for_tombstones_is_rebuilt_whole,
+    ),
+    Protection(
+        "a store that is ahead of the log halts its partition",
+        "streams.resolve `_refuse_a_store_that_is_ahead`",
+        "the state of another log, or of a log that has lost data, is overwritten in silence",
+        edited(resolve, "_refuse_a_store_that_is_ahead", ("if held is None or held.seq == 0:", "if True:")),
+        test_resolve.test_a_store_that_is_ahead_of_the_log_halts_the_partition,
+    ),
+    Protection(
+        "offsets that differ from the progress record halt the partition",
+        "streams.resolve `_next_offsets`",
+        "a reset of the group's offsets by an operator repeats or skips events",
+        edited(resolve, "_next_offsets", ("if group is not None and group != wanted:", "if False:")),
+        test_resolve.test_offsets_that_somebody_reset_halt_the_partition,
+    ),
+    Protection(
+        "records that retention took before they were read halt the partition",
+        "streams.resolve `_next_offsets`",
+        "they are skipped in silence",
+        edited(
+            resolve,
+            "_next_offsets",
+            ("if wanted is not None and not firsts[where] <= wanted <= ends[where]:", "if False:"),
+        ),
+        test_resolve.test_records_that_retention_took_before_they_were_read_halt_the_partition,
+    ),
+    Protection(
+        "the clock comes from the progress record",
+        "streams.resolve `_attempt`",
+        "a partition's clock goes back at a restart: timers wait for records that are newer",
+        edited(resolve, "_attempt", ("next_offsets, mark.progress.clock_ms, nonce", "next_offsets, 0, nonce")),
+    ),
+    Protection(
+        "inputs are merged by time",
+        "streams.merge `_limit`",
+        "records are taken as they come, and all but the first are inversions",
+        edited(
+            Merge,
+            "_limit",
+            ("if not all(source.records for source in open_ended):\n        return None\n", "open_ended = []\n"),
+        ),
+        test_merge.test_nothing_is_taken_while_an_input_may_still_bring_an_earlier_record,
+    ),
+    Protection(
+        "ends of the inputs are asked for after an advance has come",
+        "streams.merge `_is_safe`",
+        "a timer fires before a payment that the brokers have already",
+        lambda patch: patch.setattr(Merge, "_is_safe", lambda self, advance: True),
+        test_merge.test_an_advance_waits_until_the_ends_asked_for_after_it_came_are_read,
+    ),
+    Protection(
+        "an advance claims no more than its own timestamp",
+        "streams.merge `_time_of_command`",
+        "a worker whose clock is ahead fires timers early",
+        edited(Merge, "_time_of_command", ("return min(to_ms, record.timestamp_ms)", "return to_ms")),
+        test_merge.test_an_advance_can_not_claim_more_than_its_own_timestamp,
+    ),
+    Protection(
+        "advances are paced by the monotonic clock",
+        "streams.worker `_break_silence`",
+        "after the wall was set back no advance is written until it has caught up",
+        edited(
+            Worker,
+            "_break_silence",
+            ("now_seconds = self._clock.monotonic_seconds()", "now_seconds = wall_ms / 1000"),
+        ),
+        test_worker.test_a_clock_that_was_ahead_and_is_set_right_holds_no_timer_up,
+    ),
+    Protection(
+        "no clock passes what is known of the versions",
+        "streams.broadcast `until_ms`",
+        "a version is adopted late, by some workers later than by others",
+        edited(
+            Broadcast,
+            "until_ms",
+            (
+                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n    return self._known_until_ms",
+                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n    return 2**62",
+            ),
+        ),
+        test_worker_surroundings.test_clocks_hold_while_the_brokers_do_not_answer,
+    ),
+    Protection(
+        "what is taken behind its time is journaled",
+        "streams.processor, the journal",
+        "a replay takes it in another place, and says something else",
+        edited(LedgerProcessor, "process", ("if behind:", "if False:")),
+    ),
+    Protection(
+        "a record that was fetched twice is taken once",
+        "streams.merge `add`",
+        "what is fetched again after a seek counts again",
+        edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
+        test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+)
+"""In the order of a batch and of the way back."""
+
+
+def caught(test: Callable[..., None], *arguments: Any) -> bool:
+    """Whether a test fails."""
+    try:
+        test(*arguments)
+    except (Exception, crash.Crash, pytest.fail.Exception):  # noqa: BLE001 - any of them is a cry
+        return True
+    return False
+
+
+def wrong_seeds(seeds: range) -> Iterator[int]:
+    """Seeds of the ledger in which something goes wrong (the real scores say no more here, and take longer)."""
+    return (seed for seed in seeds if seed % SCORES_EVERY and play(seed).wrong)
