@@ -11,10 +11,10 @@ PYTHON ?=
 VENV := .venv/bin
 READY := .venv/ready
 
-.PHONY: help setup demo test check bench docs lock clean
+.PHONY: help setup demo test check bench faults-table docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with all that is needed: packages, .venv/bin/rescore, Kafka (no Java or Docker needed)
 
@@ -44,6 +44,9 @@ check: setup ## Formatting, lint and types
 
 bench: setup ## Measure speed beside a bare pipe, on this machine
 	@exec $(VENV)/rescore bench
+
+faults-table: setup ## Write docs/faults-protections.md: each protection switched off in turn
+	@exec $(VENV)/python -m tests.crash
 
 docs: setup ## Write the pages of docs/ that are made from the code
 	@echo "docs/commands.md"; $(VENV)/python -m typer streams.__main__ utils docs --name rescore --title "Commands" --output docs/commands.md

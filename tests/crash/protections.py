@@ -30,8 +30,6 @@ from tests.state import test_store_contract
 from tests.streams import test_merge, test_resolve, test_worker, test_worker_surroundings
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-SEEDS = range(1, 121)
-"""Seeds of the table."""
 
 
 def edited(owner: Any, name: str, *edits: tuple[str, str]) -> Patch:
@@ -78,7 +76,7 @@ class Protection:
     def test(self) -> str:
         """The test that notices, as people run it."""
         if self.notices is None:
-            return "the simulation"
+            return "tests/simulation"
         return f"{self.notices.__module__.replace('.', '/')}.py::{self.notices.__name__}"
 
 
@@ -376,8 +374,8 @@ PROTECTIONS = (
             Broadcast,
             "until_ms",
             (
-                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n    return self._known_until_ms",
-                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n    return 2**62",
+                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n",
+                "        self._known_until_ms = self._asked_at_ms + NOTICE_MS\n    return 2**62\n",
             ),
         ),
         test_worker_surroundings.test_clocks_hold_while_the_brokers_do_not_answer,
