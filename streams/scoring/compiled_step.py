@@ -447,7 +447,7 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     policies = tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies[p]["duplicate_horizon_ms"]:
-            h[H_ERASED] = NO_TIME_MS
+            clear(row)
             return True
         return False
     if not _says_something(row, phase, moment_ms, w, p, r, tables, eyes):

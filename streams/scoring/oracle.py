@@ -233,7 +233,7 @@ def fire(walk: Walk, moment_ms: int) -> None:
     policy = versions.policy_at(moment_ms)
     if not row.exists:
         if row.erased_ms is not None and moment_ms > row.erased_ms + policy.duplicate_horizon_ms:
-            row.erased_ms, walk.changed = None, True
+            walk.row, walk.changed = Row(), True  # nothing at all is left: who comes back now is new
         return
     if not says_something(walk, moment_ms, moment_ms):
         return

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from schemas.batch import EventBatch
-from schemas.kinds import Score
+from schemas.kinds import Kind, Score
 from state.layout import decode_row
 from state.table import NEVER_MS, Table
 from streams.scoring import oracle
@@ -151,3 +151,20 @@ def said_of(steps: list[Step], users: list[bytes]) -> np.ndarray:
             rows.append((user, change["sequence"], change["score"], repr(change["new"]), change["decided_ms"],
                          change["valid_until_ms"], reasons.tobytes()))  # fmt: skip
     return np.array(sorted(rows), object)
+
+
+def test_whoever_comes_back_after_an_erasure_is_forgotten_is_new_wherever_batches_end() -> None:
+    world = streams.stream(3, events=12, users=1, gap_days=0.01, inversions=0.0)
+    fields = world.events
+    again = fields[0].copy()
+    for i, at_day in enumerate((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 3.0, 3.1)):
+        fields[i] = again
+        fields[i]["kind"], fields[i]["rank"] = Kind.APPLICANT, streams.RANKS[Kind.APPLICANT]
+        fields[i]["event_hash"], fields[i]["record"], fields[i]["offset"] = 100 + i, i, 10 * i
+        fields[i]["timestamp_ms"] = fields[i]["event_time_ms"] = streams.START_MS + round(at_day * streams.DAY_MS)
+    fields[8]["kind"], fields[8]["rank"] = Kind.ERASE, streams.RANKS[Kind.ERASE]
+    fields[9] = fields[8]
+    fields[9]["record"], fields[9]["offset"] = 9, 90  # the erasure again: the marker counts a duplicate
+    versions = streams.versions()
+    whole, parts = (run_both(world, cuts, versions)[-1] for cuts in ([], [10, 11]))
+    assert whole.table.row(0) == parts.table.row(0)

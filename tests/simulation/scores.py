@@ -56,7 +56,6 @@ class ScoreWorkload:
     made: int = 0
     published: list[Publication] = field(default_factory=list)
     amounts: dict[str, tuple[str, float, str]] = field(default_factory=dict)  # (user, amount, date) by event id
-    erased: set[str] = field(default_factory=set)
 
     def event(self, now_ms: int) -> Publication:
         """The next event: mostly new, now and then one that was published before, a correction, or rubbish."""
@@ -117,11 +116,7 @@ class ScoreWorkload:
 
     def _command(self, user: str, now_ms: int) -> Publication:
         random = self.random
-        # Erased once, and not told twice: what a marker counts of more erasures is lost where a batch ends between its
-        # end and the user's return, and is not where it does not. No score looks at these counters.
-        command = random.choice(COMMANDS if user not in self.erased else COMMANDS[:3])
-        if command == "erase":
-            self.erased.add(user)
+        command = random.choice(COMMANDS)
         said: dict[str, Any] = {"event_id": f"e-{self.made}", "user_id": user, "command": command, "author": "ann"}
         if command != "erase":
             said["score"] = random.choice(["value", "status", "class"])
