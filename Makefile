@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 # The Python to build .venv with: make setup PYTHON=/path/to/python3.12
 PYTHON ?=
+# Most tests wait for a broker, a session or a clock: two files at a time, each process with servers of its own.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 VENV := .venv/bin
 READY := .venv/ready
 
@@ -34,7 +36,7 @@ demo: setup ## Everything on this machine: Kafka, Valkey, data that flows, score
 
 test: setup ## All tests, on a real Kafka and a real Valkey; then formatting, lint and types
 	@echo "Tests, on a Kafka and a Valkey of their own"
-	$(VENV)/python -m pytest $(PYTEST)
+	$(VENV)/python -m pytest $(or $(PYTEST),$(SIDE_BY_SIDE))
 	$(MAKE) check
 
 check: setup ## Formatting, lint and types
