@@ -248,9 +248,9 @@ def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: R
             said.since_change.append(_packed(walk))
 
     def fire(until_ms: int) -> None:
-        while walk.due_ms is not None and walk.due_ms <= until_ms:
+        while (moment_ms := oracle.next_moment(walk)) <= until_ms:
             before = len(out.changes)
-            oracle.fire_timers(walk, walk.due_ms)
+            oracle.fire_timers(walk, moment_ms)
             if len(out.changes) > before:
                 note(before)
 

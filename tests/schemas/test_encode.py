@@ -199,7 +199,10 @@ def test_examples_and_inversions_come_back_as_they_were_said() -> None:
 
 
 def test_progress_comes_back_as_it_was_said() -> None:
-    progress = {"seq": 8, "nonce": "n", "clock_ms": NOW_MS, "next_offsets": {"loans": 3}, "code_version": "1"}
+    progress = {
+        "seq": 8, "nonce": "n", "clock_ms": NOW_MS, "next_offsets": {"loans": 3}, "code_version": "1",
+        "marked_ms": None, "swept_ms": NOW_MS,
+    }  # fmt: skip
     assert decode_value("Progress", encode_value("Progress", progress, Encoder(REGISTRY)), REGISTRY) == progress
 
 
