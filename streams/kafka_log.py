@@ -12,7 +12,6 @@ Choices, each of which cost somebody days:
 - Callbacks only note what happened; all work is done after the poll has returned.
 """
 
-# ruff: noqa: ARG002 - callbacks are handed the consumer they belong to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +68,8 @@ FRAME_BYTES = 128
 """What a record takes beside its key, value and headers, at most, when it is sent alone."""
 
 PIECE_RECORDS = 5_000
+TRANSACTIONS_BETWEEN_REJOINS = 1_000
+"""A member that is fenced again before it has committed so many is another worker's namesake, not its own."""
 Answer = TypeVar("Answer")
 _headers_of = itemgetter(2)
 
@@ -164,10 +165,15 @@ class KafkaLog:
         self._producer: Calls | None = None
         self._readers: list[Consumer] = []
         self._admin = AdminClient(options.common())
-        self._consumer = Consumer(options.consumer())
-        self._consumer.subscribe(
-            list(options.inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        self._transactions_since_rejoin = TRANSACTIONS_BETWEEN_REJOINS
+        self._consumer = self._join()
+
+    def _join(self) -> Consumer:
+        consumer = Consumer(self._options.consumer())
+        consumer.subscribe(
+            list(self._options.inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+        return consumer
 
     # Fetching and ownership.
 
@@ -177,30 +183,44 @@ class KafkaLog:
         messages = self._consumer.consume(records_max, 0) if first is not None or timeout_seconds == 0 else []
         if first is not None:
             messages.insert(0, first)
+        if fenced := [error.str() for m in messages if (error := m.error()) is not None and _is_fatal(error)]:
+            self._rejoin(fenced[0])
         if self._changes:
             changes, self._changes = self._changes, []
             return Polled(changes, [], [])
-        ends = [self._end_or_raise(message) for message in messages if message.error() is not None]
+        ends = [self._end_of(message) for message in messages if message.error() is not None]
         changes, self._changes = self._changes, []
         return Polled(changes, _records(messages), [end for end in ends if end is not None])
 
-    def _end_or_raise(self, message: KafkaMessage) -> End | None:
+    def _rejoin(self, reason: str) -> None:
+        """Take a consumer that was fenced as a static member out of service, and join anew.
+
+        librdkafka can fence itself: a session that times out while its broker restarts is joined anew under another
+        member id, and a request still under way with the former one is fatal (librdkafka issue 3437, seen with 2.16).
+        Joining again tells which it was: where another process has our name, one of the two is soon fenced again.
+        """
+        if self._transactions_since_rejoin < TRANSACTIONS_BETWEEN_REJOINS:
+            raise StopWorker(f"another worker is {self._options.name!r} ({reason}); give each its own RESCORE_SLOT")
+        self._transactions_since_rejoin = 0
+        if self._owned:
+            self._changes.append(Lost(tuple(sorted(self._owned))))
+            self._owned = set()
+        fenced, self._consumer = self._consumer, self._join()
+        aside(fenced.close)
+
+    def _end_of(self, message: KafkaMessage) -> End | None:
         error = message.error()
         if error is None:
             return None
         if error.code() == PARTITION_EOF:
             return End(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        if error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL):
-            raise StopWorker(
-                f"another worker is {self._options.name!r} ({error.str()}); give each worker its own RESCORE_SLOT"
-            )
         if error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             # Retention has run past us. The partition delivers nothing more, and RESOLVE will say so.
             self._changes.append(Assigned((message.partition() or 0,)))
         return None  # everything else (a broker away, a leader moving) librdkafka mends by itself
 
     def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        if self._closing:
+        if self._closing or consumer is not self._consumer:
             consumer.unassign()
             return
         places = [KafkaPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
@@ -216,10 +236,14 @@ class KafkaLog:
             self._changes.append(Unmatched(tuple(unmatched), tuple(missing_in)))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # it was fenced, and is being closed in a thread of its own
         self._changes.append(Revoked(tuple(sorted({p.partition for p in partitions}))))
         self._owned = set()
 
     def _on_lost(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # it was fenced, and is being closed in a thread of its own
         self._changes.append(Lost(tuple(sorted({p.partition for p in partitions}))))
         self._owned = set()
 
@@ -297,6 +321,7 @@ class KafkaLog:
         self._failpoint("K8.committing")
         _insist(lambda: calls.make(lambda: producer.commit_transaction(seconds), seconds))
         self._failpoint("K9.committed")
+        self._transactions_since_rejoin += 1
         producer.flush(seconds)  # nothing is on its way any more: this only hands over the last delivery reports
         return offsets
 
@@ -453,6 +478,10 @@ class KafkaLog:
                 self._consumer.poll(0.02)
                 if not self._consumer.assignment():
                     return
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL)
 
 
 def _records(messages: Iterable[KafkaMessage]) -> list[Record]:

@@ -6,8 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
-from streams.log import AbortAndRewind, Assigned, RecreateProducer, TooLarge, TopicPartition, Transaction, Unmatched
+from streams.log import (
+    AbortAndRewind,
+    Assigned,
+    Lost,
+    RecreateProducer,
+    StopWorker,
+    TooLarge,
+    TopicPartition,
+    Transaction,
+    Unmatched,
+)
 from streams.output import Message
 from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
@@ -143,6 +154,57 @@ def test_a_producer_whose_id_was_taken_over_can_not_commit(world: KafkaWorld, ev
     with pytest.raises(RecreateProducer):
         first.transact(say(world, b"fenced"))
     assert changes(world) == [b"before"]
+
+
+def namesake(world: KafkaWorld, eventually: Callable[..., None]) -> Consumer:
+    """Somebody joins the group under the static id of slot a."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": world.bootstrap_servers,
+            "group.id": f"{world.prefix}app",
+            "group.instance.id": f"{world.prefix}app.a",
+            "partition.assignment.strategy": "range",
+        }
+    )
+    consumer.subscribe([world.prefix + topic for topic in INPUTS])
+
+    def has_joined() -> bool:
+        consumer.poll(0.05)
+        return bool(consumer.assignment())
+
+    eventually(has_joined, "the namesake's assignment")
+    return consumer
+
+
+def test_a_member_that_was_fenced_joins_once_more_and_stops_the_second_time(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    log = world.log("a")
+    assert join(log, eventually) == (0, 1)
+    first = namesake(world, eventually)
+    told: list[object] = []
+
+    def is_back() -> bool:
+        told.extend(log.poll(100, 0.05).changes)
+        return bool(told) and isinstance(told[-1], Assigned)
+
+    eventually(is_back, "the assignment after the rejoin")
+    assert told == [Lost((0, 1)), Assigned((0, 1))]
+    eventually(log.open, "a producer")
+    log.transact(say(world, b"again"))
+    assert changes(world) == [b"again"]
+    second = namesake(world, eventually)
+
+    def is_stopped() -> bool:
+        try:
+            log.poll(100, 0.05)
+        except StopWorker as stop:
+            return "RESCORE_SLOT" in str(stop)
+        return False
+
+    eventually(is_stopped, "the end of a worker whose name another has")
+    first.close()
+    second.close()
 
 
 def test_coming_back_ends_what_was_left_open(world: KafkaWorld, eventually: Callable[..., None]) -> None:
