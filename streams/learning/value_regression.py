@@ -1,14 +1,16 @@
 """Bayesian linear regression over the value model's basis, an epoch at a time, the same bytes for the same examples.
 
-The posterior is kept as precision and information, A = A0 + sum phi phi'/s^2 and b = A0 beta0 + sum phi y/s^2, so that
+The posterior is kept as precision and information, A = s^2 A0 + sum phi phi' and b = s^2 A0 beta0 + sum phi y, so that
 an example is an addition, whatever the order, and forgetting is a pull of both towards the prior: it can neither blow
-up nor lose the prior. Sums and the solution are plain loops in one fixed order, not BLAS, whose order depends on the
-number of cores. Source: C. Bishop, Pattern Recognition and Machine Learning (2006), 3.3; the pull is "stabilised
-forgetting" (R. Kulhavy, M. Zarrop, 1993).
+up nor lose the prior. The noise s is learned too, from the errors of forecasts: labels that lie close are believed
+sooner, and a surprise beyond so many s counts as that many. Sums and the solution are plain loops in one fixed order,
+not BLAS, whose order depends on the number of cores. Source: C. Bishop, Pattern Recognition and Machine Learning, 2006,
+3.3; the pull is "stabilised forgetting" (R. Kulhavy, M. Zarrop, 1993).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +38,17 @@ Floats = NDArray[np.float64]
 ACTIVE = 2 * CONTINUOUS + 4
 """Basis functions that are not 0 for one customer, at most."""
 
-PRIOR_PRECISION = 20.0
-"""Of each coefficient: the packaged ones are worth so many examples. The ridge they were fitted with."""
+PRIOR_PRECISION = 10.0
+"""Of each coefficient, 1 / variance in ln units: the packaged ones are worth so many examples of noise 1."""
+
+NOISE_EXAMPLES = 20
+"""What the policy's noise is worth against what is seen."""
+
+NOISE_HALF_LIFE_EXAMPLES = 2_000
+SURPRISE_MAX = 5.0
+"""Standard deviations of the noise: one strange month of one customer must not bend the forecasts of all."""
+
+NOISE2_MIN = 1e-6
 
 LABEL_MAX = 25.0
 CHUNK = 512
@@ -94,12 +105,13 @@ def usable(features: Floats, labels: Floats) -> NDArray[np.bool_]:
 
 
 class ValueRegression:
-    """One model that learns. `half_life` counts examples; None: nothing is ever forgotten."""
+    """One model that learns. `noise` is what is thought of it at first; `half_life` counts examples, None: for ever."""
 
     def __init__(self, beta: Floats, noise: float, residual_max: float, half_life: float | None = None) -> None:
         self._prior = beta
-        self._noise2, self._residual_max, self._half_life = noise * noise, residual_max, half_life
-        self._gained = np.zeros((BASIS, BASIS))  # A - A0
+        self._residual_max, self._half_life = residual_max, half_life
+        self._squares, self._weight = NOISE_EXAMPLES * noise * noise, float(NOISE_EXAMPLES)
+        self._gained = np.zeros((BASIS, BASIS))  # A - s^2 A0
         self._told = np.zeros(BASIS)  # b - A beta0: what was learned is how labels differ from the prior's forecasts
         self.examples = 0
         self.beta: Floats = beta.copy()
@@ -112,7 +124,7 @@ class ValueRegression:
     def learn(self, design: Design, labels: Floats) -> None:
         """Take an epoch's examples. Cost: about 10 us each and 5 ms an epoch.
 
-        No label pulls harder than one `residual_max` away from the present forecast: a step is bounded.
+        No label pulls harder than one `residual_max`, or so many times the noise, away from the present forecast.
         """
         if not len(labels):
             return
@@ -120,17 +132,31 @@ class ValueRegression:
             kept = 0.5 ** (len(labels) / self._half_life)
             self._gained *= kept
             self._told *= kept
-        off = np.clip(labels - design.predict(self.beta), -self._residual_max, self._residual_max)
+        largest = min(self._residual_max, SURPRISE_MAX * self.noise)
+        off = np.clip(labels - design.predict(self.beta), -largest, largest)
+        self._see_noise(off)
         target = off + design.predict(self.beta - self._prior)
         for start in range(0, len(labels), CHUNK):
             columns, values = design.columns[start : start + CHUNK], design.values[start : start + CHUNK]
             pairs = (columns[:, :, None] * BASIS + columns[:, None, :]).ravel()
             products = (values[:, :, None] * values[:, None, :]).ravel()
-            self._gained += np.bincount(pairs, products, BASIS * BASIS).reshape(BASIS, BASIS) / self._noise2
+            self._gained += np.bincount(pairs, products, BASIS * BASIS).reshape(BASIS, BASIS)
             pulled = (values * target[start : start + CHUNK, None]).ravel()
-            self._told += np.bincount(columns.ravel(), pulled, BASIS) / self._noise2
+            self._told += np.bincount(columns.ravel(), pulled, BASIS)
         self.examples += len(labels)
-        self.beta = self._prior + solved(self._gained + PRIOR_PRECISION / self._noise2 * np.eye(BASIS), self._told)
+        ridge = PRIOR_PRECISION * self.noise**2 * np.eye(BASIS)
+        self.beta = self._prior + solved(self._gained + ridge, self._told)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a label around its forecast, in ln units, as it is known so far."""
+        return math.sqrt(max(self._squares / self._weight, NOISE2_MIN))
+
+    def _see_noise(self, off: Floats) -> None:
+        kept = 0.5 ** (len(off) / NOISE_HALF_LIFE_EXAMPLES)
+        # cumsum adds in the order of the examples; a sum by halves would depend on how it was built
+        self._squares = self._squares * kept + float(np.cumsum(off * off)[-1])
+        self._weight = self._weight * kept + len(off)
 
     def body(self) -> dict[str, Any]:
         """Everything that was learned, as plain numbers."""
@@ -141,6 +167,7 @@ class ValueRegression:
             "gained": self._gained[upper].tolist(),
             "told": self._told.tolist(),
             "beta": self.beta.tolist(),
+            "noise": [self._squares, self._weight],
         }
 
     def restore(self, body: dict[str, Any]) -> None:
@@ -151,6 +178,7 @@ class ValueRegression:
         self._gained = np.triu(self._gained) + np.triu(self._gained, 1).T
         self._told, self._prior = np.array(body["told"], np.float64), np.array(body["prior"], np.float64)
         self.beta, self.examples = np.array(body["beta"], np.float64), int(body["examples"])
+        self._squares, self._weight = body.get("noise", (self._squares, self._weight))  # older ones did not learn it
 
 
 def solved(precision: Floats, information: Floats) -> Floats:

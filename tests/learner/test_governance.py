@@ -7,8 +7,9 @@ import json
 import numpy as np
 
 from streams.learning.value_learner import Order, ValueLearner
-from streams.learning.value_regression import design_of
+from streams.learning.value_regression import ValueRegression, design_of
 from streams.scoring.value import unpack_features
+from streams.versions import packaged_weights
 from tests.learner.synthetic import Bank, calm, examples_of
 
 
@@ -142,6 +143,25 @@ def test_no_label_moves_a_model_by_more_than_the_largest_step():
     assert abs(moved(25.0) - moved(before + largest)) < 1e-9
     assert moved(25.0) > moved(before + 0.5 * largest) > 0
     assert moved(25.0) < 0.5 * largest
+
+
+def test_the_noise_of_labels_is_learned_and_one_strange_month_is_not_believed():
+    first = packaged_weights()
+    close, far = (ValueRegression(first.beta, 1.0, 5.0) for _ in range(2))
+    for model, noise in ((close, 0.1), (far, 2.0)):
+        for day in range(40):
+            told = [waiting.example for waiting in examples_of(day, 30, calm, noise=noise)]
+            features = unpack_features(np.array([example.features for example in told], np.uint16))
+            model.learn(design_of(features, first.knots), np.array([example.label for example in told]))
+    assert close.noise < 0.3  # what is not learned yet counts as noise
+    assert 1.5 < far.noise < 2.5
+    design = design_of(features[:1], first.knots)
+    before, largest = design.predict(close.beta)[0], 5 * close.noise
+    close.learn(design, np.array([before + 4.0]))
+    assert 0 < design.predict(close.beta)[0] - before < largest
+    twin = ValueRegression(first.beta, 1.0, 5.0)
+    twin.restore(far.body())
+    assert twin.noise == far.noise
 
 
 def test_what_a_learner_knows_survives_as_plain_json_to_the_byte():
