@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import EVENT, Columns, EventBatch, Record, Reject
-from schemas.compiled import compiled
+from schemas.compiled import compiled, unowned
 from schemas.definitions import SCHEMA_OF_TOPIC, parsed
 from schemas.hashing import word_64
 from schemas.kernel import read_events
@@ -291,6 +291,7 @@ def _copy(source: Any, at: int, length: int, text: Any, end: int) -> int:
 @compiled
 def _lay_out(events: Any, source: Any, text: Any) -> None:
     """Copy the texts of each event from `source` to `text`, one behind the other, and point the event there."""
+    events, source, text = unowned((events, source, text))
     end = 0
     for i in range(len(events)):
         row = events[i]

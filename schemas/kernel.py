@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from schemas.batch import EVENT, MISSING_TIME_MS
-from schemas.compiled import compiled
+from schemas.compiled import compiled, unowned
 from schemas.hashing import word_64, xxh64
 from schemas.kinds import Kind, Rank, TransactionState
 from schemas.meaning import AMOUNT_MAX, CONTENT_SLICES, FIRST_EVENT_MS, FUTURE_TOLERANCE_MS, ID_BYTES_MAX, STATES
@@ -64,6 +64,9 @@ def read_events(
     `ranks` of the topic, `skips` bytes of prefix, `plan_starts` into `program`. `is_here`: the partition is its key's.
     Positions of texts are positions in `data`. About 0.3 us an event.
     """
+    data, starts, keys, key_starts, groups = unowned((data, starts, keys, key_starts, groups))
+    ranks, skips, plan_starts, program, is_here = unowned((ranks, skips, plan_starts, program, is_here))
+    offsets, timestamps, events = unowned((offsets, timestamps, events))
     done = np.zeros(len(groups), np.bool_)
     at, length, number = (np.empty(SLOTS, np.int64), np.empty(SLOTS, np.int64), np.empty(SLOTS, np.float64))
     raw = events.view(np.uint8).reshape(len(events), ROW_BYTES)

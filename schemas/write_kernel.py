@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from schemas.batch import WINDOW_DAYS
-from schemas.compiled import compiled
+from schemas.compiled import compiled, unowned
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 
 NEVER_MS = 2**62
@@ -41,6 +41,9 @@ def write_changes(
 
     `words[word_starts[w]:word_starts[w + 1]]` is word w: see the sections above; there are `weights` names of weights.
     """
+    rows, reasons, text, users, user_starts = unowned((rows, reasons, text, users, user_starts))
+    events, event_text, prefix, words, word_starts = unowned((events, event_text, prefix, words, word_starts))
+    out, ends = unowned((out, ends))
     at = 0
     for i in range(len(rows)):
         row = rows[i]
@@ -78,6 +81,9 @@ def write_cards(
     word_starts: Any, weights: int, out: Any, ends: Any,
 ) -> None:  # fmt: skip
     """Each scorecard behind the other in `out`; card i ends at `ends[i]`. Floors of the bands are by policy."""
+    cards, text, users, user_starts, floors = unowned((cards, text, users, user_starts, floors))
+    risk_floors, prefix, words, word_starts = unowned((risk_floors, prefix, words, word_starts))
+    out, ends = unowned((out, ends))
     at = 0
     for i in range(len(cards)):
         card = cards[i]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS, WINDOW_DAYS, Columns
-from schemas.compiled import compiled
+from schemas.compiled import compiled, unowned
 from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Kind, Reason, Score
 from state.calendar import day_of, start_of_day
 from state.compiled_fold import (
@@ -216,6 +216,8 @@ def run(
     `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
     been looked at for all new weights up to `swept_ms` that ask for everyone.
     """
+    packed, starts, user_hash, events, order = unowned((packed, starts, user_hash, events, order))
+    order_starts, money, text, tables, room = unowned((order_starts, money, text, tables, room))
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
     eyes.now.of_risk = eyes.before.of_risk = eyes.adopted.of_risk = eyes.ahead.of_risk = -1
