@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,8 +56,7 @@ def compiled(function: Function) -> Function:
     return cast("Function", made)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def unowned(_typing: Any, value: Any) -> Any:
+def _unowned(_typing: Any, value: Any) -> Any:
     """The same arrays, or tuples of them, without counting who holds them. For use in compiled functions alone.
 
     A compiled function counts each array that it picks from a tuple or slices, in memory shared by all cores: an eighth
@@ -76,16 +75,17 @@ def unowned(_typing: Any, value: Any) -> Any:
     return value(value), generate
 
 
+unowned = cast("Callable[[Any], Any]", intrinsic(_unowned))
+
+
 def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
-        parts = [
-            _uncounted(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind.types)
-        ]
+        kinds: Any = kind
+        parts = [_uncounted(context, builder, k, builder.extract_value(value, i)) for i, k in enumerate(kinds)]
         return context.make_tuple(builder, kind, parts)
     if isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value=value)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        array.parent = cgutils.get_null_value(array.parent.type)
+        array.meminfo, array.parent = array.meminfo.type(None), array.parent.type(None)  # null pointers
         return array._getvalue()  # noqa: SLF001 - numba's own way to the finished value
     return value
 

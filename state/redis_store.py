@@ -339,14 +339,14 @@ def _pattern(prefix: bytes) -> bytes:
 
 def _packed(prefix: bytes, writes: Iterable[tuple[bytes, bytes | None, int | None]]) -> tuple[bytes, bytes, bytes]:
     """Writes as `write` in rescore.lua reads them: prefix, numbers, text. Of one user the last write counts."""
-    last = {write[0]: write for write in writes}.values()
-    text: list[bytes] = []
-    for user, row, _ in last:
-        text += (user, row or b"")
+    last = {write[0]: write for write in writes}
+    rows = [write[1] for write in last.values()]
+    text: list[bytes] = [b""] * (2 * len(last))
+    text[::2], text[1::2] = last, [row or b"" for row in rows]
     numbers = np.empty(len(last), NUMBERS)
-    numbers["user"] = [len(user) for user in text[::2]]
-    numbers["row"] = [DELETE if row is None else len(row) for _, row, _ in last]
-    numbers["due_ms"] = [NOT_DUE if due_ms is None else due_ms for _, _, due_ms in last]
+    numbers["user"] = np.fromiter(map(len, last), np.int64, len(last))
+    numbers["row"] = [DELETE if row is None else len(row) for row in rows]
+    numbers["due_ms"] = [NOT_DUE if write[2] is None else write[2] for write in last.values()]
     return prefix, numbers.tobytes(), b"".join(text)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -38,6 +37,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.batch import Record
+from state.store import RowWrite
 from streams.kafka_log_calls import Calls, NeverReturned, aside
 from streams.log import (
     AbortAndRewind,
@@ -71,7 +71,6 @@ PIECE_RECORDS = 5_000
 TRANSACTIONS_BETWEEN_REJOINS = 1_000
 """A member that is fenced again before it has committed so many is another worker's namesake, not its own."""
 Answer = TypeVar("Answer")
-_headers_of = itemgetter(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +325,10 @@ class KafkaLog:
         return offsets
 
     def _write(self, producer: Producer, transaction: Transaction) -> None:
+        parts: list[tuple[str, int, Sequence[Message | RowWrite]]]
         parts = [(topic, -1, messages) for topic, messages in transaction.messages.items()]
         parts += [(where.topic, where.partition, messages) for where, messages in transaction.placed.items()]
+        parts += [(where.topic, where.partition, rows) for where, rows in transaction.rows.items()]
         for i, (topic, partition, messages) in enumerate(parts):
             if i == 1:
                 self._failpoint("K4.first_written")
@@ -344,6 +345,9 @@ class KafkaLog:
             largest[topic] = max(map(_size_of, messages), default=0)
         for where, messages in transaction.placed.items():
             largest[where.topic] = max(largest.get(where.topic, 0), *map(_size_of, messages), 0)
+        for where, rows in transaction.rows.items():
+            sizes = [len(user) + len(row or b"") for user, row, _ in rows]
+            largest[where.topic] = max(largest.get(where.topic, 0), *sizes, 0)
         limits = self._limits([topic for topic, size in largest.items() if size])
         for topic, size in largest.items():
             if size + FRAME_BYTES > (limit := limits.get(topic, self._options.record_bytes_max)):
@@ -493,15 +497,15 @@ def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
     ]
 
 
-def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message]) -> None:
-    """Queue records: those without headers in one call, which is three times cheaper, the others one by one."""
-    if messages and not any(map(_headers_of, messages)):
-        batch: list[dict[str, Any]] = [{"key": key, "value": value} for key, value, _ in messages]
-        if producer.produce_batch(topic, batch, partition) != len(batch):
-            raise BufferError(next(entry["_error"] for entry in batch if "_error" in entry))
-        return
-    for key, value, headers in messages:
-        producer.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
+def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message | RowWrite]) -> None:
+    """Queue records one by one: the client's own way to queue many takes a dictionary for each, which costs more."""
+    produce = producer.produce
+    for message in messages:
+        headers = message.headers if isinstance(message, Message) else None
+        if headers:
+            produce(topic, message[1], message[0], partition, headers=headers)  # type: ignore[arg-type]
+        else:
+            produce(topic, message[1], message[0], partition)
 
 
 def _size_of(message: Message) -> int:

@@ -401,6 +401,7 @@ class MemoryLog:
             for message in messages
         ]
         writes += [(where, message) for where, messages in transaction.placed.items() for message in messages]
+        writes += [(where, Message(user, row)) for where, rows in transaction.rows.items() for user, row, _ in rows]
         opened = broker.begin(self._slot, self._epoch)
         self._failpoint("K3.begun")
         for i, (where, message) in enumerate(writes):

@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, islice, repeat
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 from schemas.batch import Record
 
@@ -39,9 +39,12 @@ class Taken:
 Waiting = tuple[int, int, Record]
 """(largest timestamp so far in its input, rank, record): these sort in the order of the merge, offsets last."""
 
-_timestamp_of = attrgetter("timestamp_ms")
-_topic_of = attrgetter("topic")
-_value_of = attrgetter("value")
+FEW = 16
+"""With room for so few users more, records are looked at one by one."""
+
+_topic_of, _timestamp_of, _key_of, _value_of = (
+    itemgetter(Record._fields.index(name)) for name in ("topic", "timestamp_ms", "key", "value")
+)
 _place = itemgetter(0, 1)
 _time = itemgetter(0)
 
@@ -215,7 +218,7 @@ class Merge:
         merged = sorted(entry for source in waiting for entry in source.waiting())
         merged = merged[: min(bisect_right(merged, limit, key=_place), bisect_right(merged, until_ms, key=_time))]
         merged = self._up_to_an_unsafe_advance(merged[:records_max])
-        merged = merged[: _within_users([record.key for _, _, record in merged], users_max)]
+        merged = merged[: _within_users([record for _, _, record in merged], len(merged), users_max)]
         if sum(source.bytes for source in waiting) > bytes_max:
             merged = merged[: _within_bytes([record for _, _, record in merged], bytes_max)]
         if not merged:
@@ -234,7 +237,7 @@ class Merge:
     def _take_from_one(self, source: _Input, records_max: int, users_max: int, until_ms: int, bytes_max: int) -> Taken:
         """One input alone has records and all others are at their end: nothing to merge."""
         count = min(records_max, bisect_right(source.times_ms, until_ms))
-        count = _within_users([record.key for record in source.records[:count]], users_max)
+        count = _within_users(source.records, count, users_max)
         if source.bytes > bytes_max:
             count = _within_bytes(source.records[:count], bytes_max)
         records = source.records[:count]
@@ -297,13 +300,15 @@ def _within_bytes(records: Sequence[Record], bytes_max: int) -> int:
     return max(min(1, len(records)), sum(1 for size in sizes if size <= bytes_max))
 
 
-def _within_users(keys: list[bytes | None], users_max: int) -> int:
-    """How many records from the first on have at most so many different keys."""
-    if len(keys) <= users_max or len(set(keys)) <= users_max:
-        return len(keys)
+def _within_users(records: Sequence[Record], count: int, users_max: int) -> int:
+    """How many of the first `count` records have at most so many different keys. Looks no further than it must."""
     users: set[bytes | None] = set()
-    for i, key in enumerate(keys):
-        users.add(key)
+    at = 0
+    while at < count and (room := users_max - len(users)) > FEW:
+        users.update(map(_key_of, records[at : min(count, at + room)]))
+        at = min(count, at + room)
+    for i in range(at, count):
+        users.add(records[i].key)
         if len(users) > users_max:
             return i
-    return len(keys)
+    return count

@@ -316,6 +316,8 @@ class Worker:
         self._tell_hold(until_ms if until_ms < newest_ms else None)
         batches = []
         for partition in running:
+            if partition.merge.clock_ms > until_ms:
+                continue  # who has just come has not read what is in force by now: even a timer would be said wrongly
             if partition.merge.wants_ends:
                 self._ask_ends(partition)
             options, mark_ms = self._options, self._mark_ms(partition)
@@ -492,7 +494,7 @@ class Worker:
             if marks or output.examples:
                 transaction.placed[TopicPartition(options.examples, number)] = [*marks, *output.examples]
             where = self._state_of(batch)
-            transaction.placed[where] = [*map(Message._make, [(user, row, None) for user, row, _ in output.images])]
+            transaction.rows[where] = output.images
             progress = Progress(
                 standing.seq,
                 standing.next_offsets,
@@ -536,10 +538,10 @@ class Worker:
     def _look_ahead(self, batch: _Batch) -> None:
         """Keep the earliest due time: exact where every due timer has fired, else never too late."""
         partition, output, clock_ms = batch.partition, batch.output, batch.taken.clock_ms
-        dues = {user: due_ms for user, _, due_ms in output.images} | dict(output.checked)
-        looked_at = ((user, dues.get(user, clock_ms)) for user in (*dues, *batch.due_users))
-        late = [user for user, due_ms in looked_at if due_ms is not None and due_ms <= clock_ms]
-        if late:
+        dues_ms = [due_ms for _, _, due_ms in output.images if due_ms is not None]
+        dues_ms += [due_ms for _, due_ms in output.checked if due_ms is not None]
+        earliest_ms = min(dues_ms, default=FOREVER_MS)
+        if (earliest_ms <= clock_ms or batch.due_users) and (late := _still_due(batch)):
             self._halt(
                 partition.number,
                 f"partition {partition.number}: timers of {late[0]!r} are still due after they were looked at at "
@@ -548,7 +550,6 @@ class Worker:
         elif batch.no_more_due:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
         else:
-            earliest_ms = min((due_ms for due_ms in dues.values() if due_ms is not None), default=FOREVER_MS)
             partition.earliest_due_ms = min(partition.earliest_due_ms, earliest_ms)
 
     # Time and measure.
@@ -634,6 +635,14 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
+
+
+def _still_due(batch: _Batch) -> list[bytes]:
+    """Users whose timers were looked at, or were to be, and are still due: they would be looked at for ever."""
+    output, clock_ms = batch.output, batch.taken.clock_ms
+    dues = {user: due_ms for user, _, due_ms in output.images} | dict(output.checked)
+    looked_at = ((user, dues.get(user, clock_ms)) for user in (*dues, *batch.due_users))
+    return [user for user, due_ms in looked_at if due_ms is not None and due_ms <= clock_ms]
 
 
 def _way_back_seconds(times: int) -> float:

@@ -323,6 +323,24 @@ def test_no_clock_passes_the_gate() -> None:
     world.check()
 
 
+def test_who_takes_over_fires_no_timer_before_it_knows_what_is_in_force() -> None:
+    world = World()
+    for i in range(8):
+        world.write("loans", f"user-{i}", 10 + i, "due=50")
+    world.run(world.worker(slot="a"))
+    world.advance(100)
+    first = world.worker(slot="a", users_max=1)
+    world.run(first, until=lambda: any("timer" in line for lines in world.changes().values() for line in lines))
+    said = world.changes()
+    heir = world.worker(slot="a", gate=Shut())  # timers of some are left over
+    for _ in range(30):
+        heir.turn()
+    assert world.changes() == said
+    assert sum("timer" in line for lines in said.values() for line in lines) < 8
+    world.run(world.worker(slot="a"))
+    world.check()
+
+
 def test_lag_is_measured_in_records_by_input() -> None:
     world, reports = World(), Reports()
     worker = world.worker(observer=reports)
