@@ -56,6 +56,12 @@ def labelled_card(report: Report) -> str:
         "",
         *calibration_table(report),
         "",
+        "## Confidence",
+        "",
+        "Of groups of a hundred rows that are alike: how often what happened lay within the interval said for it.",
+        "",
+        *coverage_table(report.coverage()),
+        "",
         "## Fairness",
         "",
         *fairness_table(found["fairness"]),
@@ -106,6 +112,7 @@ def value_card(report: ValueReport) -> str:
         "- **Label**: ln(1 + amount of the next 30 days / 100), known 30 days later.",
         f"- **Judged**: {found['customers']:,} customers at {found['cut']}, on what they bought after.",
         f"- **Examples**: {found['examples']:,} before that day.",
+        *published_as(data.base_units),
         f"- **Left out**: {excluded}; customers whose first purchase came after the cut.",
         "- **Approved by**: nobody yet (name, date, reason)",
         "",
@@ -124,13 +131,25 @@ def value_card(report: ValueReport) -> str:
         "|---|---|---|",
         *(f"| {t['said']:.3f} | {t['happened']:.3f} | {t['rows']:,} |" for t in report.calibration()),
         "",
+        "## Confidence",
+        "",
+        "Intervals around each forecast, as wide as errors had been until then:",
+        "",
+        *coverage_table(report.coverage()),
+        "",
         "## Limits",
         "",
         "- BG/NBD is told the number of days and is fitted to nothing else; the value forecast is fitted to amounts.",
-        "- Inputs act one by one: it can not know that silence says more of a frequent customer than of a rare one.",
+        "- Labels are nothing or much: errors are not normal, and narrow intervals hold more than they are asked to.",
         "- A shop's customers are not a bank's: the set says how well the forecast learns, no more.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def published_as(base_units: float) -> Iterable[str]:
+    """How money of the set became money of an account, if it did."""
+    if base_units != 1.0:
+        yield f"- **Amounts**: times {base_units:g}, as a shop sees about a tenth of what moves on an account."
 
 
 def halves(report: Report) -> Iterable[str]:
@@ -150,6 +169,13 @@ def calibration_table(report: Report) -> list[str]:
         "|---|---|---|",
         *(f"| {s:.3f} | {h:.3f} | {n:,} |" for s, h, n in zip(bent.said, bent.happened, bent.rows, strict=True)),
     ]
+
+
+def coverage_table(points: Iterable[Mapping[str, float]]) -> list[str]:
+    """The share intervals should hold against the share they held."""
+    told = list(points)
+    asked, held = ([f"{point[name]:.0%}" for point in told] for name in ("asked", "held"))
+    return [f"| should hold | {' | '.join(asked)} |", f"|---|{'---|' * len(told)}", f"| held | {' | '.join(held)} |"]
 
 
 def fairness_table(found: dict[str, dict[str, object]]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,11 @@ CURVE_POINTS = 20
 CALIBRATION_BINS = 10
 CLIP = 1e-12
 SLOPE_MAX = 1e3
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Shares of the truth that intervals are asked to hold."""
+
+GROUP_ROWS = 100
+DRAWS = 500
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -118,6 +125,51 @@ def _ranks(values: Floats) -> Floats:
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2.0)[where]
     return ranks
+
+
+def difference(
+    measure: Callable[[Floats, Floats], float], truth: Floats, mine: Floats, other: Floats
+) -> dict[str, float]:
+    """How much better the first forecast (n,) is than the second on the same rows, and between what 95 of 100 such
+    differences lie when as many rows are drawn from these anew (B. Efron, 1979). The same rows give the same answer.
+    """
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(DRAWS):
+        drawn = random.integers(0, len(truth), len(truth))
+        found.append(measure(mine[drawn], truth[drawn]) - measure(other[drawn], truth[drawn]))
+    low, high = np.nanquantile(found, (0.025, 0.975))
+    return {"better_by": measure(mine, truth) - measure(other, truth), "from": float(low), "to": float(high)}
+
+
+def coverage(off: ArrayLike) -> list[dict[str, float]]:
+    """How many of these errors, each over the standard deviation that was said, lie within the intervals of a normal
+    distribution that should hold a given share.
+
+    >>> [point["held"] for point in coverage([0.0, 0.5, 1.0, 3.0]) if point["asked"] in (0.5, 0.9)]
+    [0.5, 0.75]
+    """
+    distance = np.abs(np.asarray(off, np.float64))
+    reach = {level: NormalDist().inv_cdf((1.0 + level) / 2.0) for level in LEVELS}
+    return [{"asked": level, "held": float(np.mean(distance <= far))} for level, far in reach.items()]
+
+
+def group_coverage(labels: ArrayLike, chances: ArrayLike, logit_variances: ArrayLike) -> list[dict[str, float]]:
+    """Coverage of what a chance and its uncertainty say of a hundred rows that are alike: how many of them happen.
+
+    Rows are put in the order of their chances and cut into groups. That a group's number varies by itself and that its
+    weights are uncertain, alike for all of its rows, both widen the interval. One row cannot say whether a chance was
+    right; a group can.
+    """
+    y, p, v = (np.asarray(x, np.float64) for x in (labels, chances, logit_variances))
+    order = np.argsort(p, kind="stable")
+    groups = np.array_split(order, max(1, len(order) // GROUP_ROWS))
+    off = []
+    for rows in groups:
+        spread = p[rows] * (1.0 - p[rows])
+        deviation = math.sqrt(max(float(spread.sum() + (spread * np.sqrt(v[rows])).sum() ** 2), 1e-12))
+        off.append(float(y[rows].sum() - p[rows].sum()) / deviation)
+    return coverage(off)
 
 
 def stability_index(before: ArrayLike, after: ArrayLike, bins: int = 10) -> float:

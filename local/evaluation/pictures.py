@@ -12,17 +12,23 @@ from local.evaluation.figures import auc, calibration, learning_curve, lift, roc
 from local.evaluation.report import ONLINE, Report, thinned
 from local.evaluation.value_report import ValueReport
 
+Fills = dict[str, Callable[[Any, Any], None]]
+"""What fills the axes of each picture, from a report."""
+
 SHARES = np.linspace(0.02, 1.0, 50)
 
 
 def draw(report: Report | ValueReport, folder: Path) -> list[Path]:
     """Write the pictures of a report and answer their paths."""
+    fills: Fills
     if isinstance(report, ValueReport):
-        return _draw(report, folder, {"calibration": _value_calibration, "learning": _value_learning, "lift": _gains})
-    return _draw(report, folder, {"roc": _roc, "calibration": _calibration, "learning": _learning, "lift": _lift})
+        fills = {"calibration": _value_calibration, "learning": _value_learning, "lift": _gains, "coverage": _coverage}
+        return _draw(report, folder, fills)
+    fills = {"roc": _roc, "calibration": _calibration, "learning": _learning, "lift": _lift, "coverage": _coverage}
+    return _draw(report, folder, fills)
 
 
-def _draw(report: Any, folder: Path, fills: dict[str, Callable[[Any, Any], None]]) -> list[Path]:
+def _draw(report: Any, folder: Path, fills: Fills) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -81,6 +87,14 @@ def _lift(report: Report, axes: Any) -> None:
     axes.set_xlabel("share of rows with the highest chances")
     axes.set_ylabel("times more positives than on average")
     axes.legend(fontsize=8, title=f"AUC {auc(report.data.labels, report.online):.3f}")
+
+
+def _coverage(report: Report | ValueReport, axes: Any) -> None:
+    points = report.coverage()
+    axes.plot([point["asked"] for point in points], [point["held"] for point in points], marker="o")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axes.set_xlabel("share that an interval should hold")
+    axes.set_ylabel("share that it held")
 
 
 def _value_calibration(report: ValueReport, axes: Any) -> None:

@@ -1,8 +1,8 @@
 """Histories of purchases: CDNOW, Online Retail, Complete Journey. What is a customer worth next?
 
-Each set is cut in the middle of its time. The first half goes event by event through the product's own decoder and
-step; every example it gives is predicted, then learned. At the cut every customer has a forecast, compared with
-what the customer then did, beside BG/NBD fitted on the whole first half.
+Each set is cut in the middle of its time. The first half goes event by event through a deployment; every example it
+gives was forecast before it was learned. At the cut every customer has a forecast, compared with what the customer then
+did, beside BG/NBD fitted on the whole first half.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from local.evaluation.dataset import UnusableDataset, find, find_all, rows_of
 from schemas.times import time_ms
 
 DAY_MS = 86_400_000
+HOUSEHOLD_UNITS = 10.0
 
 
 class Purchase(NamedTuple):
@@ -36,6 +37,8 @@ class Purchases(NamedTuple):
     population: str
     purchases: Sequence[Purchase]
     excluded: dict[str, int]
+    base_units: float = 1.0
+    """What one unit of the set's money is published as: 10 where a shop sees about a tenth of what an account moves."""
 
     @property
     def cut_ms(self) -> int:
@@ -60,6 +63,7 @@ def cdnow(path: Path) -> Purchases:
         "customers whose first purchase was in the first quarter of 1997",
         found,
         {"unreadable line": excluded},
+        HOUSEHOLD_UNITS,
     )
 
 
@@ -96,6 +100,7 @@ def complete_journey(path: Path) -> Purchases:
         "households that shop often, 2017",
         baskets(lines),
         {"unreadable line": bad},
+        HOUSEHOLD_UNITS,
     )
 
 
@@ -114,12 +119,20 @@ def baskets(lines: Iterable[tuple[int, str, float]]) -> list[Purchase]:
     return [Purchase(moment_ms, customer, amount) for (moment_ms, customer), amount in sums.items()]
 
 
-def _set(title: str, source: str, population: str, found: list[Purchase], excluded: dict[str, int]) -> Purchases:
+def _set(
+    title: str,
+    source: str,
+    population: str,
+    found: list[Purchase],
+    excluded: dict[str, int],
+    base_units: float = 1.0,
+) -> Purchases:
     kept = sorted(purchase for purchase in found if purchase.amount != 0)
     if not kept or kept[-1].time_ms - kept[0].time_ms < 60 * DAY_MS:
         raise UnusableDataset(f"{title}: there are less than 60 days of purchases; give a longer part")
     excluded = {**excluded, "purchase of nothing": len(found) - len(kept)}
-    return Purchases(title, source, population, kept, {reason: number for reason, number in excluded.items() if number})
+    counted = {reason: number for reason, number in excluded.items() if number}
+    return Purchases(title, source, population, kept, counted, base_units)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from local.evaluation.figures import (
     auc,
     calibration,
     chance_figures,
+    group_coverage,
     learning_curve,
     log_loss,
     roc,
@@ -42,6 +43,7 @@ class Report:
     chances: dict[str, Floats] = field(default_factory=dict)  # by model; of a reference, the first cut into folds
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     rankings: dict[str, float] = field(default_factory=dict)  # AUC of formulas, which learn nothing
+    logit_variances: Floats = field(default_factory=lambda: np.zeros(0))  # of the online chances, as they were said
     examples: int = 0
 
     @property
@@ -74,6 +76,10 @@ class Report:
         told += [f"left out: {number:,} ({reason})" for reason, number in self.data.excluded.items()]
         return told
 
+    def coverage(self) -> list[dict[str, float]]:
+        """How often intervals for what happens in a hundred rows that are alike have held."""
+        return group_coverage(self.data.labels, self.online, self.logit_variances)
+
     def stability(self) -> float:
         """Population stability index of the chances, second half against first."""
         middle = len(self.online) // 2
@@ -98,6 +104,7 @@ class Report:
                 "said": bent.said.tolist(), "happened": bent.happened.tolist(), "rows": bent.rows.tolist(),
                 "slope": bent.slope, "error": bent.error,
             },
+            "coverage": self.coverage(),
             "learning_curve": learning_curve(self.data.labels, self.online),
             "roc": [part.round(4).tolist() for part in thinned(*roc(self.data.labels, self.online))],
             "fairness": fairness(self.data, self.online),
@@ -109,7 +116,7 @@ def evaluate(data: Labelled, *, with_challengers: bool, say: Say = lambda _words
     checked(data.manifest)
     report = Report(data)
     say(f"{len(data.labels):,} rows: predicting, then learning, each")
-    report.chances[ONLINE] = online_chances(data)
+    report.chances[ONLINE], report.logit_variances = online_chances(data)
     if with_challengers:
         for name in challengers():
             say(f"the same rows for river's {name}")
@@ -125,12 +132,13 @@ def evaluate(data: Labelled, *, with_challengers: bool, say: Say = lambda _words
     return report
 
 
-def online_chances(data: Labelled) -> Floats:
-    """The chance of each row, said before it was learned, by the product's own estimator."""
+def online_chances(data: Labelled) -> tuple[Floats, Floats]:
+    """The chance of each row, said before it was learned, by the product's own estimator; and its logit's variance."""
     model = BayesianLogisticRegression(data.manifest.features)
     if data.packaged is not None:
         model.begin_with(packaged_model(data.packaged))
-    return logistic(tempered(*model.learn_before(data.rows, data.labels)))
+    sums, variances = model.learn_before(data.rows, data.labels)
+    return logistic(tempered(sums, variances)), variances
 
 
 def challenger_chances(data: Labelled, name: str) -> Floats:

@@ -1,4 +1,9 @@
-"""The customer value forecast on histories: every example predicted before it is learned; then what became of each."""
+"""Is the value forecast worth something? One journey through a deployment, judged by what came after its end.
+
+Every example was forecast by the weights in force on its day, thirty days before its label was known. At the cut, the
+forecasts of all customers by the weights in force then are compared with days of purchases and with amounts of the time
+after; so are the scores as they were published.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +11,23 @@ import contextlib
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from local.evaluation.figures import correlation, rank_correlation
-from local.evaluation.histories import run, transaction
+from local.evaluation.figures import correlation, coverage, difference, rank_correlation
+from local.evaluation.journey import BASE_CURRENCY, Deployment, Journey, Sending, Told, journey_of
 from local.evaluation.purchases import DAY_MS, Purchase, Purchases
-from state.calendar import day_of
-from streams.learning.bayesian import BayesianLinearRegression
-from streams.scoring.evaluate import features_of
-from streams.scoring.manifest import Feature
-from streams.scoring.value import AGE_SLOT, FEATURE_NAMES, RECENCY_SLOT
-from streams.versions import packaged_weights
+from schemas.known_schemas import Registry, StaticRegistry
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]
 
-ONLINE = "Rescore value forecast, one pass"
+ONLINE = "Rescore value forecast"
+PUBLISHED = "Rescore value score, as published"
 DAYS_A_WEEK = 7.0
 UNIT = 100.0
 """s of the value score: amounts are told apart on the scale of ln(1 + amount / s)."""
@@ -34,17 +35,31 @@ CURVE_POINTS = 20
 PENALTIES = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
+NOISE_EXAMPLES = 20
+"""How far forecasts are off is taken for 1 ln unit at first, and for what was seen after so many examples."""
+
+
 @dataclass
 class ValueReport:
     """What an evaluation on histories found."""
 
     data: Purchases
+    journey: Journey
+    refused: int  # events that became dead letters
     customers: list[str]
     days_active: Floats  # (customers,) days with a purchase after the cut
-    spent: Floats  # (customers,) after the cut
-    labels: Floats  # (examples,) ln(1 + 30 days' amount / s)
-    said: Floats  # (examples,) before each label was learned
+    spent: Floats  # (customers,) after the cut, in the set's currency
     forecasts: dict[str, Floats] = field(default_factory=dict)  # by model, at the cut
+
+    @property
+    def labels(self) -> Floats:
+        """What came true of each example (n,): ln(1 + 30 days' amount / s)."""
+        return self.journey.labels
+
+    @property
+    def said(self) -> Floats:
+        """What was forecast of each example (n,), thirty days before its label was known."""
+        return self.journey.forecasts
 
     @property
     def heading(self) -> str:
@@ -59,12 +74,38 @@ class ValueReport:
     def _figures(self, forecast: Floats) -> dict[str, float]:
         best = np.argsort(-forecast, kind="stable")[: max(1, len(forecast) // 10)]
         everything = self.spent.sum()
-        return {
-            "days": correlation(forecast, self.days_active),
-            "ln spent": correlation(forecast, np.log1p(self.spent / UNIT)),
-            "rank spent": rank_correlation(forecast, self.spent),
-            "spent by best 10 %": float(self.spent[best].sum() / everything) if everything else float("nan"),
+        correlations = {name: measure(forecast, truth) for name, (measure, truth) in self._measures().items()}
+        return correlations | {
+            "spent by best 10 %": float(self.spent[best].sum() / everything) if everything else float("nan")
         }
+
+    def _measures(self) -> dict[str, tuple[Callable[[Floats, Floats], float], Floats]]:
+        return {
+            "days": (correlation, self.days_active),
+            "rank days": (rank_correlation, self.days_active),
+            "ln spent": (correlation, np.log1p(self.spent / UNIT)),
+            "rank spent": (rank_correlation, self.spent),
+        }
+
+    def differences(self) -> dict[str, dict[str, dict[str, float]]]:
+        """By reference and figure: how much better our forecast is, and between what the same would lie for 95 of 100
+        draws of as many customers from these."""
+        mine = self.forecasts[ONLINE]
+        others = {name: forecast for name, forecast in self.forecasts.items() if name not in (ONLINE, PUBLISHED)}
+        return {
+            name: {
+                figure: difference(measure, truth, mine, forecast)
+                for figure, (measure, truth) in self._measures().items()
+            }
+            for name, forecast in others.items()
+        }
+
+    def coverage(self) -> list[dict[str, float]]:
+        """Intervals around what was said, as wide as the errors seen before: how many labels lay within."""
+        off2 = (self.labels - self.said) ** 2
+        seen = np.concatenate([[0.0], np.cumsum(off2)[:-1]])
+        deviation = np.sqrt((seen + NOISE_EXAMPLES) / (np.arange(len(off2)) + NOISE_EXAMPLES))
+        return coverage((self.labels - self.said) / deviation)
 
     def halves(self) -> dict[str, dict[str, float]]:
         """Correlation and root mean square error of what was said of the examples, by halves of the pass."""
@@ -95,10 +136,20 @@ class ValueReport:
     def notes(self) -> list[str]:
         """What a person wants to read below the table."""
         cut = np.datetime64(self.data.cut_ms, "ms").astype("datetime64[D]")
-        told = [f"{len(self.customers):,} customers with a purchase before {cut}; {len(self.labels):,} examples"]
+        told = [
+            f"{len(self.customers):,} customers with a purchase before {cut}; {len(self.labels):,} examples",
+            f"{self.journey.versions} versions of weights came into force, the last {self.journey.weights.version}",
+        ]
         for name, found in self.halves().items():
             words = f"correlation {found['correlation']:.3f}, error {found['rmse']:.3f} of ln(1 + amount / 100)"
             told.append(f"one pass, {name}: {words}")
+        for name, figures in self.differences().items():
+            said = "; ".join(
+                f"{figure} {found['better_by']:+.3f} ({found['from']:+.3f} to {found['to']:+.3f})"
+                for figure, found in figures.items()
+            )
+            told.append(f"against {name}: {said}")
+        told += [f"refused by the deployment: {self.refused:,}"] if self.refused else []
         told += [f"left out: {number:,} ({reason})" for reason, number in self.data.excluded.items()]
         return told
 
@@ -108,81 +159,75 @@ class ValueReport:
             "dataset": self.data.title,
             "source": self.data.source,
             "purchases": len(self.data.purchases),
+            "base_units": self.data.base_units,
             "excluded": self.data.excluded,
+            "refused": self.refused,
             "customers": len(self.customers),
             "examples": len(self.labels),
             "cut": str(np.datetime64(self.data.cut_ms, "ms").astype("datetime64[D]")),
+            "weights": {"version": self.journey.weights.version, "versions": self.journey.versions},
             "figures": self.figures,
+            "differences": self.differences(),
             "halves": self.halves(),
             "learning_curve": self.learning_curve(),
             "calibration": self.calibration(),
+            "coverage": self.coverage(),
         }
 
 
-def evaluate_value(data: Purchases, say: Say = lambda _words: None) -> ValueReport:
-    """The first half of the set through decoder and step, its examples predicted and learned, forecasts at the cut."""
+def evaluate_value(
+    data: Purchases,
+    deployment: Deployment,
+    registry: Registry | None = None,
+    say: Say = lambda _words: None,
+    told: Told = lambda _taken, _of: None,
+) -> ValueReport:
+    """The first half of the set through a deployment; what it said, against what came after."""
     cut_ms = data.cut_ms
     before = [purchase for purchase in data.purchases if purchase.time_ms < cut_ms]
-    after = [purchase for purchase in data.purchases if purchase.time_ms >= cut_ms]
-    first: dict[str, int] = {}
-    for purchase in before:
-        first.setdefault(purchase.customer, purchase.time_ms)
-    say(f"{len(before):,} purchases of {len(first):,} customers through decoder and step")
-    records = [transaction(p.time_ms, p.customer, p.amount, i, first[p.customer]) for i, p in enumerate(before)]
-    history = run(records, cut_ms)
-    customers = sorted(history.rows)
-    day = day_of(history.versions.days, cut_ms)
-    present = np.array([features_of(history.rows[customer], day) for customer in customers])
-    say(f"{len(history.labels):,} examples: predicting, then learning, each")
-    model = BayesianLinearRegression(value_features())
-    said, _ = model.learn_before(value_rows(history.inputs), history.labels)
+    sendings = sendings_of(before, data.base_units)
+    say(f"{len(before):,} purchases until the cut become events; workers and learner take them")
+    outputs = deployment.play(sendings, cut_ms, told)
+    journey = journey_of(outputs, registry or StaticRegistry(), cut_ms)
+    customers = journey.customers
     active, spent = defaultdict[str, set[int]](set), defaultdict[str, float](float)
-    for purchase in after:
+    for purchase in data.purchases[len(before) :]:
         spent[purchase.customer] += purchase.amount
         if purchase.amount > 0:
             active[purchase.customer].add(purchase.time_ms // DAY_MS)
     report = ValueReport(
         data,
+        journey,
+        len(outputs.dead_letters),
         customers,
         np.array([float(len(active[customer])) for customer in customers]),
         np.array([max(spent[customer], 0.0) for customer in customers]),
-        history.labels,
-        said,
     )
-    report.forecasts[ONLINE] = model.sums_many(value_rows(present))[0]
+    report.forecasts[ONLINE] = journey.forecast(customers)
+    report.forecasts[PUBLISHED] = np.array([journey.scores.get(customer, 1.0) for customer in customers])
     say("the batch references on the same customers")
     report.forecasts |= references(before, customers, cut_ms, data.purchases[-1].time_ms)
-    report.forecasts["boosted trees on all examples"] = _trees(history.inputs, history.labels, present)
+    present = journey.present(customers)
+    report.forecasts["boosted trees on all examples"] = _trees(journey.inputs, journey.labels, present)
     return report
 
 
-def value_features() -> tuple[Feature, ...]:
-    """The value model's inputs as features: numbers on its packaged knots, recency and age by their bins."""
-    knots = packaged_weights().knots
-    features = []
-    for slot, name in enumerate(FEATURE_NAMES):
-        if slot < len(knots):
-            features.append(Feature(name, source="transactions", knots=tuple(knots[slot].tolist())))
-        elif slot in (RECENCY_SLOT, AGE_SLOT):
-            features.append(Feature(name, "category", source="transactions"))
-        else:
-            features.append(Feature(name, source="transactions", knots=(0.0, 1.0)))
-    return tuple(features)
-
-
-def value_rows(inputs: Floats) -> list[Mapping[str, Any]]:
-    """Inputs (n, FEATURE_SLOTS) by name.
-
-    Examples are taken at the turn of a day, when nobody has bought "today": that bin has none of its own, and is read
-    as yesterday's, so that a purchase is never a loss.
-    """
-    told: list[Mapping[str, Any]] = []
-    for row in inputs.tolist():
-        named: dict[str, Any] = dict(zip(FEATURE_NAMES, row, strict=True))
-        named[FEATURE_NAMES[RECENCY_SLOT]] = f"{max(row[RECENCY_SLOT], 1.0):.0f}"
-        named[FEATURE_NAMES[AGE_SLOT]] = f"{row[AGE_SLOT]:.0f}"
-        told.append(named)
-    return told
+def sendings_of(purchases: Sequence[Purchase], base_units: float) -> list[Sending]:
+    """Purchases as transactions; an account is as old as its first one."""
+    first: dict[str, str] = {}
+    sendings = []
+    for number, purchase in enumerate(purchases):
+        at = str(np.datetime64(purchase.time_ms, "ms"))
+        fields = {
+            "event_id": str(number),
+            "user_id": purchase.customer,
+            "transaction_currency": BASE_CURRENCY,
+            "transaction_amount": round(purchase.amount * base_units, 2),
+            "transaction_date": at,
+            "user_created": first.setdefault(purchase.customer, at),
+        }
+        sendings.append(Sending(purchase.time_ms, "transactions", purchase.customer, fields))
+    return sendings
 
 
 def references(before: Sequence[Purchase], customers: Sequence[str], cut_ms: int, end_ms: int) -> dict[str, Floats]:

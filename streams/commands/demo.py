@@ -69,7 +69,7 @@ def demo(
     stop = threading.Event()
     on_signal(lambda _number: stop.set())
     with ExitStack() as servers:
-        kafka, redis_url = _servers(found, folder or found.settings.data_folder, servers)
+        kafka, redis_url = servers_of(found, folder or found.settings.data_folder, servers)
         shown = error_console() if as_json else console()
         summary = run(kafka, redis_url, options, stop, shown, os.environ)
     if as_json:
@@ -81,7 +81,7 @@ def demo(
         raise typer.Exit(Exit.FAILURE)
 
 
-def _servers(found: Loaded, folder: Path | None, servers: ExitStack) -> tuple[str, str]:
+def servers_of(found: Loaded, folder: Path | None, servers: ExitStack) -> tuple[str, str]:
     """Bootstrap servers and Redis URL: the configured ones, else embedded ones that end with `servers`."""
     from local.kafka import Kafka
     from local.valkey import Valkey

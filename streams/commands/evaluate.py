@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import Exit, console, fail, guarded, print_json
+from streams.commands.common import Exit, console, error_console, fail, guarded, loaded, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from local.evaluation.dataset import Labelled
+    from local.evaluation.journey import Deployment
     from local.evaluation.report import Report
     from local.evaluation.value_report import ValueReport
+    from schemas.known_schemas import Registry
 
 LABELLED = ("taiwan", "hmda", "berka", "csv")
 HISTORIES = ("cdnow", "online-retail", "complete-journey")
@@ -38,12 +45,21 @@ def evaluate(
     with_challengers: Annotated[
         bool, typer.Option("--challengers", help="River's own models on the same rows too; the forest takes minutes.")
     ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Worker and learner on twins of Kafka and Redis in this process.")
+    ] = False,
 ) -> None:
     """Judge a score on real data: one pass, predict before learn, with batch references on the same rows.
 
-    Needs the packages of `pip install rescore[evaluate]`.
+    The rows are published to an embedded Kafka, or to the one that RESCORE_KAFKA__BOOTSTRAP_SERVERS names; a worker and
+    a learner take them as any history, and what they said is read from the topics. `--in-process` says the same to the
+    byte, sooner. Needs the packages of `pip install rescore[evaluate]`.
 
-    Example: rescore evaluate taiwan credit_card_default.csv --card card.md
+    Examples:
+
+      rescore evaluate cdnow CDNOW_sample.txt --pictures pictures/
+
+      rescore evaluate taiwan credit_card_default.csv --card card.md
     """
     from local.evaluation.reference import missing_libraries
     from local.evaluation.report import evaluate as run
@@ -55,7 +71,9 @@ def evaluate(
         from local.evaluation.purchases import LOADERS
         from local.evaluation.value_report import evaluate_value
 
-        report = evaluate_value(LOADERS[dataset](path), _say)
+        data = LOADERS[dataset](path)
+        with _deployment(in_process) as (deployment, registry), _progress() as told:
+            report = evaluate_value(data, deployment, registry, _say, told)
     else:
         report = run(_load(dataset, path, mapping), with_challengers=with_challengers, say=_say)
     if json_path == "-":
@@ -103,6 +121,40 @@ def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
     if dataset not in loaders:
         fail(f"no data set {dataset!r}", f"there are {', '.join((*LABELLED, *HISTORIES))}", Exit.USAGE)
     return loaders[dataset](path)
+
+
+@contextmanager
+def _deployment(in_process: bool) -> Iterator[tuple[Deployment, Registry]]:
+    """What takes the rows: this process, or workers and a learner on the configured or on embedded servers."""
+    from schemas.known_schemas import StaticRegistry
+
+    if in_process:
+        from local.evaluation.in_process import InProcess
+
+        yield InProcess(), StaticRegistry()
+        return
+    from local.evaluation.deployment import OnKafka, environment_of
+    from streams.commands.demo import servers_of
+    from streams.commands.wire import registry_for
+
+    found = loaded()
+    folder = Path(tempfile.mkdtemp(prefix="rescore-evaluate-"))
+    with ExitStack() as servers:
+        kafka, redis_url = servers_of(found, found.settings.data_folder, servers)
+        _say(f"Kafka at {kafka}; logs of worker and learner: {folder}")
+        made = OnKafka(environment_of(os.environ, kafka, redis_url), folder)
+        yield made, registry_for(made.settings)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("events taken"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=error_console(), transient=True, disable=not error_console().is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda taken, of: bar.update(task, completed=taken, total=of)
 
 
 def _say(words: str) -> None:

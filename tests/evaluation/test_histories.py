@@ -12,6 +12,7 @@ import pytest
 from local.evaluation import berka, purchases
 from local.evaluation.card import card
 from local.evaluation.dataset import UnusableDataset
+from local.evaluation.in_process import InProcess
 from local.evaluation.pictures import draw
 from local.evaluation.report import online_chances
 from local.evaluation.value_report import ONLINE, evaluate_value
@@ -36,7 +37,7 @@ def write_cdnow(path: Path, customers: int = 60, days: int = 300) -> Path:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     data = purchases.cdnow(write_cdnow(tmp_path_factory.mktemp("cdnow") / "cdnow_sample.txt.gz"))
-    return evaluate_value(data)
+    return evaluate_value(data, InProcess())
 
 
 def test_customers_who_buy_often_are_told_from_those_who_do_not(report):
@@ -60,7 +61,12 @@ def test_a_value_report_is_json_has_a_card_and_pictures(report, tmp_path):
     assert told["customers"] == 60
     assert sum(tenth["rows"] for tenth in told["calibration"]) == told["examples"] == len(report.labels)
     assert "Not for" in card(report)
-    assert [path.name for path in draw(report, tmp_path)] == ["calibration.png", "learning.png", "lift.png"]
+    assert [path.name for path in draw(report, tmp_path)] == [
+        "calibration.png",
+        "learning.png",
+        "lift.png",
+        "coverage.png",
+    ]
 
 
 def test_the_cut_of_cdnow_is_the_usual_one():
@@ -136,7 +142,7 @@ def test_berkas_loans_are_judged_with_what_was_known_at_the_grant(tmp_path):
     one = data.rows[0]
     assert one["dti"] == pytest.approx(8033 / 20_000, rel=0.1)
     assert one["history"] == pytest.approx(8.4, abs=0.6)
-    chances = online_chances(data)
+    chances, _ = online_chances(data)
     assert chances[40:][data.labels[40:] == 1].mean() > chances[40:][data.labels[40:] == 0].mean()
 
 

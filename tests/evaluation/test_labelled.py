@@ -84,12 +84,12 @@ def _late(data):
 
 def test_an_evaluation_predicts_every_row_before_it_learns_it(tmp_path):
     data = taiwan.load(write_taiwan(tmp_path / "taiwan.csv.gz", 400))
-    chances = online_chances(data)
+    chances, _ = online_chances(data)
     turned = data._replace(labels=np.where(np.arange(400) >= 399, 1 - data.labels, data.labels))
-    assert np.array_equal(online_chances(turned), chances)  # the last label moves nothing
+    assert np.array_equal(online_chances(turned)[0], chances)  # the last label moves nothing
     turned = data._replace(labels=np.where(np.arange(400) >= 200, 1 - data.labels, data.labels))
-    assert np.array_equal(online_chances(turned)[:201], chances[:201])
-    assert not np.array_equal(online_chances(turned)[201:], chances[201:])
+    assert np.array_equal(online_chances(turned)[0][:201], chances[:201])
+    assert not np.array_equal(online_chances(turned)[0][201:], chances[201:])
 
 
 def test_a_report_has_everything_and_is_json(tmp_path):
@@ -108,7 +108,13 @@ def test_a_report_has_everything_and_is_json(tmp_path):
         assert heading in text
     assert "by race" in text.lower()
     pictures = draw(report, tmp_path / "pictures")
-    assert [path.name for path in pictures] == ["roc.png", "calibration.png", "learning.png", "lift.png"]
+    assert [path.name for path in pictures] == [
+        "roc.png",
+        "calibration.png",
+        "learning.png",
+        "lift.png",
+        "coverage.png",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
