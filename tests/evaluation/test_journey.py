@@ -22,7 +22,8 @@ from tests.evaluation.test_histories import write_cdnow
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return purchases.cdnow(write_cdnow(tmp_path_factory.mktemp("cdnow") / "cdnow_sample.txt.gz", customers=300, days=150))
+    path = tmp_path_factory.mktemp("cdnow") / "cdnow_sample.txt.gz"
+    return purchases.cdnow(write_cdnow(path, customers=300, days=150))
 
 
 def on_kafka(kafka, valkey, prefix, folder):
