@@ -12,22 +12,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from schemas.batch import FEATURE_SLOTS, Record
 from state.versions import Weights
 from streams.broadcast import Broadcast
 from streams.learner_log import LearnerLog, Written
+from streams.learner_memory import CHECKPOINT, LearnerMemory
+from streams.learning.cases import CaseExample, case_of
+from streams.learning.credit_learner import CreditLearner
+from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs
-from streams.learning.population_sample import Member, member_body, member_of
+from streams.learning.population_sample import Member
 from streams.learning.rounds import Decided, Round, Rounds, Waiting
-from streams.learning.value_learner import LEARNERS, Order, ValueExample, ValueLearner
+from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.log import AbortAndRewind, Failpoint, HaltPartition, RecreateProducer, TopicPartition, no_failpoint
+from streams.packaged_models import packaged_body
 from streams.publish import text_of_ms
+from streams.scoring.model import ModelWeights
+from streams.scoring.specs import ModelSpec, spec_at
 from streams.versions import Known
 from streams.wiring import Clock
 
-CHECKPOINT, MODEL, SAMPLE = b"checkpoint", b"model/value", b"sample/"
 WAITING_TOLD_SECONDS = 5.0
 
 
@@ -47,7 +54,7 @@ class LearnerWire:
     """The words the learner reads and writes; the composition root takes them from `schemas`."""
 
     example: Callable[[bytes], Mapping[str, Any]]
-    weights: Callable[[Weights, str], bytes]  # and why this version
+    weights: Callable[[Weights | ModelWeights, str], bytes]  # and why this version
     learned_until: Callable[[int], bytes]
 
 
@@ -57,6 +64,7 @@ class LearnerReport:
 
     round: Round
     model: ValueLearner
+    credit: Mapping[str, CreditLearner] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,7 +108,7 @@ class Learner:
         self._reading: dict[int, _Partition] = {}
         self._rounds: Rounds | None = None
         self._told_limit_ms: int | None = None
-        self._remembered = False
+        self._memory = LearnerMemory()
         self._waits_since_seconds: float | None = None
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -115,6 +123,11 @@ class Learner:
     def model(self) -> ValueLearner | None:
         """The model as it stands; None before the start is done."""
         return None if self._rounds is None else self._rounds.model
+
+    @property
+    def credit(self) -> Mapping[str, CreditLearner]:
+        """The models that learn from requests, by name."""
+        return {} if self._rounds is None else self._rounds.credit
 
     def turn(self) -> None:
         """One turn of the loop: at most one transaction."""
@@ -171,16 +184,25 @@ class Learner:
         done_ms = checkpoint.get("done_ms")
         policy = known.epochs.policy_at(2**62 if done_ms is None else done_ms)
         model = ValueLearner(known.versions.weights[0], policy)
+        self._memory = LearnerMemory()
+
+        def begin(spec: ModelSpec) -> CreditLearner:
+            body = packaged_body(spec.begins_with) if spec.begins_with else None
+            return CreditLearner(spec, self._broadcast.versions.epochs.policy_at(2**62), body)
+
+        def again(name: str) -> CreditLearner:
+            spec = spec_at(known.specs, name, 2**62)
+            if spec is None:
+                raise HaltPartition(f"model {name!r} was learned here and is declared no more: declare it again")
+            return begin(spec)
+
+        rounds = Rounds(model, done_ms, begin=begin)
         if checkpoint:
-            model.restore(memory[MODEL])
-            for name in LEARNERS:
-                model.learners[name].restore(memory[_learner_key(name)])
-                model.good[name] = memory[_good_key(name)]
-            members = {key: value for key, value in memory.items() if key.startswith(SAMPLE)}
-            model.sample.restore((bytes.fromhex(k[len(SAMPLE) :].decode()), member_of(v)) for k, v in members.items())
-        self._remembered = bool(checkpoint)
+            self._memory.recall_value(model, memory)
+            rounds.open_until, rounds.unknown = dict(checkpoint["open_until"]), checkpoint["unknown"]
+            rounds.credit = self._memory.recall_credit(memory, again)
         self._told_limit_ms = checkpoint.get("told_limit_ms")
-        return Rounds(model, done_ms, checkpoint.get("open_until_ms")), checkpoint
+        return rounds, checkpoint
 
     # Forward: buffer, learn, commit.
 
@@ -207,19 +229,19 @@ class Learner:
             return
         watch = self._clock.monotonic_seconds()
         known = self._broadcast.versions
-        good = rounds.model.good
         waiting = [one for partition in self._reading.values() for one in partition.waiting]
-        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs)
+        specs = partial(spec_at, known.specs)
+        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs, specs)
         if done is None:  # a new policy has moved the boundaries
             return
         for partition in self._reading.values():
             partition.forget_until(done.until_ms)
         self._failpoint("L2.learned")
         learned = self._clock.monotonic_seconds()
-        self._log.transact(self._records(done, known.epochs, good is not rounds.model.good))
+        self._log.transact(self._records(done, known.epochs))
         self._failpoint("L8.remembered")
         seconds = {"learn": learned - watch, "transact": self._clock.monotonic_seconds() - learned}
-        self._observer.learned(LearnerReport(done, rounds.model, seconds))
+        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds))
 
     def _pause_ahead(self, least_ms: int | None) -> None:
         """Partitions that have marked more than others are not read further: what waits stays about one epoch."""
@@ -242,46 +264,36 @@ class Learner:
             self._waits_since_seconds = float("inf")
             self._observer.waits(boundary_ms, partitions, reason)
 
-    def _records(self, done: Round, epochs: Epochs, adopted: bool) -> list[Written]:
+    def _records(self, done: Round, epochs: Epochs) -> list[Written]:
         """Everything a step forward says, in one transaction."""
         options, rounds = self._options, self._rounds
         assert rounds is not None
-        model, records = rounds.model, list[Written]()
+        records = list[Written]()
 
         def weights(key: str, value: bytes, boundary_ms: int) -> None:
             stamp_ms = boundary_ms if options.clocks_wait else None
             records.append(Written(options.weights, 0, key.encode(), value, stamp_ms))
 
-        def remember(key: bytes, body: Any) -> None:
-            value = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-            records.append(Written(options.memory, 0, key, value))
-
         for closed in done.closed:
-            why = next((h.what + ": " + h.why for h in model.timeline if h.version == closed.weights.version), "")
-            weights(closed.weights.version, self._wire.weights(closed.weights, why), closed.boundary_ms)
+            made = closed.weights
+            model = rounds.credit[made.name] if isinstance(made, ModelWeights) else rounds.model
+            why = next((h.what + ": " + h.why for h in model.timeline if h.version == made.version), "")
+            weights(made.version, self._wire.weights(made, why), closed.boundary_ms)
         limit_ms = epochs.limit_ms(done.until_ms)
         if options.clocks_wait and limit_ms != self._told_limit_ms:
             weights("epoch", self._wire.learned_until(done.until_ms), done.until_ms)
             self._told_limit_ms = limit_ms
-        for hashed, member in sorted(model.sample.changed.items()):
-            remember(SAMPLE + hashed.hex().encode(), None if member is None else member_body(member))
-        model.sample.changed.clear()
-        first = not self._remembered
-        for name, learner in model.learners.items():
-            if done.taught or first:
-                remember(_learner_key(name), learner.body())
-            if adopted or first:
-                remember(_good_key(name), model.good[name])
-        self._remembered = True
-        remember(MODEL, model.body())
-        remember(CHECKPOINT, {
+        records += [Written(options.memory, 0, key, body) for key, body in self._memory.changes(rounds, done)]
+        checkpoint = {
             "done_ms": rounds.done_ms,
-            "open_until_ms": rounds.open_until_ms,
+            "open_until": rounds.open_until,
+            "unknown": rounds.unknown,
             "told_limit_ms": self._told_limit_ms,
             "partitions": {
                 str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()
             },
-        })  # fmt: skip
+        }
+        records.append(Written(options.memory, 0, CHECKPOINT, json.dumps(checkpoint, separators=(",", ":")).encode()))
         return records
 
 
@@ -344,8 +356,13 @@ class _Partition:
         self.marks_before = [self.marks_before[i] for i in kept]
 
 
-def example_of(said: Mapping[str, Any]) -> ValueExample:
+CASES = ("request", "outcome", "withdrawn")
+
+
+def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample:
     """A training example from the fields of its record. Raises ValueError for what can not be one."""
+    if said["kind"] in CASES:
+        return case_of(said)
     if said["kind"] not in ("example", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
         raise ValueError(f"{said['kind']} without what it needs")
     at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"])
@@ -368,24 +385,19 @@ def _packed(features: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _decided(known: Known) -> list[Decided]:
-    """What persons decided about this model."""
+    """What persons decided about models; the card they had looked at is part of the reason."""
     return [
-        Decided(one.effective_ms, Order(one.what, one.version, one.author, one.reason))
+        Decided(
+            one.effective_ms,
+            Order(one.what, one.version, one.author, one.reason + (f" ({one.card})" if one.card else "")),
+            one.model,
+        )
         for one in known.decisions
-        if one.model == "value"
     ]
 
 
 def _is_ahead(moment_ms: int | None, of_ms: int | None) -> bool:
     return moment_ms is not None and (of_ms is None or moment_ms > of_ms)
-
-
-def _learner_key(name: str) -> bytes:
-    return MODEL + b"/" + name.encode()
-
-
-def _good_key(name: str) -> bytes:
-    return _learner_key(name) + b"/good"
 
 
 def waiting_words(boundary_ms: int | None, partitions: Sequence[int], reason: str) -> str:

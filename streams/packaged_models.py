@@ -8,14 +8,16 @@ from __future__ import annotations
 import functools
 import json
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from streams.learning.bayesian import BayesianLogisticRegression
 from streams.scoring.acceptance import ACCEPTANCE_MANIFEST
 from streams.scoring.insurance import HOME_MANIFEST, LIFE_MANIFEST
 from streams.scoring.manifest import Manifest
 from streams.scoring.model import Model, read_model
 from streams.scoring.risk import RISK_MANIFEST
+
+if TYPE_CHECKING:
+    from streams.learning.bayesian import BayesianLogisticRegression
 
 MANIFESTS: dict[str, Manifest] = {
     manifest.model: manifest for manifest in (RISK_MANIFEST, ACCEPTANCE_MANIFEST, HOME_MANIFEST, LIFE_MANIFEST)
@@ -35,16 +37,19 @@ def file_name(name: str) -> str:
 @functools.cache
 def packaged_model(name: str) -> Model:
     """The packaged version of a model, for scoring. Raises KeyError for a model that is not packaged."""
-    return read_model(_body(name), name, MANIFESTS[name].purpose, f"{name}-{PACKAGED_VERSION}")
+    return read_model(packaged_body(name), name, MANIFESTS[name].purpose, f"{name}-{PACKAGED_VERSION}")
 
 
 def packaged_estimator(name: str) -> BayesianLogisticRegression:
     """A model that goes on learning from where the packaged version stands."""
-    return BayesianLogisticRegression.from_body(_body(name))
+    from streams.learning.bayesian import BayesianLogisticRegression  # river takes a second to import
+
+    return BayesianLogisticRegression.from_body(packaged_body(name))
 
 
 @functools.cache
-def _body(name: str) -> dict[str, Any]:
+def packaged_body(name: str) -> dict[str, Any]:
+    """The packaged version of a model as the JSON object it is. Raises KeyError for a model that is not packaged."""
     if name not in MANIFESTS:
         raise KeyError(f"no packaged model {name!r}; there are {', '.join(MANIFESTS)}")
     text = files("streams.scoring").joinpath("packaged", file_name(name)).read_text("utf-8")

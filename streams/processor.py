@@ -6,10 +6,10 @@ their bytes as received; only a registry that does not answer holds the batch ba
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 
 from schemas.batch import Changes, EventBatch, Record, Reject
 from schemas.codec import (
@@ -31,13 +31,14 @@ from state.layout import CorruptRow
 from state.store import RowWrite
 from state.table import NEVER_MS, Table
 from state.versions import Versions
+from streams.credit_examples import CreditExamples, user_hash
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log import HaltPartition
 from streams.output import Message, Output, PauseAndRetry, RowsLoader
+from streams.scoring.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
 
-USER_HASH_BYTES = 16
 LETTER_BYTES_MAX = 2**62
 KEY_BYTES_KEPT = 1_024  # of a letter that had to be cut
 
@@ -47,7 +48,7 @@ class ScoreProcessor:
     """Takes batches of one deployment. `versions` says what is known to be in force by now.
 
     `examples_key` keys the hash that stands for a user in training examples. A dead letter of more than
-    `letter_bytes_max` goes without its value.
+    `letter_bytes_max` goes without its value. `specs` are the models that were declared beside the packaged ones.
     """
 
     decoder: Decoder
@@ -56,6 +57,7 @@ class ScoreProcessor:
     versions: Callable[[], Versions]
     examples_key: bytes = b""
     letter_bytes_max: int = LETTER_BYTES_MAX
+    specs: Callable[[], Sequence[ModelSpec]] = tuple
     _names: VersionNames = field(init=False, default=VersionNames((), ()))
     _named: Versions | None = field(init=False, default=None)
 
@@ -74,14 +76,16 @@ class ScoreProcessor:
             batch = decode(list(records), partition, self.decoder)
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
-            done = step(Table.of(users, load(users)), batch, versions, Clocks(clock_ms, swept_ms))
-            return self._output(batch, done, versions)
+            before = load(users)
+            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms))
+            cases = CreditExamples(self.encoder, self.specs, self.examples_key)
+            return self._output(batch, done, versions, cases.messages(batch, before, done, versions, swept_ms))
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
             raise HaltPartition(str(error)) from error
 
-    def _output(self, batch: EventBatch, done: Step, versions: Versions) -> Output:
+    def _output(self, batch: EventBatch, done: Step, versions: Versions, cases: list[tuple[int, Message]]) -> Output:
         users, names = done.table.users, self._names_of(versions)
         values = encode_changes(done.changes, batch, users, names, self.encoder)
         headers = self.events.change_headers(done.changes, batch, users)
@@ -95,7 +99,7 @@ class ScoreProcessor:
                 *(Message(users[user], None) for user in sorted(erased(done.changes) - set(card_owners))),
                 *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
             ],
-            examples=self._examples(done),
+            examples=[made for _, made in sorted([*self._examples(done), *cases], key=itemgetter(0))],
             journal=self._journal(batch, done),
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,
@@ -108,16 +112,17 @@ class ScoreProcessor:
             self._names = names_of(versions)
         return self._names
 
-    def _examples(self, done: Step) -> list[Message]:
-        """Training examples, and for each customer who was erased the word that theirs are to be forgotten."""
+    def _examples(self, done: Step) -> list[tuple[int, Message]]:
+        """Training examples, and for each customer who was erased the word that theirs are to be forgotten; by time."""
         users = done.table.users
         hashes = [user_hash(users[user], self.examples_key) for user in done.examples["user"].tolist()]
         values = encode_examples(done.examples, hashes, self.encoder) if hashes else []
-        made = [Message(hashed, value) for hashed, value in zip(hashes, values, strict=True)]
+        moments = done.examples["timestamp_ms"].tolist()
+        made = [(at_ms, Message(key, value)) for at_ms, key, value in zip(moments, hashes, values, strict=True)]
         for user, erased_ms in erasures(done.changes).items():
             hashed = user_hash(users[user], self.examples_key)
             fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
-            made.append(Message(hashed, encode_value("Example", fields, self.encoder)))
+            made.append((erased_ms, Message(hashed, encode_value("Example", fields, self.encoder))))
         return made
 
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
@@ -153,11 +158,6 @@ def erasures(changes: Changes) -> dict[int, int]:
     """When users (by index) were erased last, of those whose scores ended with it."""
     gone = changes.rows[changes.rows["cause"] == Cause.ERASURE]
     return dict(zip(gone["user"].tolist(), gone["decided_ms"].tolist(), strict=True))
-
-
-def user_hash(user: bytes, key: bytes) -> bytes:
-    """What stands for a user in training examples: nobody without the key can tell whose they are."""
-    return hashlib.blake2b(user, key=key, digest_size=USER_HASH_BYTES).digest()
 
 
 def dead_letters(

@@ -8,7 +8,7 @@ ever late. What can not be read is refused with the words of what to publish ins
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -22,7 +22,11 @@ from schemas.readable import read_fields
 from schemas.times import time_ms
 from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
 from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
-from streams.scoring.model import read_model
+from streams.packaged_models import packaged_model
+from streams.scoring.manifest import RefusedManifest
+from streams.scoring.model import Model, ModelWeights, read_model
+from streams.scoring.risk import RISK_MANIFEST
+from streams.scoring.specs import ModelSpec, spec_at, spec_of
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
 
 ADOPTION_DELAY_MS = 30_000
@@ -32,7 +36,8 @@ FORMULAS = ("formula-1",)
 """The formula versions this program knows; a policy that names another one is refused."""
 
 DECISION_PREFIX = "models."
-DECISIONS = ("promote", "rollback", "freeze", "thaw")
+DECISIONS = ("promote", "rollback", "freeze", "thaw", "envelope", "no_envelope")
+SPEC_PREFIX = "manifest."
 
 Read = Callable[[Record], tuple[str, dict[str, Any]]]
 """Kind and fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
@@ -94,6 +99,14 @@ def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
     )
 
 
+def body_of_model(made: ModelWeights) -> dict[str, Any]:
+    """Fields of the `Weights` schema for a version of a model that learns from requests."""
+    nothing: dict[str, Any] = {name: [] for name in TABLES}
+    rescore = {"rescore": True} if made.rescore else {}
+    said = {"version": made.version, "effective_ms": made.effective_ms, "consistency_median": 0.0, "model": made.name}
+    return {**nothing, **said, "body": json.dumps(made.body, separators=(",", ":")), **rescore}
+
+
 def body_of_weights(weights: Weights) -> dict[str, Any]:
     """Fields of the `Weights` schema."""
     body: dict[str, Any] = {name: getattr(weights, name).tolist() for name in TABLES}
@@ -127,7 +140,7 @@ def body_of_policy(policy: Policy) -> str:
 
 
 class Decision(NamedTuple):
-    """What a person decided about a model: `rescore models promote`, `rollback`, `freeze`, `thaw`."""
+    """What a person decided about a model: `rescore models promote`, `rollback`, `freeze`, `thaw`, `envelope`."""
 
     model: str
     what: str
@@ -135,6 +148,16 @@ class Decision(NamedTuple):
     author: str
     reason: str
     effective_ms: int
+    card: str = ""  # the model card that was looked at: its name and sha256
+
+
+class ModelInForce(NamedTuple):
+    """A version of a model that learns from requests, and from when on it counts."""
+
+    name: str
+    effective_ms: int
+    model: Model
+    rescore: bool
 
 
 @dataclass(frozen=True)
@@ -148,6 +171,8 @@ class Known:
     learning: tuple[LearningPolicy, ...] = ()
     decisions: tuple[Decision, ...] = ()
     learned_until_ms: int | None = None  # everything learned up to this boundary is known
+    specs: tuple[ModelSpec, ...] = ()  # declared models, by effective time
+    models: Mapping[str, tuple[ModelInForce, ...]] = field(default_factory=dict)
     read_before: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -167,6 +192,14 @@ class Known:
             return found
 
         return build(every, read_once, self.policy, before)
+
+    def model_at(self, name: str, moment_ms: int) -> Model:
+        """The version of a credit or insurance model in force, the packaged one before any: what functions score with.
+
+        Raises KeyError where there is no such model yet.
+        """
+        found = [one.model for one in self.models.get(name, ()) if one.effective_ms <= moment_ms]
+        return found[-1] if found else packaged_model(name)
 
     @cached_property
     def epochs(self) -> Epochs:
@@ -199,16 +232,43 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     policies = _accepted(bodies["policy"], refused, _policy)
     learned = [body["epoch_ms"] for _, body in bodies["weights"] if body.get("epoch_ms") is not None]
     made = [(record, body) for record, body in bodies["weights"] if body["version"]]
-    weights = _accepted(made, refused, partial(_weights, before))
+    of_value = [one for one in made if one[1].get("model") in (None, "value")]
+    weights = _accepted(of_value, refused, partial(_weights, before))
+    specs = _accepted(_with_prefix(bodies, SPEC_PREFIX), refused, _spec)
+    others = [one for one in made if one[1].get("model") not in (None, "value")]
+    models = _accepted(others, refused, partial(_model, specs, before))
     base_currency = (policies or [policy])[0].base_currency
     rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
     learning = _accepted(bodies["learning"], refused, _learning)
-    decided = [one for kind, found in bodies.items() if kind.startswith(DECISION_PREFIX) for one in found]
-    decisions = _accepted(decided, refused, _decision)
-    versions = Versions(policies or [policy], weights or [packaged_weights()], rates, [packaged_risk()])
+    decisions = _accepted(_with_prefix(bodies, DECISION_PREFIX), refused, _decision)
+    risk = [packaged_risk(), *(_risk_of(one) for one in models if one.name == "risk")]
+    weights = _rescored_with(weights or [packaged_weights()], models)
     return Known(
-        policy, ordered, versions, tuple(refused), tuple(learning), tuple(decisions), max(learned, default=None), before
+        policy=policy,
+        records=ordered,
+        versions=Versions(policies or [policy], weights, rates, risk),
+        refused=tuple(refused),
+        learning=tuple(learning),
+        decisions=tuple(decisions),
+        learned_until_ms=max(learned, default=None),
+        specs=tuple(specs),
+        models={name: tuple(one for one in models if one.name == name) for name in sorted({m.name for m in models})},
+        read_before=before,
     )
+
+
+def _with_prefix(bodies: dict[str, list[tuple[Record, dict[str, Any]]]], prefix: str) -> list[Any]:
+    return [one for kind, found in bodies.items() if kind.startswith(prefix) for one in found]
+
+
+def _rescored_with(weights: list[Weights], models: list[ModelInForce]) -> list[Weights]:
+    """A moment at which everyone is scored anew is one of the weights: those in force again, where no others begin."""
+    for moment_ms in sorted({one.effective_ms for one in models if one.name == "risk" and one.rescore}):
+        if all(one.effective_ms != moment_ms for one in weights[1:]):
+            before = [one for one in weights if one.effective_ms <= moment_ms]
+            again = replace(before[-1], effective_ms=moment_ms, rescore=True)
+            weights = [*before, again, *weights[len(before) :]]
+    return weights
 
 
 def _accepted(bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Make) -> list[Any]:
@@ -245,6 +305,52 @@ def _weights(
     return made
 
 
+def _spec(body: dict[str, Any], effective_ms: int, earlier: list[ModelSpec]) -> ModelSpec:
+    """A declared model. What it looks at is fixed: versions of one name have to be comparable."""
+    spec = spec_of(str(body["name"]).removeprefix(SPEC_PREFIX), json.loads(body["body"]), effective_ms)
+    for before in earlier:
+        if before.name == spec.name and (before.manifest, before.inputs) != (spec.manifest, spec.inputs):
+            raise ValueError(f"features of {spec.name} were declared before and are fixed; take another name")
+    return spec
+
+
+def _model(
+    specs: list[ModelSpec],
+    before: dict[tuple[str, int], Any],
+    body: dict[str, Any],
+    effective_ms: int,
+    _earlier: list[Any],
+) -> ModelInForce:
+    """A version of a model that learns from requests. It may look at nothing that its manifest does not name."""
+    key = f"model {id(body)}", effective_ms
+    if key not in before:
+        name = str(body["model"])
+        spec = spec_at(specs, name, effective_ms)
+        if spec is None:
+            raise ValueError(f"there is no model {name!r}: declare it with `rescore models declare`")
+        model = read_model(json.loads(body["body"] or "{}"), name, spec.manifest.purpose, str(body["version"]))
+        if strange := sorted(set(model.manifest.names) - set(spec.manifest.names)):
+            raise RefusedManifest(f"version {body['version']} looks at {', '.join(strange)}, which {name} may not")
+        before[key] = ModelInForce(name, effective_ms, model, bool(body.get("rescore")))
+        if name == "risk":
+            _risk_of(before[key])  # raises where the stream could not score with it
+    made: ModelInForce = before[key]
+    return made
+
+
+def _risk_of(version: ModelInForce) -> RiskWeights:
+    """The version as the stream's risk score reads it."""
+    model, packaged = version.model, packaged_risk()
+    weights = model.weights
+    if model.manifest.names != RISK_MANIFEST.names or weights.layout.knots.shape != packaged.knots.shape:
+        raise ValueError(f"version {model.version} of risk has not the features of the stream's risk score")
+    if weights.mean.shape != packaged.mean.shape:
+        raise ValueError(f"version {model.version} of risk has other knots than the stream's risk score")
+    return RiskWeights(
+        model.version, version.effective_ms, weights.layout.knots, weights.mean, weights.covariance, weights.phi_mean
+    )
+
+
 def _learning(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> LearningPolicy:
     return learning_policy_of(json.loads(body["body"]), str(body["version"]), effective_ms)
 
@@ -255,7 +361,7 @@ def _decision(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> D
     if what not in DECISIONS:
         raise ValueError(f"decision {what!r} is none of {', '.join(DECISIONS)}")
     author, reason = str(body.get("author") or ""), str(body.get("reason") or "")
-    return Decision(model, what, str(said.get("version", "")), author, reason, effective_ms)
+    return Decision(model, what, str(said.get("version", "")), author, reason, effective_ms, str(said.get("card", "")))
 
 
 def _following(policy: Policy, earlier: list[Policy]) -> Policy:

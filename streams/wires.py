@@ -12,7 +12,8 @@ from streams.avro_values import Values
 from streams.learner import LearnerWire
 from streams.output import Message
 from streams.resolve import Progress
-from streams.versions import TABLES, body_of_weights
+from streams.scoring.model import ModelWeights
+from streams.versions import TABLES, body_of_model, body_of_weights
 from streams.wiring import Wire
 
 
@@ -54,8 +55,9 @@ def learner_wire(values: Values) -> LearnerWire:
     def example(value: bytes) -> Mapping[str, Any]:
         return values.decode("rescore-examples", value)
 
-    def weights(made: Weights, cause: str) -> bytes:
-        return write(body_of_weights(made) | {"cause": cause})
+    def weights(made: Weights | ModelWeights, cause: str) -> bytes:
+        body = body_of_model(made) if isinstance(made, ModelWeights) else body_of_weights(made)
+        return write(body | {"cause": cause})
 
     def learned_until(boundary_ms: int) -> bytes:
         nothing: dict[str, list[float]] = {name: [] for name in TABLES}

@@ -151,8 +151,8 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
 
 def _examples(chosen: Settings, user: str, counts: dict[str, int]) -> list[tuple[Record, str]]:
     from streams.commands.wire import values
+    from streams.credit_examples import user_hash
     from streams.kafka_client import read
-    from streams.processor import user_hash
 
     topic = chosen.topic("rescore-examples")
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""

@@ -218,7 +218,7 @@ def known_versions(chosen: Settings) -> Known:
 def _remembered(chosen: Settings) -> dict[str, Any]:
     """What the learner wrote down last about the value model."""
     from streams.kafka_client import read, require_topics
-    from streams.learner import CHECKPOINT, MODEL
+    from streams.learner_memory import CHECKPOINT, MODEL
     from streams.topics import MEMORY_TOPIC
 
     found: dict[bytes, dict[str, Any]] = {}

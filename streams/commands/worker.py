@@ -294,6 +294,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         events=CloudEvents(f"/rescore/{chosen.app}"),
         versions=lambda: broadcast.versions.versions,
         examples_key=key,
+        specs=lambda: broadcast.versions.specs,
         letter_bytes_max=chosen.topic_record_bytes_max + DEAD_LETTER_ROOM_BYTES - LETTER_FRAME_BYTES,
     )
     return Worker(

@@ -47,8 +47,12 @@ class LearningPolicy:
     worse_ratio: float = 1.1  # an error so much larger than that of an approved version means: roll back
     drift_threshold: float = 60.0  # Page-Hinkley: sum of errors above their mean that counts as drift
     quarantine_days: int = 7  # after a drift was noticed nothing new is adopted by itself
-    request_days: int = 180  # a request waits so long for its outcome
-    requests_max: int = 1_000_000
+    request_days: int = 180  # a request waits so long for its outcome, an outcome for its request
+    loan_days: int = 1_095  # a loan due later than so long after its grant is not waited for
+    requests_max: int = 250_000  # cases of one model that are remembered
+    envelope_days: int = 30  # at least between two versions that an envelope lets in
+    envelope_stability: float = 0.10  # PSI of the new version's scores against the old one's, at most
+    envelope_moves: float = 0.05  # share of people in another band, at most
 
 
 def learning_policy_of(body: dict[str, Any], version: str, effective_ms: int) -> LearningPolicy:

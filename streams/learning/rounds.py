@@ -6,20 +6,27 @@ the epoch of its timestamp, or, where its partition had marked that one already,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from state.versions import Weights
-from streams.learning.epochs import Epochs, moment_text
-from streams.learning.value_learner import Order, ValueExample, ValueLearner
+from streams.learning.cases import CaseExample
+from streams.learning.credit_learner import CreditLearner
+from streams.learning.decisions import Order
+from streams.learning.epochs import FOREVER_MS, Epochs, moment_text
+from streams.learning.value_learner import ValueExample, ValueLearner
+from streams.scoring.model import ModelWeights
+from streams.scoring.specs import ModelSpec
+
+VALUE = "value"
 
 
 class Waiting(NamedTuple):
     """An example that waits for its epoch to end."""
 
     due_ms: int  # its timestamp, or the first moment after the mark that was there before it
-    example: ValueExample
+    example: ValueExample | CaseExample
     partition: int
     offset: int
 
@@ -28,14 +35,15 @@ class Closed(NamedTuple):
     """New weights, and the boundary at which they were closed."""
 
     boundary_ms: int
-    weights: Weights
+    weights: Weights | ModelWeights
 
 
 class Decided(NamedTuple):
-    """A person's decision and from when on it counts."""
+    """A person's decision, about which model and from when on it counts."""
 
     effective_ms: int
     order: Order
+    model: str = VALUE
 
 
 @dataclass(slots=True)
@@ -48,18 +56,34 @@ class Round:
     taught: int = 0
     late: int = 0
     closed: list[Closed] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)  # models that had something to learn or to obey
+
+
+SpecAt = Callable[[str, int], ModelSpec | None]
+"""The declaration of a model in force at a moment."""
 
 
 @dataclass(slots=True)
 class Rounds:
-    """Where learning stands: done up to a boundary, a version open until another."""
+    """Where learning stands: done up to a boundary, versions open until another.
+
+    `begin` makes the learner of a model that was not there before.
+    """
 
     model: ValueLearner
     done_ms: int | None = None
-    open_until_ms: int | None = None  # the closing boundary of the version that has new examples
+    open_until: dict[str, int] = field(default_factory=dict)  # by model: where its version with new examples closes
+    credit: dict[str, CreditLearner] = field(default_factory=dict)
+    begin: Callable[[ModelSpec], CreditLearner] | None = None
+    unknown: int = 0  # records about models that do not exist
 
     def advance(
-        self, until_ms: int, waiting: Sequence[Waiting], decisions: Sequence[Decided], epochs: Epochs
+        self,
+        until_ms: int,
+        waiting: Sequence[Waiting],
+        decisions: Sequence[Decided],
+        epochs: Epochs,
+        spec_at: SpecAt = lambda _name, _ms: None,
     ) -> Round | None:
         """Go on to the last boundary that every partition has marked; None where that is where we are."""
         done_ms = epochs.last_until(until_ms)
@@ -70,38 +94,105 @@ class Rounds:
         for one in waiting:
             if one.due_ms <= done_ms:
                 by_boundary.setdefault(epochs.next_after(one.due_ms - 1), []).append(one)
-        orders: dict[int, list[Order]] = {}
+        orders: dict[int, list[Decided]] = {}
         for decided in decisions:
             boundary_ms = epochs.next_after(decided.effective_ms - 1)
             if boundary_ms <= done_ms and (self.done_ms is None or boundary_ms > self.done_ms):
-                orders.setdefault(boundary_ms, []).append(decided.order)
-        for boundary_ms in sorted(by_boundary.keys() | orders.keys()):
+                orders.setdefault(boundary_ms, []).append(decided)
+        told = sorted(by_boundary.keys() | orders.keys(), reverse=True)
+        while (boundary_ms := min(told[-1] if told else FOREVER_MS, self._next_end_ms(epochs))) <= done_ms:
+            if told and told[-1] == boundary_ms:
+                told.pop()
             self._close_before(boundary_ms, done, epochs)
-            self._teach(boundary_ms, by_boundary.get(boundary_ms, []), orders.get(boundary_ms, []), done, epochs)
+            for decided in orders.get(boundary_ms, []):
+                self._obey(decided, boundary_ms, done, epochs, spec_at)
+            self._teach(boundary_ms, by_boundary.get(boundary_ms, []), done, epochs, spec_at)
         self._close_before(done_ms + 1, done, epochs)
         self.done_ms = done_ms
         return done
 
+    def _next_end_ms(self, epochs: Epochs) -> int:
+        """The boundary up to which time decides something next: a loan that was paid, a case nobody answers."""
+        ends = [end_ms for one in self.credit.values() if (end_ms := one.cases.next_end_ms()) is not None]
+        return epochs.next_after(min(ends) - 1) if ends else FOREVER_MS
+
+    def _obey(self, decided: Decided, boundary_ms: int, done: Round, epochs: Epochs, spec_at: SpecAt) -> None:
+        if decided.model == VALUE:
+            self.model.policy = epochs.policy_at(boundary_ms)
+            self.model.obey(decided.order, boundary_ms)
+        elif (learner := self._learner(decided.model, boundary_ms, epochs, spec_at)) is not None:
+            learner.obey(decided.order, boundary_ms)
+        else:
+            return
+        self._open(decided.model, boundary_ms, done, epochs)
+
     def _teach(
-        self, boundary_ms: int, waiting: Sequence[Waiting], orders: Sequence[Order], done: Round, epochs: Epochs
+        self, boundary_ms: int, waiting: Sequence[Waiting], done: Round, epochs: Epochs, spec_at: SpecAt
     ) -> None:
-        self.model.policy = epochs.policy_at(boundary_ms)
-        for order in orders:
-            self.model.obey(order, boundary_ms)
+        """The examples of one epoch, to every model its own, in one order."""
         ordered = sorted(waiting, key=lambda one: (one.example.timestamp_ms, one.example.user_hash, one.offset))
-        done.taught += self.model.learn([one.example for one in ordered], boundary_ms)
+        values = [one.example for one in ordered if isinstance(one.example, ValueExample)]
+        if values:
+            self.model.policy = epochs.policy_at(boundary_ms)
+            done.taught += self.model.learn(values, boundary_ms)
+            self._open(VALUE, boundary_ms, done, epochs)
+        erased = [_erasure_of(example) for example in values if example.erased]
+        cases: dict[str, list[CaseExample]] = {name: [] for name in self.credit}
+        for one in ordered:
+            if isinstance(one.example, CaseExample):
+                cases.setdefault(one.example.model, []).append(one.example)
+        for name, mine in sorted(cases.items()):
+            learner = self._learner(name, boundary_ms, epochs, spec_at)
+            if learner is None:
+                self.unknown += len(mine)
+                continue
+            before = learner.cases.next_end_ms()
+            together = sorted([*mine, *erased], key=lambda e: (e.timestamp_ms, e.kind != "erasure"))
+            taught = learner.learn(together, boundary_ms)
+            done.taught += taught
+            if together or (before is not None and before <= boundary_ms):
+                self._open(name, boundary_ms, done, epochs)
         done.epochs += 1
         done.examples += len(ordered)
         done.late += sum(one.due_ms != one.example.timestamp_ms for one in ordered)
-        self.open_until_ms = epochs.closing(boundary_ms)
+
+    def _learner(self, name: str, boundary_ms: int, epochs: Epochs, spec_at: SpecAt) -> CreditLearner | None:
+        """The learner of a model, made where it was not there before; None: there is no such model."""
+        spec = spec_at(name, boundary_ms)
+        if spec is None or self.begin is None:
+            return None
+        if name not in self.credit:
+            self.credit[name] = self.begin(spec)
+        learner = self.credit[name]
+        learner.follow(spec)
+        learner.policy = epochs.policy_at(boundary_ms)
+        return learner
+
+    def _open(self, name: str, boundary_ms: int, done: Round, epochs: Epochs) -> None:
+        self.open_until[name] = epochs.closing(boundary_ms)
+        done.touched.add(name)
 
     def _close_before(self, end_ms: int, done: Round, epochs: Epochs) -> None:
-        """Close the version that is open, where its closing boundary lies before `end_ms`."""
-        boundary_ms = self.open_until_ms
-        if boundary_ms is None or boundary_ms >= end_ms:
-            return
-        self.open_until_ms = None
-        weights = self.model.close(boundary_ms, f"value-{moment_text(boundary_ms)}")
-        if weights is not None:
-            rescore, at_ms = epochs.policy_at(boundary_ms).rescore_everyone, epochs.adoption_ms(boundary_ms)
-            done.closed.append(Closed(boundary_ms, replace(weights, effective_ms=at_ms, rescore=rescore)))
+        """Close the versions that are open, where their closing boundaries lie before `end_ms`."""
+        for name, boundary_ms in sorted(self.open_until.items(), key=lambda item: (item[1], item[0])):
+            if boundary_ms >= end_ms:
+                continue
+            del self.open_until[name]
+            done.touched.add(name)
+            version = f"{name}-{moment_text(boundary_ms)}"
+            model = self.model if name == VALUE else self.credit[name]
+            weights = model.close(boundary_ms, version)
+            if weights is not None:
+                rescore, at_ms = epochs.policy_at(boundary_ms).rescore_everyone, epochs.adoption_ms(boundary_ms)
+                done.closed.append(Closed(boundary_ms, _in_force(weights, at_ms, rescore)))
+
+
+def _in_force(weights: Weights | ModelWeights, at_ms: int, rescore: bool) -> Weights | ModelWeights:
+    if isinstance(weights, ModelWeights):
+        return weights._replace(effective_ms=at_ms, rescore=rescore)
+    return replace(weights, effective_ms=at_ms, rescore=rescore)
+
+
+def _erasure_of(example: ValueExample) -> CaseExample:
+    """An erasure is for every model, though its record names one."""
+    return CaseExample(example.timestamp_ms, example.user_hash, "", "erasure", b"")

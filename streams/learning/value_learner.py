@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
 from state.versions import Policy, Weights
+from streams.learning.decisions import TIMELINE_MAX, Happening, Order
 from streams.learning.epochs import LearningPolicy
 from streams.learning.monitoring import PageHinkley, RunningError, body_of, stability_index
 from streams.learning.population_sample import Member, PopulationSample, cut_tables, thinned
@@ -33,20 +34,9 @@ LEARNERS = ("steady", "nimble")
 APPROVED_MAX = 8
 RECENT_SHARE = 0.15
 """Of the half-life of errors: what says whether a drift is over forgets sooner."""
-TIMELINE_MAX = 500
 ROUNDED_DIGITS = 9
 EXPECTED_POINTS = 1_000
 CONSISTENCY_AT_FIRST = 0.5
-
-
-class Happening(NamedTuple):
-    """A line of the audit trail."""
-
-    at_ms: int
-    what: str  # adopted, refreshed, drift, forgot, rolled_back, promoted, frozen, thawed, refused
-    version: str
-    who: str
-    why: str
 
 
 class ValueExample(NamedTuple):
@@ -62,15 +52,6 @@ class ValueExample(NamedTuple):
     label: float | None
     member: Member | None = None
     erased: bool = False
-
-
-class Order(NamedTuple):
-    """What a person decided, to be obeyed at the next boundary."""
-
-    what: str
-    version: str
-    who: str
-    why: str
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from streams.scoring.customer_risk import (
     tempered_logit,
 )
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
+from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
 from streams.scoring.tables import model_of, risk_model_of
@@ -124,6 +125,15 @@ def risk_inputs_of(row: Row, seen: Evaluation) -> np.ndarray[tuple[int], np.dtyp
     inputs = np.zeros(RISK_FEATURES)
     risk_inputs(np.array(row.declared or [math.nan] * len(DECLARED)), behaviour, inputs)
     return inputs
+
+
+def risk_row_of(row: Row, moment_ms: int, versions: Versions) -> dict[str, float]:
+    """The features of the risk model that a row has at a moment, by name; what is absent is left out. About 0.2 ms."""
+    policy_version = versions.policy_index_at(moment_ms)
+    seen = Evaluation(day_of(versions.days, moment_ms), 0, policy_version, -1)
+    _evaluate_loans(seen, row, versions.policies[policy_version])
+    inputs = risk_inputs_of(row, seen).tolist()
+    return {name: x for name, x in zip(RISK_MANIFEST.names, inputs, strict=True) if math.isfinite(x)}
 
 
 def featured_forecast(row: Row, day: int, model: ValueModel) -> tuple[list[float], float]:

@@ -42,6 +42,16 @@ class Model(NamedTuple):
         return inputs_of(self.manifest.features, self.slots, rows)
 
 
+class ModelWeights(NamedTuple):
+    """One version of a model that learns from requests, as it is published: `body` is what `read_model` reads."""
+
+    name: str  # of the model
+    version: str
+    effective_ms: int
+    body: Mapping[str, Any]
+    rescore: bool = False
+
+
 def inputs_of(features: Sequence[Feature], slots: Slots, rows: Sequence[Mapping[str, Any]]) -> Floats:
     """Rows as columns (n, F): numbers as they are, a category as the number of its slot, -1 where it has none.
 

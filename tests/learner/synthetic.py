@@ -8,9 +8,10 @@ import numpy as np
 
 from schemas.batch import FEATURE_SLOTS
 from state.calendar import DAY_MS, day_starts
+from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs, LearningPolicy
 from streams.learning.rounds import Closed, Decided, Rounds, Waiting
-from streams.learning.value_learner import Order, ValueExample, ValueLearner
+from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.learning.value_regression import design_of
 from streams.scoring.value import pack_feature, unpack_features
 from streams.versions import packaged_weights

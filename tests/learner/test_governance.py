@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 
-from streams.learning.value_learner import Order, ValueLearner
+from streams.learning.decisions import Order
+from streams.learning.value_learner import ValueLearner
 from streams.learning.value_regression import ValueRegression, design_of
 from streams.scoring.value import unpack_features
 from streams.versions import packaged_weights
@@ -170,7 +171,7 @@ def test_what_a_learner_knows_survives_as_plain_json_to_the_byte():
     twin.live(13)
     again = Bank(flipped(12, 15))
     again.day = twin.day
-    again.rounds.done_ms, again.rounds.open_until_ms = twin.rounds.done_ms, twin.rounds.open_until_ms
+    again.rounds.done_ms, again.rounds.open_until = twin.rounds.done_ms, dict(twin.rounds.open_until)
     again.model.restore(json.loads(json.dumps(twin.model.body())))
     for name, learner in twin.model.learners.items():
         again.model.learners[name].restore(json.loads(json.dumps(learner.body())))

@@ -120,18 +120,19 @@ class LearningWorld:
         for partition in range(self.partitions):
             self.broker.write("commands", b"advance", value, to_ms, partition)
 
-    def decide(self, what: str, at_ms: int, version: str = "", who: str = "ann") -> None:
-        """A person's decision about the value model."""
+    def decide(self, what: str, at_ms: int, version: str = "", who: str = "ann", model: str = "value") -> None:
+        """A person's decision about a model."""
         body = json.dumps({"decision": what, "version": version})
-        said = {
-            "name": "models.value",
-            "version": "",
-            "effective_ms": at_ms,
-            "body": body,
-            "author": who,
-            "reason": "so",
-        }
-        self.broker.write("rescore-config", b"models.value", VALUES.encoder("rescore-config")(said), at_ms - 60_000)
+        self.configure(f"models.{model}", body, at_ms, who)
+
+    def declare(self, model: str, at_ms: int, **body: Any) -> None:
+        """Declare a model that learns from requests."""
+        self.configure(f"manifest.{model}", json.dumps(body), at_ms, "ann")
+
+    def configure(self, name: str, body: str, at_ms: int, who: str) -> None:
+        said = {"name": name, "version": "", "effective_ms": at_ms, "body": body, "author": who, "reason": "so"}
+        value = VALUES.encoder("rescore-config")(said)
+        self.broker.write("rescore-config", name.encode(), value, max(at_ms - 60_000, 0))
 
     def worker(
         self,
@@ -148,6 +149,7 @@ class LearningWorld:
             CloudEvents("/rescore/test"),
             lambda: broadcast.versions.versions,
             b"key",
+            specs=lambda: broadcast.versions.specs,
         )
         limit = (lambda: broadcast.versions.limit_ms) if self.records_clock else (lambda: FOREVER_MS)
         rescores = lambda: broadcast.versions.versions.rescores  # noqa: E731

@@ -1,0 +1,154 @@
+"""What a learner remembers between its lives: records of the compacted topic `rescore-learner`, by key.
+
+Models, samples, cases and recent rows have a record each, so that a step forward writes what it changed and no more;
+everything is plain JSON. Which of it belongs together is one transaction's (`streams.learner`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from streams.learning.bayesian import BayesianLogisticRegression
+from streams.learning.credit_learner import CreditLearner
+from streams.learning.population_sample import member_body, member_of
+from streams.learning.rounds import VALUE, Round, Rounds
+from streams.learning.value_learner import LEARNERS, ValueLearner
+from streams.scoring.specs import Challenger
+
+CHECKPOINT, MODEL, SAMPLE, CREDIT = b"checkpoint", b"model/value", b"sample/", b"credit/"
+
+Said = tuple[bytes, bytes | None]
+"""Key and value; None: a tombstone."""
+
+
+class LearnerMemory:
+    """Knows what is written already, so that only changes are."""
+
+    def __init__(self) -> None:
+        self._good: dict[str, object] = {}  # by model: its good state as it was written last
+        self._versions: dict[str, set[str]] = {}
+        self._first = True
+
+    # Reading.
+
+    def recall_value(self, model: ValueLearner, memory: Mapping[bytes, Any]) -> None:
+        """The value model as it was left."""
+        model.restore(memory[MODEL])
+        for name in LEARNERS:
+            model.learners[name].restore(memory[_learner_key(name)])
+            model.good[name] = memory[_good_key(name)]
+        members = {key: value for key, value in memory.items() if key.startswith(SAMPLE)}
+        model.sample.restore((bytes.fromhex(k[len(SAMPLE) :].decode()), member_of(v)) for k, v in members.items())
+        self._good[VALUE] = model.good
+        self._first = False
+
+    def recall_credit(
+        self, memory: Mapping[bytes, Any], begin: Callable[[str], CreditLearner]
+    ) -> dict[str, CreditLearner]:
+        """Every other model as it was left; `begin` makes one before its first example."""
+        names = sorted(key[len(CREDIT) :].decode() for key in memory if key.startswith(CREDIT) and key.count(b"/") == 1)
+        found = {}
+        for name in names:
+            learner, at = begin(name), _credit_key(name)
+            body = memory[at]
+            learner.follow(learner.spec._replace(challengers=_challengers_of(body["challengers"])))
+            learner.restore(body, partial(_version_body, memory, at))
+            for challenger in learner.learners:
+                kept = memory[at + b"/learner/" + challenger.encode()]
+                learner.learners[challenger] = BayesianLogisticRegression.from_body(kept)
+                learner.good[challenger] = memory[at + b"/good/" + challenger.encode()]
+            cases = ((case, _json(said)) for case, said in _below(memory, at + b"/case/"))
+            learner.cases.restore(cases, body["counts"])
+            rows = ((int.from_bytes(place, "big"), row) for place, row in _below(memory, at + b"/row/"))
+            learner.people.restore(rows, body["next_row"])
+            self._good[name], self._versions[name] = learner.good, {one.version for one in learner.approved}
+            found[name] = learner
+        return found
+
+    # Writing.
+
+    def changes(self, rounds: Rounds, done: Round) -> Iterator[Said]:
+        """What a step forward has changed, without the checkpoint."""
+        yield from self._value(rounds.model, done)
+        for name in sorted(done.touched - {VALUE}):
+            yield from self._credit(rounds.credit[name])
+        self._first = False
+
+    def _value(self, model: ValueLearner, done: Round) -> Iterator[Said]:
+        for hashed, member in sorted(model.sample.changed.items()):
+            yield SAMPLE + hashed.hex().encode(), None if member is None else _json(member_body(member))
+        model.sample.changed.clear()
+        adopted, self._good[VALUE] = self._good.get(VALUE) is not model.good, model.good
+        for name, learner in model.learners.items():
+            if VALUE in done.touched or self._first:
+                yield _learner_key(name), _json(learner.body())
+            if adopted:
+                yield _good_key(name), _json(model.good[name])
+        yield MODEL, _json(model.body())
+
+    def _credit(self, model: CreditLearner) -> Iterator[Said]:
+        at = _credit_key(model.name)
+        for case, body in sorted(model.cases.changed.items()):
+            yield at + b"/case/" + case.hex().encode(), body
+        model.cases.changed.clear()
+        for place, row in sorted(model.people.changed.items()):
+            yield at + b"/row/" + place.to_bytes(4, "big").hex().encode(), None if row is None else _json(list(row))
+        model.people.changed.clear()
+        for challenger, learner in model.learners.items():
+            yield at + b"/learner/" + challenger.encode(), _json(learner.body())
+        if self._good.get(model.name) is not model.good:
+            self._good[model.name] = model.good
+            for challenger, good in model.good.items():
+                yield at + b"/good/" + challenger.encode(), _json(good)
+        yield from self._approved(model, at)
+        challengers = {name: _challenger_body(one) for name, one in model.spec.challengers.items()}
+        yield at, _json(model.body() | {"next_row": model.people.next_place, "challengers": challengers})
+
+    def _approved(self, model: CreditLearner, at: bytes) -> Iterator[Said]:
+        now, before = {one.version: one.body for one in model.approved}, self._versions.get(model.name, set())
+        for version in sorted(set(now) - before):
+            yield at + b"/version/" + version.encode(), _json(now[version])
+        for version in sorted(before - set(now)):
+            yield at + b"/version/" + version.encode(), None
+        self._versions[model.name] = set(now)
+
+
+def _challenger_body(challenger: Challenger) -> list[Any]:
+    half_life, features, prior_variance = challenger
+    return [None if math.isinf(half_life) else half_life, list(features), prior_variance]
+
+
+def _challengers_of(body: Mapping[str, Any]) -> dict[str, Challenger]:
+    return {
+        name: Challenger(math.inf if half_life is None else half_life, tuple(features), prior_variance)
+        for name, (half_life, features, prior_variance) in body.items()
+    }
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _version_body(memory: Mapping[bytes, Any], at: bytes, version: str) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = memory[at + b"/version/" + version.encode()]
+    return body
+
+
+def _below(memory: Mapping[bytes, Any], prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+    return ((bytes.fromhex(k[len(prefix) :].decode()), v) for k, v in memory.items() if k.startswith(prefix))
+
+
+def _learner_key(name: str) -> bytes:
+    return MODEL + b"/" + name.encode()
+
+
+def _good_key(name: str) -> bytes:
+    return _learner_key(name) + b"/good"
+
+
+def _credit_key(name: str) -> bytes:
+    return CREDIT + name.encode()
