@@ -154,7 +154,15 @@ def trust(change: Change, time_text: TimeText) -> str:
     return f"{believed}{covered}; decided by {change['weights_version']}, {change['policy_version']}"
 
 
-def adverse_lines(story: Story, time_text: TimeText) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an adverse decision has to say beside the reasons: the data it used, and what would have been enough."""
+
+    used: Sequence[tuple[str, Any]] = ()
+    enough: Sequence[str] = ()
+
+
+def adverse_lines(story: Story, time_text: TimeText, beside: Beside | None = None) -> list[str]:
     """What a decision against the customer has to say of this score: principal shortfalls, nothing positive."""
     if story.score not in CREDIT_SCORES:
         return [f"{story.score}: made for service and marketing; it is no ground for a credit decision"]
@@ -168,13 +176,19 @@ def adverse_lines(story: Story, time_text: TimeText) -> list[str]:
             if story.score != "class"
             else "    follows from status and revenue"
         )
+    if beside is not None:
+        lines += [f"    would have been enough: {words}" for words in beside.enough]
+        if beside.used:
+            told = ", ".join(f"{name} {amount:,.10g}" for name, amount in beside.used)
+            lines.append(f"    data used: {told}")
     lines.append(f"    {trust(now, time_text)}")
     return lines
 
 
-def as_json(story: Story) -> dict[str, Any]:
+def as_json(story: Story, beside: Beside | None = None) -> dict[str, Any]:
     """The story as plain values."""
-    return {
+    adverse = {} if beside is None else {"data_used": dict(beside.used), "enough": list(beside.enough)}
+    return adverse | {
         "score": story.score,
         "now": dict(story.now),
         "adds_up": story.adds_up(),

@@ -18,6 +18,9 @@ from streams.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.explain import Beside
     from streams.settings import Settings
 
 User = Annotated[str, typer.Argument(help="The customer's user_id.")]
@@ -70,21 +73,42 @@ def explain(
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
     from streams.explain import as_json as plain
 
-    told = stories(user, changes(settings(), from_beginning=True, exit_at_end=True, users=[user]))
+    chosen = settings()
+    told = stories(user, changes(chosen, from_beginning=True, exit_at_end=True, users=[user]))
     told = [story for story in told if not scores or story.score in scores]
     if not told:
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
+    beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
-        print_json(
-            {"user_id": user, "scores": [plain(story) for story in told], "contest": CONTEST if adverse else None}
-        )
+        scores_told = [plain(story, beside.get(story.score)) for story in told]
+        print_json({"user_id": user, "scores": scores_told, "contest": CONTEST if adverse else None})
         return
     for story in told:
-        typer.echo(
-            "\n".join(adverse_lines(story, local_time) if adverse else as_lines(story, local_time, steps)) + "\n"
+        lines = (
+            adverse_lines(story, local_time, beside.get(story.score)) if adverse else as_lines(story, local_time, steps)
         )
+        typer.echo("\n".join(lines) + "\n")
     if adverse:
         typer.echo(CONTEST)
+
+
+def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Beside]:
+    """By score made for credit: what was used, and what would have been enough, from the row as it is committed."""
+    from streams.attainable import data_used, way_words, ways
+    from streams.commands.models import known_versions
+    from streams.commands.store import read_row
+    from streams.explain import CREDIT_SCORES, Beside
+
+    found = read_row(chosen, user)
+    if found is None:
+        return {}
+    row, _ = found
+    near = ways(row, known_versions(chosen).versions)
+    return {
+        score: Beside(data_used(row, score), [way_words(way) for way in near if way.score == score])
+        for score in scores
+        if score in CREDIT_SCORES
+    }
 
 
 @guarded
