@@ -1,79 +1,173 @@
-"""What a learner has written down about a model, in words and tables. Pure."""
+"""What a learner has written down about its models, in words and tables. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from streams.learning.chances import RunningChances
+from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import RunningError
+from streams.learning.rounds import VALUE
 from streams.learning.value_learner import LEARNERS
 from streams.publish import text_of_ms
 
 
-def versions_of(remembered: Mapping[str, Any]) -> list[str]:
-    """Everything that can be promoted or gone back to."""
-    return [*LEARNERS, *(one["version"] for one in remembered["approved"])]
+class Remembered(NamedTuple):
+    """The records of the learner's memory that say how models stand, by model; value is always there."""
+
+    learned_until_ms: int
+    models: Mapping[str, Mapping[str, Any]]
+
+    def challengers(self, name: str) -> list[str]:
+        """Who learns beside the champion of a model."""
+        return list(LEARNERS) if name == VALUE else list(self.models[name]["lately"])
+
+    def versions(self, name: str) -> list[str]:
+        """Everything that can be promoted or gone back to."""
+        return [*self.challengers(name), *(one["version"] for one in self.models[name]["approved"])]
 
 
-def summary(remembered: Mapping[str, Any]) -> dict[str, Any]:
+def summary(remembered: Remembered) -> dict[str, Any]:
     """The models of `rescore models list`."""
-    rows = [_approved_row(one) for one in remembered["approved"]]
-    rows[-1]["role"] = "champion"
+    models = {
+        name: _value(body) if name == VALUE else _credit(remembered, name) for name, body in remembered.models.items()
+    }
+    return {"learned_until": text_of_ms(remembered.learned_until_ms), "models": models}
+
+
+def _value(body: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [_row(one, _error(RunningError(**one["error"]))) for one in body["approved"]]
     for name in LEARNERS:
-        error = RunningError(**remembered["errors"][name])
-        moves = remembered.get("shadow", {}).get(name)
-        rows.append({"version": name, "role": "challenger", "adopted": None, **_error(error), "would_move": moves})
-    until_ms = remembered["quarantine_until_ms"]
+        moves = body.get("shadow", {}).get(name)
+        rows.append(_challenger(name, moves, _error(RunningError(**body["errors"][name]))))
+    return _state(body, rows) | {"refused_examples": body["refused"]}
+
+
+def _credit(remembered: Remembered, name: str) -> dict[str, Any]:
+    body = remembered.models[name]
+    rows = [_row(one, _figures(RunningChances.of(one["lately"]))) for one in body["approved"]]
+    for challenger in remembered.challengers(name):
+        figures = _figures(RunningChances.of(body["lately"][challenger]))
+        rows.append(_challenger(challenger, body["shadow"].get(challenger), figures))
+    envelope = body["envelope"]
+    return _state(body, rows) | {
+        "cases": body["counts"],
+        "waiting": body["waiting"],
+        "envelope": None if envelope is None else {"approved_by": envelope[2], "reason": envelope[3]},
+        "envelope_now": body["envelope_now"],
+    }
+
+
+def _state(body: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    until_ms, approved = body["quarantine_until_ms"], [row for row in rows if row["role"] == "approved"]
+    if approved:
+        approved[-1]["role"] = "champion"
     return {
-        "model": "value",
-        "champion": remembered["approved"][-1]["version"],
-        "learned_until": text_of_ms(remembered["learned_until_ms"]),
-        "frozen": remembered["frozen"],
+        "champion": approved[-1]["version"] if approved else None,
+        "frozen": body["frozen"],
         "quarantine_until": None if until_ms is None else text_of_ms(until_ms),
-        "stability_index": remembered["stability"],
-        "refused_examples": remembered["refused"],
+        "stability_index": body["stability"],
         "versions": rows,
     }
 
 
-def details(remembered: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """One version, None where it is not kept, and the timeline (of that version where one is named)."""
-    found = next((row for row in summary(remembered)["versions"] if row["version"] == version), None)
-    names = ("at", "what", "version", "who", "why")
-    lines = [dict(zip(names, (text_of_ms(line[0]), *line[1:]), strict=True)) for line in remembered["timeline"]]
+def details(remembered: Remembered, version: str, name: str = "") -> dict[str, Any]:
+    """One version, None where it is not kept, what else is known of its model, and the timeline.
+
+    The timeline is that of the version where one is named, of the model where that is, else of all models.
+    """
+    said = summary(remembered)["models"]
+    chosen = [model for model in said if name in ("", model)]
+    found = [(model, row) for model in chosen for row in said[model]["versions"] if row["version"] == version]
+    if version and found:
+        chosen = [found[0][0]]
+    lines = [
+        {"model": model, "at": text_of_ms(line[0]), "what": line[1], "version": line[2], "who": line[3], "why": line[4]}
+        for model in chosen
+        for line in remembered.models[model]["timeline"]
+    ]
     shown = [line for line in lines if not version or line["version"] == version or version in line["why"]]
-    return {"version": found, "timeline": shown}
+    more: dict[str, Any] = {}
+    if len(chosen) == 1 and chosen[0] != VALUE:
+        body = remembered.models[chosen[0]]
+        lately = {one["version"]: one["lately"] for one in body["approved"]} | body["lately"]
+        more = {"model": said[chosen[0]], "fairness": FairnessTable.of(body["fairness"]).table()}
+        if version in lately:
+            groups = RunningChances.of(lately[version]).calibration()
+            more["calibration"] = [group._asdict() for group in groups]
+    return {
+        "version": found[0][1] if found else None,
+        "timeline": sorted(shown, key=lambda one: str(one["at"])),
+        **more,
+    }
 
 
 def timeline_lines(timeline: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A line for each thing that happened."""
     for line in timeline:
-        yield f"{line['at']}  {line['what']:<11} {line['version']}  {line['why']}  [{line['who']}]"
+        version = line["version"] if line["version"].startswith(line["model"]) else f"{line['model']} {line['version']}"
+        yield f"{line['at']}  {line['what']:<11} {version}  {line['why']}  [{line['who']}]"
 
 
-def as_table(said: Mapping[str, Any]) -> Table:
-    """The summary for a person."""
-    state = "frozen" if said["frozen"] else f"in quarantine until {said['quarantine_until']}"
-    calm = not said["frozen"] and said["quarantine_until"] is None
-    title = f"{said['model']}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
-    table = Table(title=title, title_justify="left")
-    for column in ("version", "role", "off by (ln)", "examples", "in force from", "would move"):
-        table.add_column(column, justify="right" if column in ("off by (ln)", "examples") else "left")
-    for row in said["versions"]:
-        moves = row["would_move"]
-        words = "" if not moves else f"{moves['up']:,} up, {moves['down']:,} down of {moves['of']:,}"
-        rmse = "-" if row["rmse"] is None else f"{row['rmse']:.4f}"
-        table.add_row(row["version"], row["role"], rmse, f"{row['examples']:,}", row["adopted"] or "-", words)
-    return table
+def more_lines(said: Mapping[str, Any]) -> Iterator[str]:
+    """What `details` knows beside the version: cases, envelope, calibration, fairness."""
+    if model := said.get("model"):
+        waiting = model["waiting"]
+        yield f"cases        {', '.join(f'{n:,} {word}' for word, n in model['cases'].items()) or 'none yet'}"
+        yield f"remembered   {waiting['cases']:,} cases, {waiting['bytes']:,} bytes"
+        approved = model["envelope"]
+        yield "envelope     " + (f"approved by {approved['approved_by']}: {approved['reason']}" if approved else "none")
+        if model["envelope_now"]:
+            yield f"             would let nothing in now: {model['envelope_now']}"
+    for group in said.get("calibration", ()):
+        outcomes = f"{group['weight']:,.0f} outcomes"
+        yield f"calibration  said {group['said']:.3f}, happened {group['happened']:.3f} ({outcomes})"
+    for line in said.get("fairness", ()):
+        ratio = "too few" if line["approval_ratio"] is None else f"approval ratio {line['approval_ratio']:.2f}"
+        flagged = "  FLAGGED: below 0.80" if line["flagged"] else ""
+        yield f"fairness     {line['attribute']} {line['group']}: {line['cases']:,} cases, {ratio}{flagged}"
 
 
-def _approved_row(one: Mapping[str, Any]) -> dict[str, Any]:
+def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
+    """The summary for a person, a table a model."""
+    for name, model in said["models"].items():
+        state = "frozen" if model["frozen"] else f"in quarantine until {model['quarantine_until']}"
+        calm = not model["frozen"] and model["quarantine_until"] is None
+        title = f"{name}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
+        figures = ["off by (ln)"] if name == VALUE else ["log loss", "AUC", "calibration off by"]
+        table = Table(title=title, title_justify="left")
+        for column in ("version", "role", *figures, "examples", "in force from", "would move"):
+            table.add_column(column, justify="right" if column in (*figures, "examples") else "left")
+        keys = ["rmse"] if name == VALUE else ["log_loss", "auc", "calibration_error"]
+        for row in model["versions"]:
+            numbers = ["-" if row[key] is None else f"{row[key]:.4f}" for key in keys]
+            moves = _moves(row["would_move"])
+            table.add_row(row["version"], row["role"], *numbers, f"{row['examples']:,}", row["adopted"] or "-", moves)
+        yield table
+
+
+def _moves(moves: Mapping[str, int] | None) -> str:
+    return "" if not moves else f"{moves['up']:,} up, {moves['down']:,} down of {moves['of']:,}"
+
+
+def _row(one: Mapping[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     adopted = text_of_ms(one["adopted_ms"]) if one["adopted_ms"] > 0 else None
-    error = _error(RunningError(**one["error"]))
-    return {"version": one["version"], "role": "approved", "adopted": adopted, **error, "would_move": None}
+    return {"version": one["version"], "role": "approved", "adopted": adopted, **figures, "would_move": None}
+
+
+def _challenger(name: str, moves: Mapping[str, int] | None, figures: dict[str, Any]) -> dict[str, Any]:
+    return {"version": name, "role": "challenger", "adopted": None, **figures, "would_move": moves}
 
 
 def _error(error: RunningError) -> dict[str, Any]:
     return {"rmse": round(error.rmse, 6) if error.examples else None, "examples": error.examples}
+
+
+def _figures(lately: RunningChances) -> dict[str, Any]:
+    numbers = {"log_loss": lately.log_loss, "auc": lately.auc, "calibration_error": lately.calibration_error}
+    told = {name: round(x, 6) if math.isfinite(x) else None for name, x in numbers.items()}
+    return {**told, "examples": lately.examples}

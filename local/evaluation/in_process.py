@@ -113,7 +113,7 @@ class InProcess:
             Encoder(self._registry, REASON_TEXTS),
             CloudEvents("/rescore/evaluate"),
             lambda: broadcast.versions.versions,
-            b"",
+            specs=lambda: broadcast.versions.specs,
         )
         marks = EpochMarks(
             lambda: broadcast.versions.epochs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,14 +12,15 @@ import typer
 from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
 
 if TYPE_CHECKING:
+    from streams.model_inspection import Remembered
     from streams.settings import Settings
     from streams.versions import Known
 
-app = typer.Typer(help="See and decide about models: list, show, promote, rollback, freeze, thaw, epochs.")
+app = typer.Typer(help="See and decide about models: list, show, promote, rollback, freeze, envelope, declare, epochs.")
 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Author = Annotated[str, typer.Option(help="Who decides; default: you, at this machine.")]
-Name = Annotated[str, typer.Argument(help="The model; there is `value`.")]
+Name = Annotated[str, typer.Option("--name", help="The model: value, risk, acceptance, home_insurance, ...")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version as `rescore models list` shows it.")]
 
 ADOPTION_NOTICE_MS = 60_000
@@ -27,57 +29,78 @@ ADOPTION_NOTICE_MS = 60_000
 @app.command("list")
 @guarded
 def list_models(as_json: AsJson = False) -> None:
-    """Show the version in force, those that may come back, and the challengers that learn beside it.
+    """Show of each model the version in force, those that may come back, and the challengers that learn beside it.
 
-    All errors are of the same customers, forecast before anything was learned from them.
+    All figures of a model are of the same customers, foretold before anything was learned from them. `would move` says
+    how many people a challenger would put in a better and a worse band.
 
-    Example: rescore models list --json | jq -r .champion
+    Example: rescore models list --json | jq -r .models.risk.champion
     """
-    from streams.model_inspection import as_table, summary
+    from streams.model_inspection import as_tables, summary
 
     said = summary(_remembered(settings()))
-    show_json_or(as_json, said, lambda: console().print(as_table(said)))
+
+    def show_tables() -> None:
+        for table in as_tables(said):
+            console().print(table)
+
+    show_json_or(as_json, said, show_tables)
     if not as_json:
-        typer.echo(f"next: rescore models show {said['champion']}", err=True)
+        typer.echo(f"next: rescore models show {said['models']['value']['champion']}", err=True)
 
 
 @app.command()
 @guarded
 def show(
     version: Annotated[str, typer.Argument(help="A version; default: the timeline alone.")] = "",
+    name: Annotated[str, typer.Option("--name", help="The model; default: all.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what happened to the models, and one version: when it was in force, why, its errors.
+    """Show what happened to the models, and one version: when it was in force, why, its figures.
 
-    Example: rescore models show value-2025-03-01T00:00:00Z
+    Of a credit or insurance model also: what came of its cases, calibration, and the fairness table.
+
+    Example: rescore models show --name risk
     """
-    from streams.model_inspection import details, timeline_lines
+    from streams.model_inspection import details, more_lines, timeline_lines
 
-    chosen = settings()
-    remembered = _remembered(chosen)
-    said = details(remembered, version)
+    remembered = _remembered(settings())
+    if name and name not in remembered.models:
+        fail(f"nothing is known of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
+    said = details(remembered, version, name)
     if version and said["version"] is None:
         fail(f"no version {version!r} is kept", "`rescore models list` shows those that are")
     if as_json:
         print_json(said)
         return
     if said["version"]:
-        for name, value in said["version"].items():
-            typer.echo(f"{name:<12} {value}")
-    for line in timeline_lines(said["timeline"]):
+        for key, value in said["version"].items():
+            typer.echo(f"{key:<12} {value}")
+    for line in (*more_lines(said), *timeline_lines(said["timeline"])):
         typer.echo(line)
 
 
 @app.command()
 @guarded
 def promote(
-    version: Version, reason: Reason, name: Name = "value", author: Author = "", as_json: AsJson = False
+    version: Version,
+    reason: Reason,
+    name: Name = "value",
+    card: Annotated[
+        Path | None, typer.Option(help="The model card that was approved; credit and insurance models need one.")
+    ] = None,
+    author: Author = "",
+    as_json: AsJson = False,
 ) -> None:
     """Put a challenger (steady, nimble) or an approved version in force from the next closing of an epoch on.
 
-    Example: rescore models promote nimble --reason "card 7 approved by the committee"
+    Nothing else puts a version of a credit or insurance model in force, but an envelope that a person has approved.
+
+    Example: rescore models promote steady --name risk --card docs/cards/risk.md --reason "approved by the committee"
     """
-    _decide(name, "promote", version, reason, author, as_json)
+    if name != "value" and card is None:
+        fail(f"{name} decides about people", "name the card that was approved: --card FILE", Exit.USAGE)
+    _decide(name, "promote", version, reason, author, as_json, card)
 
 
 @app.command()
@@ -118,6 +141,57 @@ def thaw(reason: Reason, name: Name = "value", author: Author = "", as_json: AsJ
 
 @app.command()
 @guarded
+def envelope(
+    reason: Reason,
+    name: Name,
+    end: Annotated[bool, typer.Option("--end", help="Take the approval back.")] = False,
+    author: Author = "",
+    as_json: AsJson = False,
+) -> None:
+    """Approve beforehand that a better challenger comes into force by itself, where little changes.
+
+    At most once in 30 days, PSI of the scores below 0.10, AUC and log loss no worse, fewer than 5 % of the last people
+    in another band, no drift under way; the limits are those of the learning policy. A version names who approved.
+
+    Example: rescore models envelope --name risk --reason "committee of March, until further notice"
+    """
+    _decide(name, "no_envelope" if end else "envelope", "", reason, author, as_json)
+
+
+@app.command()
+@guarded
+def declare(
+    name: Annotated[str, typer.Argument(help="What the model is called: small letters, digits and _.")],
+    file: Annotated[Path, typer.Argument(help="Its manifest as JSON; docs/learning.md shows one.", exists=True)],
+    reason: Reason,
+    author: Author = "",
+    as_json: AsJson = False,
+) -> None:
+    """Declare a model of your own that learns from requests and outcomes, or other challengers of one there is.
+
+    A protected attribute in a credit or insurance model is refused. What a model looks at is fixed once it is declared.
+
+    Example: rescore models declare leases leases.json --reason "pilot"
+    """
+    from streams.commands.wire import who
+    from streams.scoring.specs import spec_of
+
+    chosen = settings()
+    try:
+        body = json.loads(file.read_text("utf-8"))
+        spec = spec_of(name, body, 0)
+    except (ValueError, TypeError, AttributeError) as error:
+        fail(f"{file}: {error}", "see `rescore models declare --help`", Exit.USAGE)
+    now_ms = _now_ms(chosen)
+    fields = {"name": f"manifest.{name}", "version": f"{name}-manifest", "effective_ms": now_ms + ADOPTION_NOTICE_MS,
+              "body": json.dumps(body), "author": author or who(), "reason": reason}  # fmt: skip
+    _publish_config(chosen, fields, now_ms)
+    said = {"model": name, "features": len(spec.manifest.features), "challengers": ", ".join(spec.challengers)}
+    _told(as_json, said, now_ms + ADOPTION_NOTICE_MS)
+
+
+@app.command()
+@guarded
 def epochs(
     seconds: Annotated[int, typer.Argument(min=0, help="An epoch ends when so much time has passed; 0: never.")],
     reason: Reason,
@@ -150,26 +224,42 @@ def epochs(
     _told(as_json, {"learning": policy.version, "epoch_seconds": seconds, "adopt": adopt}, policy.effective_ms)
 
 
-def _decide(name: str, decision: str, version: str, reason: str, author: str, as_json: bool) -> None:
+def _decide(
+    name: str, decision: str, version: str, reason: str, author: str, as_json: bool, card: Path | None = None
+) -> None:
     """Publish a decision; the learner obeys at the next boundary of an epoch."""
-    from streams.commands.wire import values, who
+    from streams.commands.wire import who
 
     chosen = settings()
-    if name != "value":
-        fail(f"there is no model {name!r}", "there is `value`", Exit.USAGE)
-    if version:
-        from streams.model_inspection import versions_of
-
-        known = versions_of(_remembered(chosen))
-        if version not in known:
-            fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
+    remembered = _remembered(chosen)
+    if name not in remembered.models:
+        fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
+    if version and version not in (known := remembered.versions(name)):
+        fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
     now_ms = _now_ms(chosen)
     effective_ms = now_ms + ADOPTION_NOTICE_MS
-    body = json.dumps({"decision": decision, "version": version})
-    fields = {"name": f"models.{name}", "version": decision, "effective_ms": effective_ms, "body": body,
+    body = {"decision": decision, "version": version} | ({} if card is None else {"card": _card_words(card)})
+    fields = {"name": f"models.{name}", "version": decision, "effective_ms": effective_ms, "body": json.dumps(body),
               "author": author or who(), "reason": reason}  # fmt: skip
-    _send(chosen, "rescore-config", f"models.{name}".encode(), values(chosen).encoder("rescore-config")(fields), now_ms)
+    _publish_config(chosen, fields, now_ms)
     _told(as_json, {"model": name, "decision": decision, "version": version, "author": fields["author"]}, effective_ms)
+
+
+def _card_words(card: Path) -> str:
+    """A card by its name and the hash of what it said when it was approved."""
+    import hashlib
+
+    try:
+        return f"card {card.name}, sha256 {hashlib.sha256(card.read_bytes()).hexdigest()}"
+    except OSError as error:
+        fail(f"the card can not be read: {error}", "rescore evaluate --card FILE writes one", Exit.USAGE)
+
+
+def _publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
+    from streams.commands.wire import values
+
+    value = values(chosen).encoder("rescore-config")(fields)
+    _send(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
 
 
 def _told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
@@ -215,16 +305,21 @@ def known_versions(chosen: Settings) -> Known:
     return adopt(Known.first(policy), list(read(chosen.kafka, counts)))
 
 
-def _remembered(chosen: Settings) -> dict[str, Any]:
-    """What the learner wrote down last about the value model."""
+def _remembered(chosen: Settings) -> Remembered:
+    """What the learner wrote down last about its models."""
     from streams.kafka_client import read, require_topics
-    from streams.learner_memory import CHECKPOINT, MODEL
+    from streams.learner_memory import CHECKPOINT, CREDIT, MODEL
+    from streams.model_inspection import Remembered
     from streams.topics import MEMORY_TOPIC
 
     found: dict[bytes, dict[str, Any]] = {}
     for record in read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)])):
-        if record.key in (CHECKPOINT, MODEL) and record.value is not None:
-            found[record.key] = json.loads(record.value)
+        key = record.key or b""
+        is_credit = key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :]
+        if (key in (CHECKPOINT, MODEL) or is_credit) and record.value is not None:
+            found[key] = json.loads(record.value)
     if MODEL not in found:
         fail("nothing has been learned yet", "rescore learner, and see `rescore models epochs --help`")
-    return {**found[MODEL], "learned_until_ms": found[CHECKPOINT]["done_ms"]}
+    models = {"value": found[MODEL]}
+    models |= {key[len(CREDIT) :].decode(): body for key, body in sorted(found.items()) if key.startswith(CREDIT)}
+    return Remembered(found[CHECKPOINT]["done_ms"], models)

@@ -81,6 +81,7 @@ class CreditLearner:
         self.wanted: Order | None = None
         self.envelope: Order | None = None
         self.enveloped_ms = LONG_AGO_MS
+        self.envelope_now = ""  # why an envelope would let nothing in, as of the last closing
         self.stability = 0.0
         self.shadow: dict[str, dict[str, int]] = {}
         """How many of the last who asked each challenger would move to a better or worse band: up, down, of."""
@@ -256,8 +257,8 @@ class CreditLearner:
             return None
         if (better := self._better_approved()) is not None:
             return self._go_back(better, boundary_ms, name, "learner", self._worse_words(better))
-        found_name, why_not = self.within_envelope(boundary_ms)
-        if self.envelope is not None and not why_not:
+        found_name, self.envelope_now = self.within_envelope(boundary_ms)
+        if self.envelope is not None and not self.envelope_now:
             self.enveloped_ms = boundary_ms
             why = f"within the envelope that {self.envelope.who} approved: {self.envelope.why}"
             return self._adopt(found_name, boundary_ms, name, "adopted", "learner", why)
@@ -413,6 +414,7 @@ class CreditLearner:
             "wanted": None if self.wanted is None else list(self.wanted),
             "envelope": None if self.envelope is None else list(self.envelope),
             "enveloped_ms": self.enveloped_ms,
+            "envelope_now": self.envelope_now,
             "stability": self.stability,
             "shadow": self.shadow,
             "timeline": [list(happening) for happening in self.timeline],
@@ -433,6 +435,7 @@ class CreditLearner:
         self.wanted = None if body["wanted"] is None else Order(*body["wanted"])
         self.envelope = None if body["envelope"] is None else Order(*body["envelope"])
         self.enveloped_ms, self.stability = body["enveloped_ms"], body["stability"]
+        self.envelope_now = body["envelope_now"]
         self.shadow = body["shadow"]
         self.timeline = [Happening(*line) for line in body["timeline"]]
 
