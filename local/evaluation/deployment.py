@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from local.demo_children import Background
 from local.evaluation.dataset import UnusableDataset
 from local.evaluation.journey import (
     BASE_CURRENCY,
-    EPOCH_SECONDS,
+    HISTORIES,
     PARTITIONS,
     READ_TOPICS,
     TIME_ZONE,
     Outputs,
     Sending,
+    Terms,
     Told,
     is_over,
     known_of,
@@ -30,6 +32,7 @@ from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.topics import options_of
 from streams.commands.wire import registry_for, values
+from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
@@ -40,7 +43,7 @@ from streams.kafka_client import (
     require_topics,
     waiting_records,
 )
-from streams.publish import POLL_EVERY, Published, advances, finish, publish_advances, send
+from streams.publish import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import DEAD_LETTERS, apply
 
@@ -53,7 +56,9 @@ class StandsStill(Exception):
     """Nothing has been taken for minutes: the logs of worker and learner say why."""
 
 
-def environment_of(inherited: Mapping[str, str], kafka_bootstrap: str, redis_url: str) -> dict[str, str]:
+def environment_of(
+    inherited: Mapping[str, str], kafka_bootstrap: str, redis_url: str, terms: Terms = HISTORIES
+) -> dict[str, str]:
     """Settings of an evaluation over what the process was started with."""
     return dict(inherited) | {
         "RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
@@ -62,7 +67,8 @@ def environment_of(inherited: Mapping[str, str], kafka_bootstrap: str, redis_url
         "RESCORE_CLOCK": "records",
         "RESCORE_PARTITIONS": str(PARTITIONS),
         "RESCORE_METRICS__PORT": "0",
-        "RESCORE_LEARNING__EPOCH_SECONDS": str(EPOCH_SECONDS),
+        "RESCORE_LEARNING__EPOCH_SECONDS": str(terms.epoch_seconds),
+        "RESCORE_LEARNING__ADOPT": terms.adopt,
         "RESCORE_POLICY__BASE_CURRENCY": BASE_CURRENCY,
         "RESCORE_POLICY__TIME_ZONE": TIME_ZONE,
     }
@@ -72,8 +78,13 @@ class OnKafka:
     """See `local.evaluation.journey.Deployment`. `environment` is `environment_of`'s, `folder` for the parts' logs."""
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        declared: Sequence[Mapping[str, Any]] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._declared = declared
         self.settings: Settings = load(environment).settings
         self._environment, self._folder, self._clock = environment, folder, clock
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,6 +113,7 @@ class OnKafka:
     def _publish(self, sendings: Sequence[Sending], until_ms: int) -> int:
         encoders = {topic: values(self.settings).encoder(topic) for topic in INPUT_TOPICS}
         sender, done = producer(self.settings.kafka), Published()
+        self._declare(sender)
         for one in sendings:
             value = encoders[one.topic](dict(one.fields))
             name = self.settings.topic(one.topic)
@@ -112,6 +124,16 @@ class OnKafka:
         ends = advances(until_ms, range(PARTITIONS), encoders["commands"])
         publish_advances(self.settings.topic("commands"), ends, until_ms, sender, True, done)
         return done.sent
+
+    def _declare(self, sender: Producer) -> None:
+        """The first versions, as the first worker would write them, and then the models that are declared."""
+        publish_first_versions(self.settings)
+        topic, done = self.settings.topic("rescore-config"), Published()
+        encode = values(self.settings).encoder("rescore-config")
+        for fields in self._declared:
+            # Before any event; librdkafka takes a timestamp of 0 for the present.
+            send(sender, done, topic=topic, key=str(fields["name"]).encode(), value=encode(dict(fields)), timestamp=1)
+        finish(sender, done)
 
     def _wait(self, children: Sequence[Background], sent: int, until_ms: int, told: Told) -> None:
         before, since = -1, self._clock()

@@ -12,12 +12,13 @@ from typing import Any
 
 from local.evaluation.journey import (
     BASE_CURRENCY,
-    EPOCH_SECONDS,
+    HISTORIES,
     PARTITIONS,
     READ_TOPICS,
     TIME_ZONE,
     Outputs,
     Sending,
+    Terms,
     Told,
     is_over,
     known_of,
@@ -67,8 +68,8 @@ class _Steps:
 class InProcess:
     """See `local.evaluation.journey.Deployment`."""
 
-    def __init__(self) -> None:
-        self._registry = StaticRegistry()
+    def __init__(self, terms: Terms = HISTORIES) -> None:
+        self._terms, self._registry = terms, StaticRegistry()
         self._values = Values(self._registry)
         letters = [topic + DEAD_LETTERS for topic in INPUT_TOPICS]
         topics = dict.fromkeys((*INPUT_TOPICS, *OUTPUTS, *letters), PARTITIONS)
@@ -94,10 +95,14 @@ class InProcess:
 
     def _publish(self, sendings: Sequence[Sending], until_ms: int) -> None:
         encoder = Encoder(self._registry)
-        policy = LearningPolicy(effective_ms=0, epoch_ms=EPOCH_SECONDS * 1_000)
+        terms = self._terms
+        policy = LearningPolicy(effective_ms=0, epoch_ms=terms.epoch_seconds * 1_000, adopt=terms.adopt)
         first = first_records(first_policy(BASE_CURRENCY, TIME_ZONE), encoder)
         for topic, key, value in [*first, learning_record(policy, "rescore evaluate", "", encoder)]:
             self._broker.write(topic, key, value, 0)
+        for fields in terms.declared:
+            name, value = str(fields["name"]), self._values.encoder("rescore-config")(dict(fields))
+            self._broker.write("rescore-config", name.encode(), value, 0)
         encoders = {topic: self._values.encoder(topic) for topic in INPUT_TOPICS}
         for one in sendings:
             self._broker.write(one.topic, one.key.encode(), encoders[one.topic](dict(one.fields)), one.time_ms)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ Floats = NDArray[np.float64]
 
 PARTITIONS = 2
 BASE_CURRENCY, TIME_ZONE = "EUR", "UTC"
-EPOCH_SECONDS = 86_400
-READ_TOPICS = ("rescore-examples", "rescore-state", "rescore-weights", "scorecards")
+READ_TOPICS = ("rescore-examples", "rescore-state", "rescore-weights", "rescore-learner", "scorecards")
 """What an evaluation looks at; the dead letters are counted beside."""
 
 
@@ -45,6 +44,17 @@ class Sending(NamedTuple):
     key: str
     fields: Mapping[str, Any]
 
+
+class Terms(NamedTuple):
+    """What a deployment that is judged has decided: when it learns, when that counts, which models there are."""
+
+    epoch_seconds: int
+    adopt: Literal["daily", "each_epoch"]
+    declared: Sequence[Mapping[str, Any]] = ()  # fields of records of `rescore-config`, known before everything else
+
+
+HISTORIES = Terms(86_400, "daily")
+"""Histories of customers: everyone is scored anew each day with what was learned until the day before."""
 
 Told = Callable[[int, int], None]
 """Is told how many records of how many have been taken."""

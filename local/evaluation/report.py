@@ -1,4 +1,4 @@
-"""One online pass over a data set, with the product's own functions: predict, then learn; and what it was worth."""
+"""What a model that learns from requests is worth on a data set: said by a deployment, before it learned each row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from local.evaluation.figures import (
     roc,
     stability_index,
 )
+from local.evaluation.journey import Deployment, Told
 from local.evaluation.reference import reference_chances
+from local.evaluation.requests import ask
+from schemas.known_schemas import Registry, StaticRegistry
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.challengers import challengers, inputs_for
 from streams.packaged_models import packaged_model
@@ -31,6 +34,8 @@ Floats = NDArray[np.float64]
 Say = Callable[[str], None]
 
 ONLINE = "Rescore, one pass"
+ROW_BY_ROW = "its functions, row by row"
+"""The same model in this process, learning each row before the next one is asked: what learning in epochs costs."""
 APPROVAL_RATIO_MIN = 0.80
 """Of the group approved least to the one approved most: below it the fairness table is flagged (four-fifths rule)."""
 
@@ -44,7 +49,8 @@ class Report:
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     rankings: dict[str, float] = field(default_factory=dict)  # AUC of formulas, which learn nothing
     logit_variances: Floats = field(default_factory=lambda: np.zeros(0))  # of the online chances, as they were said
-    examples: int = 0
+    states: int = 0  # of the model that answered
+    refused: int = 0  # events that became dead letters
 
     @property
     def online(self) -> Floats:
@@ -70,6 +76,8 @@ class Report:
         told = [f"{name}, which learns nothing: AUC {value:.3f}" for name, value in self.rankings.items()]
         for name, found in self.halves().items():
             told.append(f"one pass, {name}: AUC {found['auc']:.3f}, log loss {found['log_loss']:.3f}")
+        told.append(f"{self.states:,} states of the model answered, each to those who asked until it had learned them")
+        told += [f"refused by the deployment: {self.refused:,}"] if self.refused else []
         for attribute, table in fairness(self.data, self.online).items():
             flag = ", below 0.80: to be looked into" if table["flagged"] else ""
             told.append(f"approval ratio by {attribute}, never seen by the model: {table['approval_ratio']:.2f}{flag}")
@@ -95,6 +103,8 @@ class Report:
             "rows": len(self.data.labels),
             "positives": int(self.data.labels.sum()),
             "excluded": dict(self.data.excluded),
+            "refused": self.refused,
+            "states": self.states,
             "features": described(self.data.manifest.features),
             "figures": self.figures,
             "formulas_auc": self.rankings,
@@ -111,12 +121,24 @@ class Report:
         }  # fmt: skip
 
 
-def evaluate(data: Labelled, *, with_challengers: bool, say: Say = lambda _words: None) -> Report:
-    """One pass, the references beside it, and the figures of all. Raises RefusedManifest for protected features."""
+def evaluate(
+    data: Labelled,
+    deployment: Deployment,
+    registry: Registry | None = None,
+    *,
+    with_challengers: bool,
+    say: Say = lambda _words: None,
+    told: Told = lambda _taken, _of: None,
+) -> Report:
+    """One pass through a deployment that was made with `requests.terms_of` these data, the references beside it, and
+    the figures of all. Raises RefusedManifest for protected features."""
     checked(data.manifest)
     report = Report(data)
-    say(f"{len(data.labels):,} rows: predicting, then learning, each")
-    report.chances[ONLINE], report.logit_variances = online_chances(data)
+    say(f"{len(data.labels):,} rows become requests and outcomes; worker and learner take them")
+    answers = ask(data, deployment, registry or StaticRegistry(), told)
+    report.chances[ONLINE], report.logit_variances = answers.chances, answers.logit_variances
+    report.states, report.refused = answers.states, answers.refused
+    report.chances[ROW_BY_ROW] = online_chances(data)[0]
     if with_challengers:
         for name in challengers():
             say(f"the same rows for river's {name}")
@@ -128,7 +150,6 @@ def evaluate(data: Labelled, *, with_challengers: bool, say: Say = lambda _words
         report.chances[name] = cuts[0]
         report.figures[name] = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
     report.rankings = {name: auc(data.labels, scores) for name, scores in data.formulas.items()}
-    report.examples = len(data.labels)
     return report
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.evaluation.dataset import Labelled
-    from local.evaluation.journey import Deployment
+    from local.evaluation.journey import Deployment, Terms
     from local.evaluation.report import Report
     from local.evaluation.value_report import ValueReport
     from schemas.known_schemas import Registry
@@ -61,8 +61,10 @@ def evaluate(
 
       rescore evaluate taiwan credit_card_default.csv --card card.md
     """
+    from local.evaluation.journey import HISTORIES as HISTORIES_TERMS
     from local.evaluation.reference import missing_libraries
     from local.evaluation.report import evaluate as run
+    from local.evaluation.requests import terms_of
 
     if missing := missing_libraries():
         fail(f"evaluation needs packages that are not there: {', '.join(missing)}", "pip install 'rescore[evaluate]'")
@@ -72,10 +74,12 @@ def evaluate(
         from local.evaluation.value_report import evaluate_value
 
         data = LOADERS[dataset](path)
-        with _deployment(in_process) as (deployment, registry), _progress() as told:
+        with _deployment(in_process, HISTORIES_TERMS) as (deployment, registry), _progress() as told:
             report = evaluate_value(data, deployment, registry, _say, told)
     else:
-        report = run(_load(dataset, path, mapping), with_challengers=with_challengers, say=_say)
+        rows = _load(dataset, path, mapping)
+        with _deployment(in_process, terms_of(rows)) as (deployment, registry), _progress() as told:
+            report = run(rows, deployment, registry, with_challengers=with_challengers, say=_say, told=told)
     if json_path == "-":
         print_json(finite(report.as_json()))
     else:
@@ -124,14 +128,14 @@ def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
 
 
 @contextmanager
-def _deployment(in_process: bool) -> Iterator[tuple[Deployment, Registry]]:
+def _deployment(in_process: bool, terms: Terms) -> Iterator[tuple[Deployment, Registry]]:
     """What takes the rows: this process, or workers and a learner on the configured or on embedded servers."""
     from schemas.known_schemas import StaticRegistry
 
     if in_process:
         from local.evaluation.in_process import InProcess
 
-        yield InProcess(), StaticRegistry()
+        yield InProcess(terms), StaticRegistry()
         return
     from local.evaluation.deployment import OnKafka, environment_of
     from streams.commands.demo import servers_of
@@ -142,7 +146,7 @@ def _deployment(in_process: bool) -> Iterator[tuple[Deployment, Registry]]:
     with ExitStack() as servers:
         kafka, redis_url = servers_of(found, found.settings.data_folder, servers)
         _say(f"Kafka at {kafka}; logs of worker and learner: {folder}")
-        made = OnKafka(environment_of(os.environ, kafka, redis_url), folder)
+        made = OnKafka(environment_of(os.environ, kafka, redis_url, terms), folder, terms.declared)
         yield made, registry_for(made.settings)
 
 

@@ -8,16 +8,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from local.evaluation import purchases
+from local.evaluation import hmda, purchases
 from local.evaluation.dataset import UnusableDataset
 from local.evaluation.deployment import OnKafka, environment_of
 from local.evaluation.in_process import InProcess
-from local.evaluation.journey import journey_of
+from local.evaluation.journey import HISTORIES, journey_of
+from local.evaluation.requests import answers_of, ask, terms_of
+from local.evaluation.requests import sendings_of as requests_of
 from local.evaluation.value_report import evaluate_value, sendings_of
 from schemas.known_schemas import StaticRegistry
 from state.calendar import DAY_MS
+from streams.avro_values import Values
 from streams.learning.value_regression import design_of
 from tests.evaluation.test_histories import write_cdnow
+from tests.evaluation.test_labelled import write_hmda
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +30,10 @@ def data(tmp_path_factory):
     return purchases.cdnow(write_cdnow(path, customers=300, days=150))
 
 
-def on_kafka(kafka, valkey, prefix, folder):
+def on_kafka(kafka, valkey, prefix, folder, terms=HISTORIES):
     own = {name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")}
     named = {"RESCORE_TOPIC_PREFIX": f"{prefix}.", "RESCORE_APP": prefix.strip("-")}
-    return OnKafka(environment_of(own | named, kafka.bootstrap_servers, valkey.url), folder)
+    return OnKafka(environment_of(own | named, kafka.bootstrap_servers, valkey.url, terms), folder, terms.declared)
 
 
 def test_a_set_through_kafka_and_in_this_process_gives_the_same_to_the_byte(data, kafka, valkey, prefix, tmp_path):
@@ -73,3 +77,43 @@ def test_forecasts_at_the_end_are_those_of_the_published_weights(data):
     assert np.allclose(journey.forecast(some), design_of(journey.present(some), weights.knots).predict(weights.beta))
     assert set(journey.scores) == set(journey.customers)
     assert all(1.0 <= score <= 5.0 for score in journey.scores.values())
+
+
+def test_rows_through_kafka_and_in_this_process_are_answered_the_same(kafka, valkey, prefix, tmp_path):
+    data = hmda.load(write_hmda(tmp_path / "hmda.csv", 150))
+    deployment = on_kafka(kafka, valkey, prefix, tmp_path, terms_of(data))
+    there = ask(data, deployment, StaticRegistry(), lambda *_: None)
+    here = ask(data, InProcess(terms_of(data)), StaticRegistry(), lambda *_: None)
+    assert np.array_equal(there.chances, here.chances)
+    assert np.array_equal(there.logit_variances, here.logit_variances)
+    assert np.array_equal(there.labels, data.labels)
+    assert (there.states, there.refused) == (here.states, 0)
+    assert there.states >= 15
+
+
+def test_a_row_is_answered_before_its_own_outcome_and_those_of_its_epoch_are_learned(tmp_path):
+    data = hmda.load(write_hmda(tmp_path / "hmda.csv", 200))
+
+    def answers(labels):
+        turned = data._replace(labels=labels)
+        outputs = InProcess(terms_of(turned))
+        return ask(turned, outputs, StaticRegistry(), lambda *_: None).chances
+
+    chances = answers(data.labels)
+    turned = answers(np.where(np.arange(200) >= 100, 1 - data.labels, data.labels))
+    same = np.flatnonzero(turned != chances)[0]
+    assert 100 < same <= 110  # the first who asked after the first turned outcomes had been learned
+
+
+def test_what_is_protected_stands_aside_and_a_model_is_answered_by_the_latest_state(tmp_path):
+    data = hmda.load(write_hmda(tmp_path / "hmda.csv", 60))
+    outputs = InProcess(terms_of(data)).play(requests_of(data), 1_704_067_200_000 + 4_200_000, lambda *_: None)
+    said = answers_of(data, outputs, StaticRegistry())
+    assert len(said.chances) == 60
+    values = Values(StaticRegistry())
+    told = [values.decode("rescore-examples", record.value) for record in outputs.records["rescore-examples"]]
+    requests = [one for one in told if one["kind"] == "request"]
+    assert {*requests[0]["aside"]} >= {"race", "marital status"} - set(data.manifest.names)
+    assert not set(requests[0]["inputs"]) - set(data.manifest.names)
+    with pytest.raises(ValueError, match="61 rows were sent; 60 requests"):
+        answers_of(data._replace(rows=[*data.rows, data.rows[0]]), outputs, StaticRegistry())

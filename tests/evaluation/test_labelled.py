@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from local.evaluation import hmda, mapped, taiwan
 from local.evaluation.card import card
 from local.evaluation.dataset import UnusableDataset
+from local.evaluation.in_process import InProcess
 from local.evaluation.pictures import draw
-from local.evaluation.report import ONLINE, challenger_chances, evaluate, online_chances
+from local.evaluation.report import ONLINE, ROW_BY_ROW, challenger_chances, evaluate, online_chances
+from local.evaluation.requests import terms_of
 from streams.__main__ import app
 from streams.learning.challengers import challengers
 from streams.scoring.status import status_score
@@ -69,6 +71,10 @@ def write_hmda(path: Path, rows: int) -> Path:
     return path
 
 
+def evaluated(data):
+    return evaluate(data, InProcess(terms_of(data)), with_challengers=False)
+
+
 def test_taiwan_counts_six_months_as_six_loans_and_ranks_by_the_status_score(tmp_path):
     data = taiwan.load(write_taiwan(tmp_path / "credit_card_default_part.csv.gz", 600))
     late = np.array([[0, -1, -2, 1, 3, 7], [2, 4, 6, 9, 0, 0]])
@@ -93,9 +99,9 @@ def test_an_evaluation_predicts_every_row_before_it_learns_it(tmp_path):
 
 
 def test_a_report_has_everything_and_is_json(tmp_path):
-    report = evaluate(hmda.load(write_hmda(tmp_path / "hmda.csv", 500)), with_challengers=False)
+    report = evaluated(hmda.load(write_hmda(tmp_path / "hmda.csv", 500)))
     told = json.loads(json.dumps(report.as_json()))
-    assert set(told["figures"]) == {ONLINE, "logistic regression, 5-fold", "boosted trees, 5-fold"}
+    assert set(told["figures"]) == {ONLINE, ROW_BY_ROW, "logistic regression, 5-fold", "boosted trees, 5-fold"}
     assert told["figures"][ONLINE]["auc"] > 0.6
     assert (
         told["fairness"]["race"]["groups"]["black"]["rows"] + told["fairness"]["race"]["groups"]["other"]["rows"] == 500
@@ -173,7 +179,7 @@ def test_any_csv_is_read_as_its_mapping_says(tmp_path):
     assert data.manifest.names == ("income", "home")
     assert data.labels.sum() > 50
     assert {row["home"] for row in data.rows} == {"own", ""}
-    assert evaluate(data, with_challengers=False).figures[ONLINE]["auc"] > 0.7
+    assert evaluated(data).figures[ONLINE]["auc"] > 0.7
 
 
 @pytest.mark.parametrize(
@@ -200,8 +206,8 @@ def test_the_command_shows_a_table_and_writes_what_it_is_asked_for(tmp_path):
     path = write_csv(tmp_path / "people.csv")
     done = CliRunner().invoke(
         app,
-        ["evaluate", "csv", str(path), "--mapping", str(tmp_path / "map.toml"), "--json", str(tmp_path / "out.json"),
-         "--card", str(tmp_path / "cards" / "mine.md")],
+        ["evaluate", "csv", str(path), "--mapping", str(tmp_path / "map.toml"), "--in-process",
+         "--json", str(tmp_path / "out.json"), "--card", str(tmp_path / "cards" / "mine.md")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "Rescore, one pass" in done.output
