@@ -2,22 +2,33 @@
 
 Unlike a worker the learner joins no group: it reads all partitions, and its place is in its own checkpoint. What fences
 a learner that was given up is the transactional id, `app.learner`: the next one that takes it ends what was left open.
+After any error the producer is thrown away, as a worker's is; what it left open is ended by the next one of its name.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer
-from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.batch import Record
+from streams.kafka_log_calls import Calls, NeverReturned
+from streams.kafka_log_reading import (
+    PIECE_RECORDS,
+    TOO_LARGE,
+    Asking,
+    Readers,
+    common_settings,
+    hear_of,
+    insist,
+    producer_settings,
+    reader_settings,
+    records_of,
+    refuse_what_is_gone,
+)
 from streams.learner_log import Written
 from streams.log import (
     AbortAndRewind,
@@ -29,11 +40,7 @@ from streams.log import (
     no_failpoint,
 )
 
-PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
-AUTO_OFFSET_RESET: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-FENCED = (KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)  # noqa: SLF001
-PIECE_RECORDS = 5_000
-Answer = TypeVar("Answer")
+FENCED = (KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)  # noqa: SLF001 - public in the library's documentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +50,24 @@ class KafkaLearnerOptions:
     bootstrap_servers: str
     name: str  # transactional id and client id
     transaction_timeout_seconds: float = 15.0
-    answer_timeout_seconds: float = 1.0
+    answer_timeout_seconds: float = 1.0  # of a question to the brokers
+    call_timeout_seconds: float = 5.0  # of one step of a transaction; tried again while that is allowed
     record_bytes_max: int = 8 * 2**20
     client: Mapping[str, Any] = field(default_factory=dict)
 
     def common(self) -> dict[str, Any]:
         """Settings of every client."""
-        return {**self.client, "bootstrap.servers": self.bootstrap_servers, "client.id": self.name}
+        return common_settings(self.bootstrap_servers, self.name, self.client)
 
     def reader(self) -> dict[str, Any]:
         """Settings of everything that reads."""
-        return {
-            **self.common(),
-            "group.id": f"{self.name}.reader",  # librdkafka asks for one; nothing is ever committed under it
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 10,
-            "fetch.error.backoff.ms": 50,
-            "queued.max.messages.kbytes": 32 * 2**10,
-        }
+        # librdkafka asks for a group; nothing is ever committed under it.
+        return {**reader_settings(self.common()), "group.id": f"{self.name}.reader"}
 
     def producer(self) -> dict[str, Any]:
-        """Settings of the transactional producer."""
-        return {
-            **self.common(),
-            "transactional.id": self.name,
-            "transaction.timeout.ms": int(self.transaction_timeout_seconds * 1000),
-            "enable.idempotence": True,
-            "acks": "all",
-            "linger.ms": 0,
-            "message.max.bytes": self.record_bytes_max,
-            "queue.buffering.max.messages": 0,
-            "queue.buffering.max.kbytes": 2**20,
-        }
+        """Settings of the transactional producer. Models are numbers in text: half as long when compressed."""
+        made = producer_settings(self.common(), self.name, self.transaction_timeout_seconds, self.record_bytes_max)
+        return {"compression.type": "zstd", **made}
 
 
 class KafkaLearnerLog:
@@ -86,27 +75,29 @@ class KafkaLearnerLog:
 
     def __init__(self, options: KafkaLearnerOptions, failpoint: Failpoint = no_failpoint) -> None:
         self._options, self._failpoint = options, failpoint
-        self._producer: Producer | None = None
-        self._admin = AdminClient(options.common())
+        self._producer: Calls | None = None
+        self._asking = Asking(options.common(), options.answer_timeout_seconds)
+        self._readers = Readers(options.reader(), f"{options.name}.reader", options.answer_timeout_seconds)
         self._consumer = Consumer(options.reader())
-        self._reader: Consumer | None = None
         self._followed: list[TopicPartition] = []
         self._paused: set[TopicPartition] = set()
 
     def open(self) -> bool:
         """See `LearnerLog`."""
         if self._producer is None:
-            producer = Producer(self._options.producer())
+            producer, seconds = Calls(Producer(self._options.producer())), self._options.call_timeout_seconds
             try:
-                producer.init_transactions(self._options.answer_timeout_seconds * 5)
-            except KafkaException:
-                _discard(producer)
+                producer.make(lambda: producer.of.init_transactions(seconds), seconds)
+            except (KafkaException, NeverReturned):
+                producer.discard()
                 return False
             self._producer = producer
         return True
 
     def follow(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See `LearnerLog`."""
+        for topic in sorted({where.topic for where in offsets}):
+            hear_of(self._consumer, topic, self._options.answer_timeout_seconds)
         self._consumer.assign([KafkaPartition(w.topic, w.partition, offset) for w, offset in offsets.items()])
         self._followed, self._paused = list(offsets), set()
 
@@ -115,8 +106,8 @@ class KafkaLearnerLog:
         first = self._consumer.poll(timeout_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(PIECE_RECORDS, 0)]
         for message in messages:
-            _refuse_what_is_gone(message)
-        return [r for r in _records(messages) if TopicPartition(r.topic, r.partition) in self._followed]
+            refuse_what_is_gone(message)
+        return [r for r in records_of(messages) if TopicPartition(r.topic, r.partition) in self._followed]
 
     def pause(self, where: Sequence[TopicPartition]) -> None:
         """See `LearnerLog`."""
@@ -128,24 +119,28 @@ class KafkaLearnerLog:
         self._paused = wanted
 
     def transact(self, records: Sequence[Written]) -> None:
-        """See `LearnerLog`."""
+        """See `LearnerLog`. Raises `HaltPartition` for a record that its topic will never take."""
         producer = self._producer
         if producer is None:
             raise RecreateProducer("there is no producer: call open first")
         try:
             self._transact(producer, records)
-        except (KafkaException, BufferError) as failure:
+        except (KafkaException, BufferError, NeverReturned) as failure:
+            self._producer = None
+            producer.discard()
             error = failure.args[0]
             if isinstance(error, KafkaError) and error.code() in FENCED:
                 raise StopWorker(f"another learner is {self._options.name!r} ({error.str()})") from failure
-            if (isinstance(failure, BufferError) or error.txn_requires_abort()) and self._abort(producer):
+            refused = isinstance(failure, BufferError) or (isinstance(error, KafkaError) and error.code() in TOO_LARGE)
+            if refused or (isinstance(error, KafkaError) and error.txn_requires_abort()):
+                # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
+                if words := self._asking.too_large(_largest(records), self._options.record_bytes_max):
+                    raise HaltPartition(words) from failure
                 raise AbortAndRewind(str(error)) from failure
-            self._producer = None
-            _discard(producer)
             raise RecreateProducer(str(error)) from failure
 
-    def _transact(self, producer: Producer, records: Sequence[Written]) -> None:
-        seconds = self._options.transaction_timeout_seconds
+    def _transact(self, calls: Calls, records: Sequence[Written]) -> None:
+        producer, seconds = calls.of, self._options.call_timeout_seconds
         producer.begin_transaction()
         self._failpoint("L3.begun")
         for i, record in enumerate(records):
@@ -155,119 +150,38 @@ class KafkaLearnerLog:
             producer.produce(record.topic, record.value, record.key, record.partition, **stamp)
         self._failpoint("L5.all_written")
         self._failpoint("L6.committing")
-        _insist(lambda: producer.commit_transaction(seconds))
+        insist(lambda: calls.make(lambda: producer.commit_transaction(seconds), seconds))
         self._failpoint("L7.committed")
-
-    def _abort(self, producer: Producer) -> bool:
-        """True if it is certain that nothing of the transaction will ever be seen."""
-        seconds = self._options.transaction_timeout_seconds
-        with suppress(KafkaException):
-            producer.purge(in_flight=False)
-            producer.flush(seconds)
-            _insist(lambda: producer.abort_transaction(seconds))
-            return True
-        return False
 
     def partitions(self, topic: str) -> int | None:
         """See `LearnerLog`."""
-        with suppress(KafkaException):
-            found = self._admin.list_topics(topic, timeout=self._options.answer_timeout_seconds).topics.get(topic)
-            if found is not None and found.error is None:
-                return len(found.partitions)
-        return None
+        return self._asking.partitions(topic)
 
     def first_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """See `LearnerLog`."""
-        return self._offsets(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return self._asking.first_offsets(where)
 
     def end_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """See `LearnerLog`."""
-        return self._offsets(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-
-    def _offsets(self, where: Sequence[TopicPartition], what: OffsetSpec) -> dict[TopicPartition, int] | None:
-        seconds = self._options.answer_timeout_seconds
-        answers = self._admin.list_offsets(
-            {KafkaPartition(w.topic, w.partition): what for w in where},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=seconds,
-        )
-        try:
-            return {TopicPartition(p.topic, p.partition): f.result(2 * seconds).offset for p, f in answers.items()}
-        except (KafkaException, TimeoutError):
-            return None
+        return self._asking.end_offsets(where)
 
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
-        """See `LearnerLog`. One read at a time."""
-        if from_offset >= until_offset:
-            return
-        if self._reader is None:
-            self._reader = Consumer(self._options.reader())
-        self._reader.assign([KafkaPartition(where.topic, where.partition, from_offset)])
-        position = from_offset
-        while position < until_offset:
-            first = self._reader.poll(0.1)
-            messages = [] if first is None else [first, *self._reader.consume(PIECE_RECORDS, 0)]
-            for message in messages:
-                _refuse_what_is_gone(message)
-                error = message.error()
-                if error is None:
-                    position = (message.offset() or 0) + 1
-                elif error.code() == PARTITION_EOF:
-                    position = max(position, message.offset() or 0)
-            yield [record for record in _records(messages) if record.offset < until_offset]
-        self._reader.unassign()
+        """See `LearnerLog`."""
+        return self._readers.read(where, from_offset, until_offset)
 
     def close(self) -> None:
         """See `LearnerLog`."""
         if self._producer is not None:
-            _aside(self._producer.close).join(self._options.transaction_timeout_seconds)
-        for consumer in (self._consumer, self._reader):
-            if consumer is not None:
-                consumer.close()
+            self._producer.discard().join(self._options.call_timeout_seconds)
+            self._producer = None
+        self._consumer.close()
+        self._readers.close()
 
 
-def _refuse_what_is_gone(message: KafkaMessage) -> None:
-    error = message.error()
-    if error is not None and error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-        raise HaltPartition(
-            f"{message.topic()}/{message.partition()}: what is to be read is not there any more. Records were deleted "
-            f"before they were read; set retention as `rescore topics check` says."
-        )
-
-
-def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
-    make = Record._make
-    return [
-        make((m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers()))
-        for m in messages
-        if m.error() is None
-    ]
-
-
-def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
-    """Call again while Kafka says that the same call may be repeated."""
-    for _ in range(attempts_max - 1):
-        try:
-            return call()
-        except KafkaException as failure:
-            if not failure.args[0].retriable():
-                raise
-    return call()
-
-
-def _discard(producer: Producer) -> None:
-    """Throw a producer away without waiting: after a fatal error closing it may hang."""
-    producer.purge(blocking=False)
-    _aside(producer.close)
-
-
-def _aside(close: Callable[[], object]) -> threading.Thread:
-    """Run a call that may hang in a thread of its own, which ends with the process at the latest."""
-
-    def run() -> None:
-        with suppress(KafkaException, RuntimeError):
-            close()
-
-    thread = threading.Thread(target=run, name="rescore-closing", daemon=True)
-    thread.start()
-    return thread
+def _largest(records: Sequence[Written]) -> dict[str, int]:
+    """Bytes of the largest record for each topic."""
+    largest: dict[str, int] = {}
+    for record in records:
+        size = len(record.key) + len(record.value or b"")
+        largest[record.topic] = max(largest.get(record.topic, 0), size)
+    return largest

@@ -17,35 +17,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Producer,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    ConfigResource,
-    OffsetSpec,
-    ResourceType,
-)
 
 from schemas.batch import Record
 from state.store import RowWrite
 from streams.kafka_log_calls import Calls, NeverReturned, aside
+from streams.kafka_log_reading import (
+    GONE,
+    PARTITION_EOF,
+    TOO_LARGE,
+    Asking,
+    Readers,
+    common_settings,
+    insist,
+    producer_settings,
+    reader_settings,
+    records_of,
+)
 from streams.log import (
     AbortAndRewind,
     Assigned,
     AssignmentChange,
     End,
     Failpoint,
-    HaltPartition,
     Lost,
     Polled,
     RecreateProducer,
@@ -59,18 +57,10 @@ from streams.log import (
 )
 from streams.output import Message
 
-PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
-AUTO_OFFSET_RESET: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-FATAL: int = KafkaError._FATAL  # noqa: SLF001
+FATAL: int = KafkaError._FATAL  # noqa: SLF001 - public in the library's documentation
 
-TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
-FRAME_BYTES = 128
-"""What a record takes beside its key, value and headers, at most, when it is sent alone."""
-
-PIECE_RECORDS = 5_000
 TRANSACTIONS_BETWEEN_REJOINS = 1_000
 """A member that is fenced again before it has committed so many is another worker's namesake, not its own."""
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +86,11 @@ class KafkaLogOptions:
 
     def common(self) -> dict[str, Any]:
         """Settings of every client."""
-        return {
-            # A broker that is back is to be found within a second, and one that is away is worth a line, not hundreds.
-            "reconnect.backoff.max.ms": 1_000,
-            "log_level": 4,
-            **self.client,
-            "bootstrap.servers": self.bootstrap_servers,
-            "client.id": self.name,
-        }
+        return common_settings(self.bootstrap_servers, self.name, self.client)
 
     def reader(self) -> dict[str, Any]:
         """Settings of everything that reads."""
-        return {
-            **self.common(),
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "check.crcs": True,
-            "fetch.wait.max.ms": 10,
-            "fetch.error.backoff.ms": 50,
-            "fetch.message.max.bytes": 4 * 2**20,
-            "queued.max.messages.kbytes": 32 * 2**10,
-        }
+        return reader_settings(self.common())
 
     def consumer(self) -> dict[str, Any]:
         """Settings of the member of the group."""
@@ -137,19 +108,8 @@ class KafkaLogOptions:
 
     def producer(self) -> dict[str, Any]:
         """Settings of the transactional producer."""
-        return {
-            **self.common(),
-            "transactional.id": self.name,
-            "transaction.timeout.ms": int(self.transaction_timeout_seconds * 1000),
-            "enable.idempotence": True,
-            "acks": "all",
-            "linger.ms": 0,
-            "partitioner": self.partitioner,
-            "message.max.bytes": self.record_bytes_max,
-            "queue.buffering.max.messages": 0,
-            "queue.buffering.max.kbytes": 2**20,
-            "batch.num.messages": 100_000,
-        }
+        made = producer_settings(self.common(), self.name, self.transaction_timeout_seconds, self.record_bytes_max)
+        return {**made, "partitioner": self.partitioner, "batch.num.messages": 100_000}
 
 
 class KafkaLog:
@@ -162,8 +122,9 @@ class KafkaLog:
         self._closing = False
         self._owned: set[int] = set()
         self._producer: Calls | None = None
-        self._readers: list[Consumer] = []
-        self._admin = AdminClient(options.common())
+        seconds = options.answer_timeout_seconds
+        self._asking = Asking(options.common(), seconds)
+        self._readers = Readers(options.reader(), f"{options.app}.reader", seconds)
         self._transactions_since_rejoin = TRANSACTIONS_BETWEEN_REJOINS
         self._consumer = self._join()
 
@@ -189,7 +150,7 @@ class KafkaLog:
             return Polled(changes, [], [])
         ends = [self._end_of(message) for message in messages if message.error() is not None]
         changes, self._changes = self._changes, []
-        return Polled(changes, _records(messages), [end for end in ends if end is not None])
+        return Polled(changes, records_of(messages), [end for end in ends if end is not None])
 
     def _rejoin(self, reason: str) -> None:
         """Take a consumer that was fenced as a static member out of service, and join anew.
@@ -213,7 +174,7 @@ class KafkaLog:
             return None
         if error.code() == PARTITION_EOF:
             return End(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        if error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in GONE:
             # Retention has run past us. The partition delivers nothing more, and RESOLVE will say so.
             self._changes.append(Assigned((message.partition() or 0,)))
         return None  # everything else (a broker away, a leader moving) librdkafka mends by itself
@@ -315,10 +276,10 @@ class KafkaLog:
         self._failpoint("K6.all_written")
         positions = [KafkaPartition(w.topic, w.partition, offset) for w, offset in transaction.positions.items()]
         group = self._consumer.consumer_group_metadata()
-        _insist(lambda: calls.make(lambda: producer.send_offsets_to_transaction(positions, group, seconds), seconds))
+        insist(lambda: calls.make(lambda: producer.send_offsets_to_transaction(positions, group, seconds), seconds))
         self._failpoint("K7.positions_sent")
         self._failpoint("K8.committing")
-        _insist(lambda: calls.make(lambda: producer.commit_transaction(seconds), seconds))
+        insist(lambda: calls.make(lambda: producer.commit_transaction(seconds), seconds))
         self._failpoint("K9.committed")
         self._transactions_since_rejoin += 1
         producer.flush(seconds)  # nothing is on its way any more: this only hands over the last delivery reports
@@ -337,9 +298,7 @@ class KafkaLog:
             _produce(producer, topic, partition, messages)
 
     def _too_large(self, transaction: Transaction) -> str:
-        """Which record can never be taken, and what to do; nothing if each fits. The client's own error says neither:
-        by the time it is told, it is that of the records behind.
-        """
+        """Which record can never be taken, and what to do; nothing if each fits."""
         largest: dict[str, int] = {}
         for topic, messages in transaction.messages.items():
             largest[topic] = max(map(_size_of, messages), default=0)
@@ -348,26 +307,7 @@ class KafkaLog:
         for where, rows in transaction.rows.items():
             sizes = [len(user) + len(row or b"") for user, row, _ in rows]
             largest[where.topic] = max(largest.get(where.topic, 0), *sizes, 0)
-        limits = self._limits([topic for topic, size in largest.items() if size])
-        for topic, size in largest.items():
-            if size + FRAME_BYTES > (limit := limits.get(topic, self._options.record_bytes_max)):
-                return (
-                    f"a record for {topic} has {size:,} bytes, its max.message.bytes is {limit:,}: it will never be "
-                    f"taken. Raise max.message.bytes of {topic}, then restart this worker. Nothing of its batch was "
-                    f"committed, and nothing is lost."
-                )
-        return ""
-
-    def _limits(self, topics: Sequence[str]) -> dict[str, int]:
-        """max.message.bytes of topics, or less where this client sends no more; none of it without an answer."""
-        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-        seconds = self._options.answer_timeout_seconds
-        limits: dict[str, int] = {}
-        with suppress(KafkaException, TimeoutError, ValueError):
-            for resource, answer in self._admin.describe_configs(asked, request_timeout=seconds).items():
-                found = int(answer.result(2 * seconds)["max.message.bytes"].value)
-                limits[resource.name] = min(found, self._options.record_bytes_max)
-        return limits
+        return self._asking.too_large(largest, self._options.record_bytes_max)
 
     # Asking.
 
@@ -384,84 +324,23 @@ class KafkaLog:
 
     def end_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """See `Log.end_offsets`."""
-        return self._offsets(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return self._asking.end_offsets(where)
 
     def first_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """See `Log.first_offsets`."""
-        return self._offsets(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return self._asking.first_offsets(where)
 
     def offset_at(self, where: TopicPartition, time_ms: int) -> int | None:
         """See `Log.offset_at`."""
-        found = self._offsets([where], OffsetSpec.for_timestamp(max(0, time_ms)))
-        if found is not None and found[where] < 0:
-            found = self.end_offsets([where])
-        return None if found is None else found[where]
+        return self._asking.offset_at(where, time_ms)
 
     def partitions(self, topic: str) -> int | None:
         """See `Log.partitions`."""
-        with suppress(KafkaException):
-            found = self._admin.list_topics(topic, timeout=self._options.answer_timeout_seconds).topics.get(topic)
-            if found is not None and found.error is None:
-                return len(found.partitions)
-        return None
-
-    def _offsets(self, where: Sequence[TopicPartition], what: OffsetSpec) -> dict[TopicPartition, int] | None:
-        asked = {KafkaPartition(w.topic, w.partition): what for w in where}
-        seconds = self._options.answer_timeout_seconds
-        answers = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=seconds
-        )
-        try:
-            return {TopicPartition(p.topic, p.partition): f.result(2 * seconds).offset for p, f in answers.items()}
-        except (KafkaException, TimeoutError):
-            # It may have asked as of an epoch that a broker's restart has ended, and would go on to for minutes: this
-            # tells it who leads now.
-            with suppress(KafkaException):
-                self._admin.list_topics(timeout=seconds)
-            return None
+        return self._asking.partitions(topic)
 
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
-        """See `Log.read`. Takes a reader of its own, so that several partitions can be read side by side."""
-        if from_offset >= until_offset:
-            return
-        reader = self._readers.pop() if self._readers else Consumer(self._reader_settings())
-        try:
-            self._hear_of(reader, where.topic)
-            reader.assign([KafkaPartition(where.topic, where.partition, from_offset)])
-            position = from_offset
-            while position < until_offset:
-                position, records = self._read_piece(reader, position)
-                yield [record for record in records if record.offset < until_offset]
-        finally:
-            reader.unassign()
-            self._readers.append(reader)
-
-    def _hear_of(self, reader: Consumer, topic: str) -> None:
-        """Ask for the topic's leaders now: of a topic that is new to a client librdkafka hears a second later."""
-        with suppress(KafkaException):
-            reader.list_topics(topic, self._options.answer_timeout_seconds)
-
-    def _read_piece(self, reader: Consumer, position: int) -> tuple[int, list[Record]]:
-        first = reader.poll(0.1)
-        if first is None:
-            return position, []
-        messages = [first, *reader.consume(PIECE_RECORDS, 0)]
-        for message in messages:
-            error = message.error()
-            if error is None:
-                position = (message.offset() or 0) + 1
-            elif error.code() == PARTITION_EOF:
-                position = max(position, message.offset() or 0)
-            elif error.code() in (AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                raise HaltPartition(
-                    f"{message.topic()}/{message.partition()}: offset {position} is not there any more. Records were "
-                    f"deleted while they were read; set cleanup.policy and retention as `rescore topics check` says."
-                )
-        return position, _records(messages)
-
-    def _reader_settings(self) -> dict[str, Any]:
-        # librdkafka asks for a group; nothing is ever committed under it.
-        return {**self._options.reader(), "group.id": f"{self._options.app}.reader"}
+        """See `Log.read`."""
+        return self._readers.read(where, from_offset, until_offset)
 
     def close(self) -> None:
         """See `Log.close`. Our partitions stay ours until the session ends, as a static member is expected back."""
@@ -471,8 +350,7 @@ class KafkaLog:
             self._producer = None
         self._leave()
         aside(self._consumer.close).join(self._options.session_timeout_seconds)
-        for reader in self._readers:
-            reader.close()
+        self._readers.close()
 
     def _leave(self) -> None:
         """An assignment that nobody has heard of yet would keep the consumer from closing for ever: hear it first."""
@@ -486,15 +364,6 @@ class KafkaLog:
 
 def _is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL)
-
-
-def _records(messages: Iterable[KafkaMessage]) -> list[Record]:
-    make = Record._make
-    return [
-        make((m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers()))
-        for m in messages
-        if m.error() is None
-    ]
 
 
 def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message | RowWrite]) -> None:
@@ -521,14 +390,3 @@ def _note_offset(
             offsets[where] = message.offset() or 0
 
     return note
-
-
-def _insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:
-    """Call again while Kafka says that the same call may be repeated: that is how a transaction goes on."""
-    for _ in range(attempts_max - 1):
-        try:
-            return call()
-        except KafkaException as failure:
-            if not failure.args[0].retriable():
-                raise
-    return call()

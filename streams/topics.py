@@ -108,7 +108,7 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     configs = {
         **dict.fromkeys(INPUT_TOPICS, kept | limit),
         **{topic + DEAD_LETTERS: dead_letter for topic in INPUT_TOPICS},
-        **dict.fromkeys(BROADCAST_TOPICS, kept),
+        **dict.fromkeys(BROADCAST_TOPICS, kept | {"max.message.bytes": str(MEMORY_BYTES_MAX)}),
         "score-changes": stream,
         "scorecards": table,
         "point-scores": table,
