@@ -129,8 +129,8 @@ class Transaction:
     positions: dict[TopicPartition, int]
     messages: dict[str, list[Message]] = field(default_factory=dict)
     placed: dict[TopicPartition, list[Message]] = field(default_factory=dict)
-    rows: dict[TopicPartition, Sequence[RowWrite]] = field(default_factory=dict)
     progress: dict[TopicPartition, Message] = field(default_factory=dict)
+    rows: dict[TopicPartition, Sequence[RowWrite]] = field(default_factory=dict)
 
 
 class Log(Protocol):
