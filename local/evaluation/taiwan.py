@@ -39,16 +39,17 @@ def load(path: Path) -> Labelled:
     late = np.array([[float(row[name]) for name in (latest, *STATUS_COLUMNS[1:])] for row in rows])
     bills, paid = _months(rows, "BILL_AMT"), _months(rows, "PAY_AMT")
     columns = features_of(np.array([float(row["LIMIT_BAL"]) for row in rows]), late, bills, paid)
-    names = list(columns)
+    names, together = list(columns), latest_two(late)
+    rows_found = [dict(zip(names, values, strict=True)) for values in np.column_stack(list(columns.values())).tolist()]
     return Labelled(
         title="Taiwan: credit card clients",
         source="UCI Default of Credit Card Clients, CC BY 4.0",
         population="holders of a credit card of one bank in Taiwan, 2005",
         label="the payment of the next month is missed",
         favourable=False,
-        manifest=Manifest("risk", "credit", tuple(FEATURES[name] for name in names)),
+        manifest=Manifest("risk", "credit", tuple(FEATURES[name] for name in (*names, "latest_two"))),
         packaged=None,
-        rows=[dict(zip(names, values, strict=True)) for values in np.column_stack(list(columns.values())).tolist()],
+        rows=[{**row, "latest_two": word} for row, word in zip(rows_found, together, strict=True)],
         labels=np.array([float(row[label]) for row in rows]),
         protected={"sex": _words(rows, "SEX", SEXES), "marriage": _words(rows, "MARRIAGE", MARRIAGES)},
         excluded={"unreadable line": bad} if bad else {},
@@ -66,9 +67,23 @@ def counts_of(late: Floats) -> NDArray[np.int64]:
     return np.stack([(state == k).sum(axis=1) for k in range(5)], axis=1)
 
 
+def latest_two(late: Floats) -> list[str]:
+    """The latest two months together, as a word for each row of months late (n, 6): late twice is more than late and
+    late, and late after a month that was paid is another beginning than late again.
+
+    >>> latest_two(np.array([[2.0, 0.0, 0.0, 0.0, 0.0, 0.0], [8.0, 3.0, 0.0, 0.0, 0.0, 0.0]]))
+    ['2 after 0', '3+ after 2+']
+    """
+    capped = np.minimum(late[:, :2], (3.0, 2.0)).astype(np.int64)
+    words = {-2: "no use", -1: "paid", 0: "0", 1: "1", 2: "2", 3: "3+"}
+    before = {**words, 2: "2+"}
+    return [f"{words.get(now, 'no use')} after {before.get(then, 'no use')}" for now, then in capped.tolist()]
+
+
 def features_of(limit: Floats, late: Floats, bills: Floats, paid: Floats) -> dict[str, Floats]:
     """What the risk model looks at, by name; the latest month first. Amounts in logarithms, the rest as shares."""
     overdue, used = np.maximum(late, 0.0), bills / limit[:, None]
+    paid_share = np.clip(paid[:, :-1] / np.maximum(bills[:, 1:], 1.0), 0.0, 1.5)
     columns = {"limit": np.log(limit)}
     for month in range(MONTHS):
         columns[f"late_{month}"] = late[:, month]
@@ -87,6 +102,10 @@ def features_of(limit: Floats, late: Floats, bills: Floats, paid: Floats) -> dic
         "used_trend": used[:, 0] - used[:, -1],
         # Late with a card that is full is another thing than late with one that is hardly used.
         "late_and_used": np.where(late[:, 0] > 0, 1.0 + latest_use, -latest_use),
+        # What is owed by who was never late is another thing than what is owed by who was.
+        "used_and_ever_late": np.where(overdue.max(axis=1) == 0, used[:, 0], -used[:, 0] - 0.3),
+        "unused_months": (late == -2).sum(axis=1).astype(np.float64),
+        "paid_share_mean": paid_share.mean(axis=1),
         "paid_to_billed": np.log1p(paid.sum(axis=1)) - np.log1p(np.maximum(bills.sum(axis=1), 0.0)),
         "paid_latest": np.clip(paid[:, 0] / np.maximum(bills[:, 1], 1.0), 0.0, 2.0),
         "paid_total": _signed_log(paid.sum(axis=1)),
@@ -122,6 +141,10 @@ FEATURES: dict[str, Feature] = {
         _loans("used_mean", "share used, mean", SHARE_USED),
         _loans("used_trend", "share used, rise", (-0.6, -0.2, 0.0, 0.2, 0.6)),
         _loans("late_and_used", "late with a full card", (-1.1, -0.6, -0.1, 0.0, 1.0, 1.6, 2.1), 1.0),
+        _loans("used_and_ever_late", "share used, apart for who was ever late"),
+        _loans("unused_months", "months without use", (0.0, 1.0, 3.0, 6.0)),
+        Feature("latest_two", "category", "the latest two months together", "loans", slots=30),
+        _payments("paid_share_mean", "share of each bill that was paid, mean"),
         _payments("paid_to_billed", "paid as a share of billed"),
         _payments("paid_latest", "share of the last bill paid", (0.0, 0.05, 0.2, 0.6, 1.0, 2.0)),
         _payments("paid_total", "paid in six months"),
