@@ -18,6 +18,25 @@ PURPOSES = {
         "Deciding about the application itself: it learns what lenders did, with all that was wrong with it.",
     ),
 }
+PURPOSES |= dict.fromkeys(
+    ("home_insurance", "life_insurance"),
+    (
+        "Telling an applicant or an adviser whether cover would be offered at the standard premium.",
+        "Deciding about cover or its price; credit; employment; marketing.",
+    ),
+)
+CONFIDENCE = "Of groups of a hundred rows that are alike: how often what happened lay within the interval said for it."
+CONFIDENCE_OF_TRUTH = "How often the true chance lay within the interval that was said for it."
+LIMITS = (
+    "- Features act one by one: where two things together mean more than their sum, boosted trees know more.",
+    "- The order is the file's; where it has no time, nothing is said about a world that changes.",
+    "- Labels are known within a minute here; in operation an outcome takes as long as the loan.",
+)
+LIMITS_OF_TRUTH = (
+    "- **Nothing here is real.** What is tested is whether chances are calibrated, rank as the truth does, and say how",
+    "  sure they are; not what they are worth in a market.",
+    "- The truth holds two things that mean more together than their sum, which the model can not say.",
+)
 OTHERWISE = ("What the mapping file says.", "Decisions about people that nobody has approved it for.")
 
 
@@ -58,7 +77,7 @@ def labelled_card(report: Report) -> str:
         "",
         "## Confidence",
         "",
-        "Of groups of a hundred rows that are alike: how often what happened lay within the interval said for it.",
+        CONFIDENCE if data.truth is None else CONFIDENCE_OF_TRUTH,
         "",
         *coverage_table(report.coverage()),
         "",
@@ -74,9 +93,7 @@ def labelled_card(report: Report) -> str:
         "",
         "## Limits",
         "",
-        "- Features act one by one: where two things together mean more than their sum, boosted trees know more.",
-        "- The order is the file's; where it has no time, nothing is said about a world that changes.",
-        "- Labels are known at once here; in operation an outcome takes as long as the loan.",
+        *(LIMITS if data.truth is None else LIMITS_OF_TRUTH),
     ]
     return "\n".join(parts) + "\n"
 

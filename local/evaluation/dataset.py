@@ -33,6 +33,7 @@ class Labelled(NamedTuple):
     protected: Mapping[str, Sequence[str]]  # kept aside for the fairness table, value by row
     excluded: Mapping[str, int]  # rows left out, by reason
     formulas: Mapping[str, NDArray[np.float64]] = {}  # scores that learn nothing, higher means True
+    truth: NDArray[np.float64] | None = None  # the log-odds of the label, where the rows are made up
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> tuple[list[dict[str, Any]], int]:

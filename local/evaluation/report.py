@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from local.evaluation.figures import (
     auc,
     calibration,
     chance_figures,
+    coverage,
     group_coverage,
     learning_curve,
     log_loss,
@@ -77,6 +79,8 @@ class Report:
         for name, found in self.halves().items():
             told.append(f"one pass, {name}: AUC {found['auc']:.3f}, log loss {found['log_loss']:.3f}")
         told.append(f"{self.states:,} states of the model answered, each to those who asked until it had learned them")
+        if self.data.truth is not None:
+            told.append(f"second half: chances are off the true ones by {self.truth_error():.3f} in the mean")
         told += [f"refused by the deployment: {self.refused:,}"] if self.refused else []
         for attribute, table in fairness(self.data, self.online).items():
             flag = ", below 0.80: to be looked into" if table["flagged"] else ""
@@ -85,8 +89,19 @@ class Report:
         return told
 
     def coverage(self) -> list[dict[str, float]]:
-        """How often intervals for what happens in a hundred rows that are alike have held."""
-        return group_coverage(self.data.labels, self.online, self.logit_variances)
+        """How often intervals have held: for the true chance where it is known, else for what happens in a hundred rows
+        that are alike."""
+        if self.data.truth is None:
+            return group_coverage(self.data.labels, self.online, self.logit_variances)
+        sums = untempered(self.online, self.logit_variances)
+        return coverage((self.data.truth - sums) / np.sqrt(np.maximum(self.logit_variances, 1e-12)))
+
+    def truth_error(self) -> float:
+        """Mean distance of the chances of the second half from the true ones; NaN where these are not known."""
+        if self.data.truth is None:
+            return math.nan
+        later = slice(len(self.online) // 2, None)
+        return float(np.mean(np.abs(self.online[later] - logistic(self.data.truth[later]))))
 
     def stability(self) -> float:
         """Population stability index of the chances, second half against first."""
@@ -115,6 +130,7 @@ class Report:
                 "slope": bent.slope, "error": bent.error,
             },
             "coverage": self.coverage(),
+            "truth_error": self.truth_error(),
             "learning_curve": learning_curve(self.data.labels, self.online),
             "roc": [part.round(4).tolist() for part in thinned(*roc(self.data.labels, self.online))],
             "fairness": fairness(self.data, self.online),
@@ -160,6 +176,15 @@ def online_chances(data: Labelled) -> tuple[Floats, Floats]:
         model.begin_with(packaged_model(data.packaged))
     sums, variances = model.learn_before(data.rows, data.labels)
     return logistic(tempered(sums, variances)), variances
+
+
+def untempered(chances: Floats, variances: Floats) -> Floats:
+    """The log-odds that were tempered by their variances (n,) to these chances.
+
+    >>> float(untempered(logistic(tempered(np.array([1.5]), np.array([2.0]))), np.array([2.0]))[0])
+    1.5
+    """
+    return (np.log(chances) - np.log1p(-chances)) * np.sqrt(1.0 + math.pi * variances / 8.0)
 
 
 def challenger_chances(data: Labelled, name: str) -> Floats:

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from schemas.known_schemas import Registry
 
 LABELLED = ("taiwan", "hmda", "berka", "csv")
+MADE_UP = ("home-insurance", "life-insurance")
 HISTORIES = ("cdnow", "online-retail", "complete-journey")
+DATASETS = (*LABELLED, *HISTORIES, *MADE_UP)
 
 
 @guarded
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join((*LABELLED, *HISTORIES))}.")],
-    path: Annotated[Path, typer.Argument(help="Its file or folder; any part of the set.")],
+    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join(DATASETS)}.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="Its file or folder; any part of the set. Made-up sets have none.")
+    ] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="For csv: a TOML file that says what the columns mean.", metavar="FILE")
     ] = None,
@@ -68,8 +72,10 @@ def evaluate(
 
     if missing := missing_libraries():
         fail(f"evaluation needs packages that are not there: {', '.join(missing)}", "pip install 'rescore[evaluate]'")
+    if path is None and dataset in (*LABELLED, *HISTORIES):
+        fail(f"{dataset} needs its file or folder", f"rescore evaluate {dataset} PATH", Exit.USAGE)
     report: Report | ValueReport
-    if dataset in HISTORIES:
+    if path is not None and dataset in HISTORIES:
         from local.evaluation.purchases import LOADERS
         from local.evaluation.value_report import evaluate_value
 
@@ -110,9 +116,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
-    from local.evaluation import berka, hmda, mapped, taiwan
+def _load(dataset: str, path: Path | None, mapping: Path | None) -> Labelled:
+    from local.evaluation import berka, hmda, insured, mapped, taiwan
 
+    if dataset in MADE_UP:
+        return insured.load(dataset)
+    if path is None or dataset not in LABELLED:
+        fail(f"no data set {dataset!r}", f"there are {', '.join(DATASETS)}", Exit.USAGE)
     if dataset == "csv":
         if mapping is None:
             fail(
@@ -122,8 +132,6 @@ def _load(dataset: str, path: Path, mapping: Path | None) -> Labelled:
             )
         return mapped.load(path, mapping)
     loaders = {"taiwan": taiwan.load, "hmda": hmda.load, "berka": berka.load}
-    if dataset not in loaders:
-        fail(f"no data set {dataset!r}", f"there are {', '.join((*LABELLED, *HISTORIES))}", Exit.USAGE)
     return loaders[dataset](path)
 
 

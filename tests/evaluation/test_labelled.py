@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from local.evaluation import hmda, mapped, taiwan
+from local.evaluation import hmda, insured, mapped, taiwan
 from local.evaluation.card import card
 from local.evaluation.dataset import UnusableDataset
+from local.evaluation.figures import auc
 from local.evaluation.in_process import InProcess
 from local.evaluation.pictures import draw
 from local.evaluation.report import ONLINE, ROW_BY_ROW, challenger_chances, evaluate, online_chances
@@ -232,3 +233,19 @@ def test_the_mapping_of_the_docs_is_one(tmp_path):
     manifest = mapped.manifest_of("risk", mapped.read_mapping(tmp_path / "map.toml"), tmp_path / "map.toml")
     assert manifest.names == ("dti", "savings", "housing")
     assert manifest.features[0].knots
+
+
+@pytest.mark.parametrize("model", insured.MODELS)
+def test_made_up_people_are_ranked_and_told_their_chances_nearly_as_the_truth_has_them(model):
+    data = insured.load(model)
+    data = data._replace(rows=data.rows[:2_400], labels=data.labels[:2_400], truth=data.truth[:2_400], formulas={})
+    assert data.rows == insured.load(model).rows[:2_400]
+    report = evaluated(data)
+    best = auc(data.labels, data.truth)
+    assert best - 0.04 < report.figures[ONLINE]["auc"] < best + 0.01
+    assert report.truth_error() < 0.05
+    assert 0.8 < report.as_json()["calibration"]["slope"] < 1.25
+    held = {point["asked"]: point["held"] for point in report.coverage()}
+    assert held[0.5] > 0.3
+    assert held[0.95] > 0.75
+    assert "Nothing here is real" in card(report)
