@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.categories import WORDS_MAX
 from schemas.kinds import SCORES
 
 Columns = NDArray[Any]
@@ -61,6 +62,10 @@ EVENT = np.dtype(
         ("province_length", np.int32),
         ("author_at", np.int32),  # who ordered an override or erasure
         ("author_length", np.int32),
+        # What a transaction was for. Derived, and so no part of what makes an event the same one.
+        ("category", np.uint8),  # Category of its merchant category code; 0 = no code
+        ("previous_category", np.uint8),  # likewise of what a correction replaces; 0 = the same
+        ("words", np.uint32, (WORDS_MAX,)),  # of its description, hashed, where there is no code; 0 = no more
     ]
 )
 

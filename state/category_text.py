@@ -1,0 +1,178 @@
+"""The category of a purchase from the words of its description: multinomial naive Bayes over hashed words.
+
+A model is counts of (word, category); it learns by adding ones, and is as good as the log of shares of counts. Words it
+has not counted say nothing. The packaged one is made of keywords by `python -m local.category_prior`. Where its best
+guess is not likely enough, the category is unknown: no guess is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import Columns
+from schemas.categories import CATEGORIES, CATEGORY_NAMES, WORDS_MAX, Category
+from schemas.compiled import compiled
+
+BEGINNING_MS = -(2**62)
+SMOOTHING = 0.02
+"""Added to each count of a known word: what was never seen together is unlikely, and not impossible."""
+
+CONFIDENCE_MIN = 0.6
+"""A guess less likely than that is none."""
+
+CELLS_MAX = 40_000
+"""Different (word, category) a model may count."""
+
+Counts = dict[tuple[int, int], float]
+"""How many purchases of a category were described with a word, by (word, category)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TextWeights:
+    """A version of the model: the words it knows in ascending order, and how each speaks for each category."""
+
+    version: str
+    effective_ms: int
+    words: NDArray[np.int64]
+    likelihoods: NDArray[np.float64]  # (words, CATEGORIES), logarithms
+    possible: NDArray[np.bool_]  # (CATEGORIES,): others are never guessed
+
+
+def text_weights(version: str, effective_ms: int, counts: Mapping[tuple[int, int], float]) -> TextWeights:
+    """The model of these counts. A category without a count is never guessed. About 10 ms for a thousand words."""
+    words = np.array(sorted({word for word, _ in counts}), np.int64)
+    table = np.zeros((len(words), CATEGORIES))
+    for (word, category), count in counts.items():
+        table[np.searchsorted(words, word), category] = count
+    by_category = table.sum(axis=0)
+    likelihoods = np.log(table + SMOOTHING) - np.log(by_category + SMOOTHING * max(len(words), 1))
+    return TextWeights(version, effective_ms, words, likelihoods, by_category > 0)
+
+
+def learn(counts: Counts, words: Iterable[int], category: Category) -> None:
+    """One purchase whose category is known by its code, and the hashed words of its description. A few microseconds.
+
+    What is new beyond `CELLS_MAX` is left out, so that no stream of rubbish grows the model.
+
+    >>> counts: Counts = {}
+    >>> learn(counts, [7, 9], Category.PETS)
+    >>> counts
+    {(7, 21): 1.0, (9, 21): 1.0}
+    """
+    if category == Category.UNKNOWN:
+        return
+    for word in words:
+        cell = (int(word), int(category))
+        if cell in counts or len(counts) < CELLS_MAX:
+            counts[cell] = counts.get(cell, 0.0) + 1.0
+
+
+def counts_of(body: Mapping[str, Any]) -> Counts:
+    """Counts from their JSON object {"words": [[word, category, count], ...]}. Raises ValueError with what is wrong."""
+    counts: Counts = {}
+    for word, category, count in body["words"]:
+        if not 0 < word < 2**32 or category not in CATEGORY_NAMES or not 0.0 < count < 1e15:
+            raise ValueError(f"[{word}, {category!r}, {count}] is not a word, a category and a count")
+        counts[word, CATEGORY_NAMES.index(category)] = float(count)
+    return counts
+
+
+def body_of_counts(counts: Mapping[tuple[int, int], float]) -> dict[str, Any]:
+    """The JSON object that `counts_of` reads."""
+    return {"words": [[word, CATEGORY_NAMES[category], counts[word, category]] for word, category in sorted(counts)]}
+
+
+@cache
+def packaged_text_weights() -> TextWeights:
+    """The model that serves until another one does."""
+    body = json.loads((Path(__file__).parent / "packaged" / "categories-1.json").read_text("utf-8"))
+    return text_weights(body["version"], BEGINNING_MS, counts_of(body))
+
+
+class TextTable(NamedTuple):
+    """All versions of the model side by side, as compiled code reads them."""
+
+    effective_ms: NDArray[np.int64]
+    starts: NDArray[np.int64]  # (versions + 1,): rows of `words` and `likelihoods`
+    words: NDArray[np.int64]
+    likelihoods: NDArray[np.float64]
+    possible: NDArray[np.bool_]  # (versions, CATEGORIES)
+
+    @classmethod
+    def of(cls, texts: Sequence[TextWeights]) -> TextTable:
+        """The table of these versions, by effective time."""
+        starts = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(text.words) for text in texts], out=starts[1:])
+        return cls(
+            np.array([text.effective_ms for text in texts], np.int64),
+            starts,
+            np.concatenate([np.zeros(0, np.int64), *(text.words for text in texts)]),
+            np.concatenate([np.zeros((0, CATEGORIES)), *(text.likelihoods for text in texts)]),
+            np.array([text.possible for text in texts], np.bool_).reshape(len(texts), CATEGORIES),
+        )
+
+
+@compiled
+def guess(words: Any, table: TextTable, version: int, sums: NDArray[np.float64]) -> tuple[int, float]:
+    """The likeliest category of hashed words (zeros behind them), 0 where it knows none of them, and how likely it is.
+
+    `sums` (CATEGORIES,) is scratch. About 0.3 us.
+    """
+    start, end = table.starts[version], table.starts[version + 1]
+    known = 0
+    sums[:] = 0.0
+    for i in range(WORDS_MAX):
+        word = np.int64(words[i])
+        if word == 0:
+            break
+        at = start + np.searchsorted(table.words[start:end], word)
+        if at < end and table.words[at] == word:
+            known += 1
+            for category in range(CATEGORIES):
+                sums[category] += table.likelihoods[at, category]
+    if known == 0:
+        return 0, 0.0
+    best = 0
+    for category in range(1, CATEGORIES):
+        if table.possible[version, category] and (best == 0 or sums[category] > sums[best]):
+            best = category
+    total = 0.0
+    for category in range(1, CATEGORIES):
+        if table.possible[version, category]:
+            total += np.exp(sums[category] - sums[best])
+    return best, 1.0 / total
+
+
+@compiled
+def _fill(events: Columns, table: TextTable, out: NDArray[np.uint8]) -> None:
+    sums = np.zeros(CATEGORIES)
+    for i in range(len(events)):
+        event = events[i]
+        out[i] = event["category"]
+        if event["category"] != 0 or event["words"][0] == 0:
+            continue
+        version = -1
+        for v in range(len(table.effective_ms)):
+            if table.effective_ms[v] <= event["timestamp_ms"]:
+                version = v
+        if version >= 0:
+            best, likelihood = guess(event["words"], table, version, sums)
+            out[i] = best if likelihood >= CONFIDENCE_MIN else 0
+
+
+def categories_of(events: Columns, table: TextTable) -> NDArray[np.uint8]:
+    """The category of each event: that of its merchant's code, else the guess of the model in force at its timestamp.
+
+    Cost: some nanoseconds an event, 0.3 us for one that has a description and no code.
+    """
+    out = np.empty(len(events), np.uint8)
+    _fill(events, table, out)
+    return out
