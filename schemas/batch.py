@@ -110,8 +110,24 @@ CHANGE = np.dtype(
         ("point_length", np.int32),
         ("loan_at", np.int32),  # the loan this change is about, if one is
         ("loan_length", np.int32),
+        ("hits_at", np.int32),  # slice of Changes.hits, of the score `profiles`
+        ("hits_count", np.int32),
     ]
 )
+
+HIT = np.dtype(
+    [
+        ("profile", np.int32),  # index into VersionNames.profiles: of its version
+        ("held", np.bool_),  # False: it has just been left
+        ("category", np.uint8),  # Category on which most of it rests
+        ("since_ms", np.int64),  # when it was entered; where it is left, when that was
+        ("strength", np.float64),
+        ("share", np.float64),  # of all money spent
+        ("amount_minor", np.int64),
+        ("purchases", np.float64),
+    ]
+)
+"""Why a profile holds, or holds no longer."""
 
 REASON = np.dtype([("code", np.uint16), ("level", np.float64), ("moved", np.float64)])
 
@@ -227,6 +243,7 @@ class Changes:
     reasons: Columns  # REASON
     text: NDArray[np.uint8]
     cards: Columns  # CARD, one for each user with a change
+    hits: Columns = field(default_factory=lambda: np.zeros(0, HIT))
 
     def slice_of_text(self, at: int, length: int) -> bytes:
         """The text stored at a (`*_at`, `*_length`) pair."""

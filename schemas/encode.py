@@ -10,15 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import Changes, Columns, EventBatch
-from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason
+from schemas.categories import CATEGORY_NAMES
+from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 from schemas.write_kernel import write_cards, write_changes
 from schemas.writing import Encoder, VersionNames, encode_value
 
 CHANGE_BYTES_MAX = 400
 """Of a change without its texts, names and reasons: 24 fields of at most 11 bytes, and the digits of its ids."""
 
-CARD_BYTES_MAX = 950
-"""Of a card without its texts and names: 77 fields of at most 11 bytes."""
+CARD_BYTES_MAX = 980
+"""Of a card without its texts and names: 79 fields of at most 11 bytes."""
+
+HIT_NUMBERS_BYTES = 50
+LISTS_BYTES = 16
+"""Of the lists of profiles of a change, without the names in them."""
 
 REASON_NUMBERS_BYTES = 16
 NAMES_MAX = 8
@@ -32,6 +37,9 @@ class Words(NamedTuple):
     starts: NDArray[np.int64]
     longest_name: int
     longest_reason: int
+    longest_hit: int
+    all_profiles: int  # bytes of the names of all of them
+    named: NDArray[np.int64]  # see `write_kernel.write_changes`
 
 
 def encode_changes(
@@ -50,12 +58,14 @@ def encode_changes(
     size += 2 * int(np.diff(user_starts)[rows["user"]].sum())
     size += int(rows["reasons_count"].sum()) * (words.longest_reason + REASON_NUMBERS_BYTES)
     size += int(rows["point_length"].sum()) + int(rows["loan_length"].sum())
+    size += 2 * words.all_profiles * int((rows["score"] == Score.PROFILES).sum()) + len(rows) * LISTS_BYTES
+    size += int(rows["hits_count"].sum()) * (words.longest_hit + HIT_NUMBERS_BYTES)
     if len(batch.events):
         size += int(batch.events["event_id_length"][rows["event"][rows["event"] >= 0]].sum())
     out, ends = np.empty(size, np.uint8), np.zeros(len(rows) + 1, np.int64)
     write_changes(
-        rows, changes.reasons, changes.text, packed_users, user_starts, batch.events, batch.text, batch.partition,
-        prefix, words.packed, words.starts, len(names.weights), out, ends[1:],
+        rows, changes.reasons, changes.hits, changes.text, packed_users, user_starts, batch.events, batch.text,
+        batch.partition, prefix, words.packed, words.starts, len(names.weights), words.named, out, ends[1:],
     )  # fmt: skip
     return _cut(out, ends)
 
@@ -67,14 +77,14 @@ def encode_scorecards(changes: Changes, users: Sequence[bytes], names: VersionNa
         return []
     words, prefix = _words_of(encoder, names), np.frombuffer(encoder.prefix_of("Scorecard"), np.uint8)
     packed_users, user_starts = _packed(users)
-    size = len(cards) * (CARD_BYTES_MAX + len(prefix) + NAMES_MAX * words.longest_name)
+    size = len(cards) * (CARD_BYTES_MAX + len(prefix) + NAMES_MAX * words.longest_name + words.all_profiles)
     size += int(np.diff(user_starts)[cards["user"]].sum()) + int(cards["point_length"].sum())
     out, ends = np.empty(size, np.uint8), np.zeros(len(cards) + 1, np.int64)
     floors = np.array([names.floors(policy) for policy in range(len(names.policies))], np.float64)
     risk_floors = np.array([names.risk_floors(policy) for policy in range(len(names.policies))], np.float64)
     write_cards(
         cards, changes.text, packed_users, user_starts, floors, risk_floors, prefix, words.packed, words.starts,
-        len(names.weights), out, ends[1:],
+        len(names.weights), words.named, out, ends[1:],
     )  # fmt: skip
     return _cut(out, ends)
 
@@ -147,12 +157,18 @@ def _words(encoder: Encoder, names: VersionNames) -> Words:
     known = {int(reason) for reason in Reason}
     reasons = [encoder.reason(code) if code in known else ("", "") for code in range(max(known) + 1)]
     topics = [encoder.topic(rank) for rank in range(len(INPUT_TOPICS))]
-    before = [_string(word) for word in (*SCORE_NAMES, *CAUSE_NAMES, *VALUE_BANDS, *SEGMENT_NAMES, *topics)]
+    before = [
+        _string(word) for word in (*SCORE_NAMES, *CAUSE_NAMES, *VALUE_BANDS, *SEGMENT_NAMES, *topics, *CATEGORY_NAMES)
+    ]
     said = [_string(code) + _string(text) for code, text in reasons]
     versions = [_string(name) for name in (*names.weights, *names.policies)]
-    packed, starts = _packed([*before, *said, *versions])
+    ids, titles = [_string(name) for name in names.profile_ids], [_string(words.title) for words in names.profiles]
+    ends = [_string(w.text) + _string(w.purpose) + bytes([w.sensitive]) for w in names.profiles]
+    packed, starts = _packed([*before, *said, *versions, *ids, *titles, *ends])
     longest_name = max(map(len, (*before, *versions)))
-    return Words(packed, starts, longest_name, max(map(len, said)))
+    longest_hit = sum(max(map(len, part), default=0) for part in (ids, titles, ends)) + longest_name
+    named = np.array([len(before) + len(said) + len(versions), len(ids), len(titles)], np.int64)
+    return Words(packed, starts, longest_name, max(map(len, said)), longest_hit, sum(map(len, ids)), named)
 
 
 def _string(text: str) -> bytes:

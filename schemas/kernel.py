@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from schemas.batch import EVENT, MISSING_TIME_MS
+from schemas.categories import category_of_mcc, hash_words
 from schemas.compiled import compiled, unowned
 from schemas.hashing import word_64, xxh64
 from schemas.kinds import Kind, Rank, TransactionState
@@ -35,6 +36,7 @@ GROSS_MARGIN, PROMO, ORDER_DATE, DUE_DATE = (
     int(Slot.DUE_DATE),
 )
 POINT, PROVINCE, CANCELLED_AT = (int(Slot.POINT), int(Slot.PROVINCE), int(Slot.CANCELLED_AT))
+DESCRIPTION, MCC, PREVIOUS_MCC = (int(Slot.DESCRIPTION), int(Slot.MCC), int(Slot.PREVIOUS_MCC))
 ISSUED, REPAID, CANCELLED = (int(Kind.LOAN_ISSUED), int(Kind.LOAN_REPAID), int(Kind.LOAN_CANCELLED))
 TRANSACTION, TRANSACTIONS = int(Kind.TRANSACTION), int(Rank.TRANSACTIONS)
 ABSENT = int(TransactionState.ABSENT)
@@ -272,6 +274,9 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
         if category < 0:
             return False
         row.web = category == 0
+    row.category = category_of_mcc(data, at[MCC], length[MCC])
+    if row.category == 0 and length[DESCRIPTION] > 0:
+        hash_words(data, at[DESCRIPTION], length[DESCRIPTION], row.words)
     if (length[PREVIOUS] == 0) != (row.revision > 0):
         return False
     return length[PREVIOUS] < 0 or _previous_transaction(row, data, at, length, number)
@@ -285,6 +290,7 @@ def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any
     row.has_previous, row.previous_state, row.previous_amount = (True, state, number[PREVIOUS_AMOUNT])
     row.previous_currency = _currency(data, at[PREVIOUS_CURRENCY], length[PREVIOUS_CURRENCY])
     row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME)
+    row.previous_category = category_of_mcc(data, at[PREVIOUS_MCC], length[PREVIOUS_MCC])
     return bool(row.previous_currency != 0 and row.previous_time_ms != MISSING_TIME_MS)
 
 

@@ -48,7 +48,10 @@ class TransactionState(IntEnum):
 
 
 class Score(IntEnum):
-    """The scores a customer has. The value of each is a float64 inside; `class`, `rfm` and `segment` are codes.
+    """The scores a customer has. The value of each is a float64 inside; class, rfm, segment and profiles are codes.
+
+    The code of `profiles` is a set of bits, one for each profile that holds, in the order of `Versions.profile_ids`. It
+    lives no longer than a batch: rows and records name the profiles.
 
     A score that is a number is NaN where the customer has none, a code 0.
     """
@@ -60,13 +63,21 @@ class Score(IntEnum):
     RFM = 4
     SEGMENT = 5
     RISK = 6
+    PROFILES = 7
 
 
-SCORE_NAMES: tuple[str, ...] = ("value", "status", "revenue", "class", "rfm", "segment", "risk")
+SCORE_NAMES: tuple[str, ...] = ("value", "status", "revenue", "class", "rfm", "segment", "risk", "profiles")
 SCORES = len(SCORE_NAMES)
 FIRST_CODE, LAST_CODE = int(Score.CLASS), int(Score.SEGMENT)
-"""Scores from the one to the other are codes, all others numbers: a rule that compiled code can follow as well."""
-NO_SCORES: tuple[float, ...] = tuple(0.0 if FIRST_CODE <= score <= LAST_CODE else math.nan for score in range(SCORES))
+"""Scores from the one to the other are codes, and so is `profiles`: a rule that compiled code can follow as well."""
+
+
+def is_code(score: int) -> bool:
+    """True for class, rfm, segment and profiles, whose values are codes and not numbers."""
+    return FIRST_CODE <= score <= LAST_CODE or score == Score.PROFILES
+
+
+NO_SCORES: tuple[float, ...] = tuple(0.0 if is_code(score) else math.nan for score in range(SCORES))
 """The scores of a customer who has none."""
 
 SEGMENT_NAMES: tuple[str, ...] = ("none", "new", "one_time", "regular", "high", "very_high")

@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
+from schemas.categories import Category, category_of_code, words_of_text
 from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.times import DAY_MS, FORMS, time_ms
@@ -148,12 +149,22 @@ def _transaction(fields: Fields, row: Columns) -> None:
     row["created_ms"] = _moment(fields, "user_created", required=False)
     row["web"] = _is_web(fields)
     row["event_time_ms"] = _moment(fields, "transaction_date")
+    _spending(fields, row)
     previous = _previous(fields, row)
     if previous is not None:
         row["previous_state"] = _state(previous)
+        row["previous_category"] = category_of_code(previous.get("mcc") or "")
         row["previous_currency"] = _currency(previous, "transaction_currency")
         row["previous_amount"] = _amount(previous, "transaction_amount")
         row["previous_time_ms"] = _moment(previous, "transaction_date")
+
+
+def _spending(fields: Fields, row: Columns) -> None:
+    """What it was for: by the merchant's code, else the words to guess it from. Nothing is refused for it."""
+    row["category"] = category_of_code(fields.get("mcc") or "")
+    if row["category"] == Category.UNKNOWN and fields.get("description"):
+        words = words_of_text(fields["description"])
+        row["words"][: len(words)] = words
 
 
 def _loan(fields: Fields, row: Columns) -> None:

@@ -56,6 +56,9 @@ class Slot(IntEnum):
     POINT = 22
     PROVINCE = 23
     CANCELLED_AT = 24
+    DESCRIPTION = 25
+    MCC = 26
+    PREVIOUS_MCC = 27
 
 
 SLOTS = len(Slot) - 1
@@ -71,12 +74,15 @@ SLOT_OF_FIELD: dict[str, dict[str, Slot]] = {
         "user_created": Slot.CREATED,
         "user_category": Slot.CATEGORY,
         "transaction_date": Slot.EVENT_TIME,
+        "description": Slot.DESCRIPTION,
+        "mcc": Slot.MCC,
         "revision": Slot.REVISION,
         "previous": Slot.PREVIOUS,
         "previous.transaction_amount": Slot.PREVIOUS_AMOUNT,
         "previous.transaction_currency": Slot.PREVIOUS_CURRENCY,
         "previous.transaction_date": Slot.PREVIOUS_TIME,
         "previous.transaction_state": Slot.PREVIOUS_STATE,
+        "previous.mcc": Slot.PREVIOUS_MCC,
     },
     "LoanEvent": {
         "event_id": Slot.EVENT_ID,

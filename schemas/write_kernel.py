@@ -13,37 +13,42 @@ from numba import types
 from numba.extending import intrinsic
 
 from schemas.batch import WINDOW_DAYS
+from schemas.categories import CATEGORY_NAMES
 from schemas.compiled import compiled, unowned
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 
 NEVER_MS = 2**62
 VALUE, STATUS, REVENUE, CLASS = int(Score.VALUE), int(Score.STATUS), int(Score.REVENUE), int(Score.CLASS)
-RFM, SEGMENT, RISK = int(Score.RFM), int(Score.SEGMENT), int(Score.RISK)
+RFM, SEGMENT, RISK, PROFILES = int(Score.RFM), int(Score.SEGMENT), int(Score.RISK), int(Score.PROFILES)
 
-# Sections of the table of words that a writer is given; the names of versions follow.
+# Sections of the table of words that a writer is given; behind the names of versions stand those of profiles.
 SCORE_WORDS = 0
 CAUSE_WORDS = SCORE_WORDS + len(SCORE_NAMES)
 BAND_WORDS = CAUSE_WORDS + len(CAUSE_NAMES)
 SEGMENT_WORDS = BAND_WORDS + len(VALUE_BANDS)
 TOPIC_WORDS = SEGMENT_WORDS + len(SEGMENT_NAMES)
-REASON_WORDS = TOPIC_WORDS + len(INPUT_TOPICS)  # code and text of each reason, by code, both with their lengths
-VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies
+CATEGORY_WORDS = TOPIC_WORDS + len(INPUT_TOPICS)
+REASON_WORDS = CATEGORY_WORDS + len(CATEGORY_NAMES)  # code and text of each reason, by code, both with their lengths
+VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies; then ids of profiles, then of each version of
+# each profile title, and behind all titles what stands at the end of a hit: text, purpose, whether it is sensitive
 WINDOWS = len(WINDOW_DAYS)
 DIGITS_MAX = 20
 
 
 @compiled
 def write_changes(
-    rows: Any, reasons: Any, text: Any, users: Any, user_starts: Any, events: Any, event_text: Any, partition: int,
-    prefix: Any, words: Any, word_starts: Any, weights: int, out: Any, ends: Any,
+    rows: Any, reasons: Any, hits: Any, text: Any, users: Any, user_starts: Any, events: Any, event_text: Any,
+    partition: int, prefix: Any, words: Any, word_starts: Any, weights: int, named: Any, out: Any, ends: Any,
 ) -> None:  # fmt: skip
     """Each score change behind the other in `out`; change i ends at `ends[i]`. About 0.4 us each.
 
     `words[word_starts[w]:word_starts[w + 1]]` is word w: see the sections above; there are `weights` names of weights.
+    `named`: where the ids of profiles begin, how many there are, and how many versions of profiles.
     """
-    rows, reasons, text, users, user_starts = unowned((rows, reasons, text, users, user_starts))
+    rows, reasons, hits, text = unowned((rows, reasons, hits, text))
+    users, user_starts = unowned((users, user_starts))
     events, event_text, prefix, words, word_starts = unowned((events, event_text, prefix, words, word_starts))
-    out, ends = unowned((out, ends))
+    out, ends, named = unowned((out, ends, named))
     at = 0
     for i in range(len(rows)):
         row = rows[i]
@@ -54,7 +59,7 @@ def write_changes(
         at = _word(out, at, words, word_starts, SCORE_WORDS + row.score)
         at = _long(out, at, row.sequence)
         at = _incarnation(out, at, row.incarnation_rank, row.incarnation_offset)
-        is_number = row.score not in (RFM, SEGMENT)
+        is_number = row.score not in (RFM, SEGMENT, PROFILES)
         at = _number_or_null(out, at, row.old, is_number)
         at = _number_or_null(out, at, row.new, is_number)
         at = _name_or_null(out, at, row.score, row.old, words, word_starts)
@@ -72,18 +77,24 @@ def write_changes(
         at = _until(out, at, row.valid_until_ms)
         at = _text_or_null(out, at, text, row.point_at, row.point_length)
         at = _word(out, at, words, word_starts, SEGMENT_WORDS + row.segment)
+        if row.score == PROFILES:
+            at = _profiles(out, _byte(out, at, 2), row.old, words, word_starts, named)
+            at = _profiles(out, _byte(out, at, 2), row.new, words, word_starts, named)
+        else:
+            at = _byte(out, _byte(out, at, 0), 0)
+        at = _hits(out, at, hits, row.hits_at, row.hits_count, words, word_starts, named)
         ends[i] = at
 
 
 @compiled
 def write_cards(
     cards: Any, text: Any, users: Any, user_starts: Any, floors: Any, risk_floors: Any, prefix: Any, words: Any,
-    word_starts: Any, weights: int, out: Any, ends: Any,
+    word_starts: Any, weights: int, named: Any, out: Any, ends: Any,
 ) -> None:  # fmt: skip
     """Each scorecard behind the other in `out`; card i ends at `ends[i]`. Floors of the bands are by policy."""
     cards, text, users, user_starts, floors = unowned((cards, text, users, user_starts, floors))
     risk_floors, prefix, words, word_starts = unowned((risk_floors, prefix, words, word_starts))
-    out, ends = unowned((out, ends))
+    out, ends, named = unowned((out, ends, named))
     at = 0
     for i in range(len(cards)):
         card = cards[i]
@@ -112,7 +123,38 @@ def write_cards(
         at = _word(out, at, words, word_starts, VERSION_WORDS + weights + card.policy_version)
         at = _text_or_null(out, at, text, card.point_at, card.point_length)
         at = _risk(out, at, card, risk_floors, words, word_starts)
+        at = _profiles(out, at, card.score[PROFILES], words, word_starts, named)
         ends[i] = at
+
+
+@compiled
+def _profiles(out: Any, at: int, code: float, words: Any, word_starts: Any, named: Any) -> int:
+    """The names of the profiles that hold, as an array."""
+    held, count = int(code), 0
+    for i in range(named[1]):
+        count += held >> i & 1
+    if count > 0:
+        at = _long(out, at, count)
+        for i in range(named[1]):
+            if held >> i & 1:
+                at = _word(out, at, words, word_starts, named[0] + i)
+    return _byte(out, at, 0)
+
+
+@compiled
+def _hits(out: Any, at: int, hits: Any, first: int, count: int, words: Any, word_starts: Any, named: Any) -> int:
+    if count > 0:
+        at = _long(out, at, count)
+        for i in range(first, first + count):
+            hit = hits[i]
+            at = _word(out, at, words, word_starts, named[0] + hit.profile % named[1])
+            at = _word(out, at, words, word_starts, named[0] + named[1] + hit.profile)
+            at = _long(out, _byte(out, at, 1 if hit.held else 0), hit.since_ms)
+            at = _double(out, at, hit.strength)
+            at = _word(out, at, words, word_starts, CATEGORY_WORDS + hit.category)
+            at = _double(out, _long(out, _double(out, at, hit.share), hit.amount_minor), hit.purchases)
+            at = _word(out, at, words, word_starts, named[0] + named[1] + named[2] + hit.profile)
+    return _byte(out, at, 0)
 
 
 @compiled

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import fastavro
 
 from schemas.batch import WINDOW_DAYS, Changes, Columns, EventBatch
+from schemas.categories import CATEGORY_NAMES
 from schemas.definitions import parsed
 from schemas.kinds import (
     CAUSE_NAMES,
@@ -39,6 +40,15 @@ RISK_BAND_FLOORS = (0.10, 0.30)
 """From which probability of default on risk is medium, high, where no policy says otherwise."""
 
 
+class ProfileWords(NamedTuple):
+    """What is told of a profile beside the numbers of a customer."""
+
+    title: str
+    text: str
+    purpose: str
+    sensitive: bool
+
+
 class VersionNames(NamedTuple):
     """Names of the weights and policies that changes and cards refer to by index, and each policy's bands of value."""
 
@@ -46,6 +56,16 @@ class VersionNames(NamedTuple):
     policies: tuple[str, ...]
     value_band_floors: tuple[tuple[float, float, float], ...] = ()
     risk_band_floors: tuple[tuple[float, float], ...] = ()
+    profile_ids: tuple[str, ...] = ()  # what the bits of the score `profiles` stand for
+    profiles: tuple[ProfileWords, ...] = ()  # of each version of the profiles, behind one another
+
+    def profile_names(self, code: float) -> list[str]:
+        """The profiles that a code of the score `profiles` says hold.
+
+        >>> VersionNames((), (), profile_ids=("foodie", "gamer", "reader")).profile_names(5.0)
+        ['foodie', 'reader']
+        """
+        return [name for i, name in enumerate(self.profile_ids) if int(code) >> i & 1]
 
     def risk_floors(self, policy: int) -> tuple[float, float]:
         """From which probability of default on a policy says medium, high."""
@@ -136,7 +156,33 @@ def change_to_dict(
         "valid_until_ms": _until(row),
         "point": _text(changes, row["point_at"], row["point_length"]),
         "segment": SEGMENT_NAMES[row["segment"]],
+        "old_list": list_of(row["score"], row["old"], names),
+        "new_list": list_of(row["score"], row["new"], names),
+        "hits": [_hit(hit, names) for hit in changes.hits[row["hits_at"] : row["hits_at"] + row["hits_count"]]],
     }
+
+
+def _hit(hit: Columns, names: VersionNames) -> Fields:
+    words = names.profiles[hit["profile"]]
+    return {
+        "profile": names.profile_ids[hit["profile"] % len(names.profile_ids)],
+        "title": words.title,
+        "held": bool(hit["held"]),
+        "since_ms": int(hit["since_ms"]),
+        "strength": float(hit["strength"]),
+        "category": CATEGORY_NAMES[hit["category"]],
+        "share": float(hit["share"]),
+        "amount_minor": int(hit["amount_minor"]),
+        "purchases": float(hit["purchases"]),
+        "text": words.text,
+        "purpose": words.purpose,
+        "sensitive": words.sensitive,
+    }
+
+
+def list_of(score: int, value: float, names: VersionNames) -> list[str] | None:
+    """A score's value where it is a list: the profiles that hold."""
+    return names.profile_names(value) if score == Score.PROFILES else None
 
 
 def _cause(row: Columns, changes: Changes, batch: EventBatch, encoder: Encoder) -> Fields:
@@ -162,8 +208,8 @@ def _reason(reason: Columns, encoder: Encoder) -> Fields:
 
 
 def number_of(score: int, value: float) -> float | None:
-    """A score's value where it is a number: none of rfm, none of segment, and nothing where there is no score."""
-    return None if score in (Score.RFM, Score.SEGMENT) else or_none(value)
+    """A score's value where it is a number: none of rfm, segment, profiles, and nothing where there is no score."""
+    return None if score in (Score.RFM, Score.SEGMENT, Score.PROFILES) else or_none(value)
 
 
 def text_of(score: int, value: float) -> str | None:
@@ -230,6 +276,7 @@ def card_to_dict(i: int, changes: Changes, users: Sequence[bytes], names: Versio
         "risk_band": None
         if risk is None
         else RISK_BANDS[risk_band_of(risk, names.risk_floors(card["policy_version"]))],
+        "profiles": names.profile_names(per_score[Score.PROFILES]),
     }
 
 

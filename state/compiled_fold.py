@@ -65,6 +65,7 @@ from state.compiled_row import (
     H_LAST_TIMESTAMP,
     H_LAST_TRANSACTION_DAY,
     H_LOANS,
+    H_MARKS,
     H_OVERRIDES,
     H_OVERRUNS,
     H_POINTS,
@@ -74,6 +75,8 @@ from state.compiled_row import (
     H_TRANSACTIONS,
     H_WEB,
     H_WITHDRAWALS,
+    K_HELD,
+    K_SINCE,
     L_BASE_MARGIN,
     L_BASE_ORDER,
     L_BASE_PROMO,
@@ -110,6 +113,7 @@ from state.compiled_row import (
     same_text,
     text_before,
 )
+from state.compiled_spending import spend
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
@@ -152,9 +156,10 @@ def clock_after(row: Scratch, timestamp_ms: int) -> int:
 
 @compiled
 def fold_event(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], days: NDArray[np.int64], policy: Fields
-) -> int:
-    """Take an event into the scratch; answers why it is a dead letter, or 0."""
+    row: Scratch, event: Fields, money: Fields, category: int, text: NDArray[np.uint8], days: NDArray[np.int64],
+    policy: Fields,
+) -> int:  # fmt: skip
+    """Take an event into the scratch; answers why it is a dead letter, or 0. `category`: of what was bought."""
     clock = clock_after(row, event["timestamp_ms"])
     today = day_of(days, clock)
     seen = _find_seen(row, event["event_hash"], clock, policy)
@@ -177,7 +182,7 @@ def fold_event(
     if kind == ERASE:
         _erase(row)
     elif kind == TRANSACTION:
-        _fold_transaction(row, event, money, today, event_day, days)
+        _fold_transaction(row, event, money, category, today, event_day, days)
     elif kind == ISSUED:
         _fold_issued(row, event, money, text, today, days)
     elif kind == REPAID:
@@ -222,6 +227,8 @@ def advance_row(row: Scratch, clock: int, today: int, policy: Fields) -> None:
     h[H_SEEN] = kept
     if h[H_ERASED] != NO_TIME_MS and clock > h[H_ERASED] + policy["duplicate_horizon_ms"]:
         h[H_ERASED] = NO_TIME_MS
+    if h[H_MARKS]:
+        _drop_marks(row, today - policy["profile_dwell_days"])
     i = 0
     while i < h[H_LOANS]:
         if is_closed(row, i, today, policy):
@@ -229,6 +236,18 @@ def advance_row(row: Scratch, clock: int, today: int, policy: Fields) -> None:
             _remove_loan(row, i)
         else:
             i += 1
+
+
+@compiled
+def _drop_marks(row: Scratch, until_day: int) -> None:
+    """Profiles that were left by then may be entered again, as if they had never held."""
+    kept = 0
+    for i in range(row.h[H_MARKS]):
+        if row.marks[i, K_HELD] or row.marks[i, K_SINCE] > until_day:
+            for j in range(3):
+                row.marks[kept, j] = row.marks[i, j]
+            kept += 1
+    row.h[H_MARKS] = kept
 
 
 @compiled
@@ -295,6 +314,8 @@ def _is_possible(score: int, value: float) -> bool:
         largest = 555.0
     elif score == 6:
         largest = 1.0
+    elif score == 7:
+        largest = -1.0
     is_code = FIRST_CODE <= score <= LAST_CODE
     return 0.0 <= value <= largest and (not is_code or value == math.floor(value))
 
@@ -393,16 +414,22 @@ def _erase(row: Scratch) -> None:
 
 @compiled
 def _fold_transaction(
-    row: Scratch, event: Fields, money: Fields, today: int, event_day: int, days: NDArray[np.int64]
+    row: Scratch, event: Fields, money: Fields, category: int, today: int, event_day: int, days: NDArray[np.int64]
 ) -> None:
     h = row.h
     amount = money["amount"]
     state = _settled_state(np.int64(event["state"]), amount)
     _add_money(row, today, event_day, state, amount, 1)
+    if category != 0 and state == SUCCEEDED:
+        spend(row, category, min(event_day, today), amount, 1, today)
     if event["has_previous"]:
         previous = money["previous_amount"]
         previous_state = _settled_state(np.int64(event["previous_state"]), previous)
-        _add_money(row, today, day_of(days, event["previous_time_ms"]), previous_state, previous, -1)
+        previous_day = day_of(days, event["previous_time_ms"])
+        _add_money(row, today, previous_day, previous_state, previous, -1)
+        if previous_state == SUCCEEDED:
+            earlier = np.int64(event["previous_category"])
+            spend(row, earlier if earlier != 0 else category, min(previous_day, today), previous, -1, today)
     if state == PENDING:
         return
     account = row.accounts[_account(row, np.int64(event["currency"]))]

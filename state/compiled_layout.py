@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS
+from schemas.categories import CATEGORIES
 from schemas.compiled import compiled
 from schemas.kinds import FIRST_CODE, Score
 from state.compiled_row import (
@@ -71,16 +72,21 @@ from state.compiled_row import (
     H_LAST_TIMESTAMP,
     H_LAST_TRANSACTION_DAY,
     H_LOANS,
+    H_MARKS,
     H_MONETARY_DIGIT,
     H_OVERRIDES,
     H_PENDING_DAY,
     H_POINTS,
     H_SEEN,
     H_SEQUENCE,
+    H_SPENDING,
     H_STATUS_LEVEL,
     H_TAKEN,
     H_TODAY,
     H_WEB,
+    K_HELD,
+    K_KEY,
+    K_SINCE,
     L_BASE_MARGIN,
     L_BASE_ORDER,
     L_BASE_PROMO,
@@ -109,6 +115,10 @@ from state.compiled_row import (
     P_POINT_LENGTH,
     P_PROVINCE_AT,
     P_PROVINCE_LENGTH,
+    Q_AMOUNT,
+    Q_CATEGORY,
+    Q_DAY,
+    Q_PURCHASES,
     S_CLOCK,
     S_CONTENT,
     SEEN_CAPACITY,
@@ -127,17 +137,27 @@ from state.layout import (
     HAS_DECLARED,
     HAS_FOLDED,
     HAS_PENDING,
+    HAS_PROFILES,
     HAS_RISK,
+    HAS_SPENDING,
     HAS_TRANSACTION,
     IS_ERASED,
     IS_WEB,
     KEPT_ALWAYS,
     LAYOUT_VERSION,
 )
-from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_OVERRIDES_MAX, ROW_POINTS_MAX
+from state.row import (
+    ROW_CURRENCIES_MAX,
+    ROW_DUE_MOVES_MAX,
+    ROW_LOANS_MAX,
+    ROW_OVERRIDES_MAX,
+    ROW_POINTS_MAX,
+    ROW_PROFILES_MAX,
+)
+from state.spending import SPENDING_MAX
 
 Bytes = NDArray[np.uint8]
-RISK = int(Score.RISK)
+RISK, PROFILES = int(Score.RISK), int(Score.PROFILES)
 
 
 @compiled
@@ -266,7 +286,45 @@ def read_row(data: Bytes, at: int, end: int, row: Scratch) -> bool:
     if flags & HAS_RISK:
         row.h[H_SEQUENCE + RISK], at = read_unsigned(data, at, end)
         row.f[F_EMITTED + RISK], at = _read_double(data, at, end)
+    if flags & HAS_SPENDING:
+        at = _read_spending(data, at, end, row)
+    if flags & HAS_PROFILES:
+        at = _read_profiles(data, at, end, row)
     return at == end
+
+
+@compiled
+def _read_spending(data: Bytes, at: int, end: int, row: Scratch) -> int:
+    count, at = read_unsigned(data, at, end)
+    if count > SPENDING_MAX + 1:
+        return end + 1
+    row.h[H_SPENDING] = count
+    for i in range(count):
+        place = row.spending[i]
+        place[Q_CATEGORY], at = read_unsigned(data, at, end)
+        back, at = read_unsigned(data, at, end)
+        place[Q_DAY] = row.h[H_TODAY] - back
+        place[Q_AMOUNT], at = read_unsigned(data, at, end)
+        place[Q_PURCHASES], at = read_unsigned(data, at, end)
+        if place[Q_CATEGORY] >= CATEGORIES:
+            return end + 1
+    return at
+
+
+@compiled
+def _read_profiles(data: Bytes, at: int, end: int, row: Scratch) -> int:
+    row.h[H_SEQUENCE + PROFILES], at = read_unsigned(data, at, end)
+    count, at = read_unsigned(data, at, end)
+    if count > ROW_PROFILES_MAX:
+        return end + 1
+    row.h[H_MARKS] = count
+    for i in range(count):
+        key, at = read_fixed(data, at, end, 4)
+        since, at = read_unsigned(data, at, end)
+        row.marks[i, K_KEY] = np.int64(key)
+        row.marks[i, K_SINCE] = row.h[H_TODAY] - (since >> 1)
+        row.marks[i, K_HELD] = since & 1
+    return at
 
 
 @compiled
@@ -509,7 +567,7 @@ def row_bytes_max(row: Scratch) -> int:
     """How much room `write_row` may need at the most."""
     h = row.h
     lists = 48 * h[H_DAYS] + 48 * h[H_ACCOUNTS] + 20 * h[H_POINTS] + 240 * h[H_LOANS] + 24 * h[H_SEEN]
-    return 1200 + lists + 40 * h[H_OVERRIDES] + h[H_ARENA]
+    return 1200 + lists + 40 * h[H_OVERRIDES] + 40 * h[H_SPENDING] + 14 * h[H_MARKS] + h[H_ARENA]
 
 
 @compiled
@@ -526,6 +584,8 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
         | (HAS_DECLARED if h[H_HAS_DECLARED] else 0)
         | (EXISTS if h[H_INCARNATION_OFFSET] >= 0 else 0)
         | (HAS_RISK if h[H_SEQUENCE + RISK] else 0)
+        | (HAS_SPENDING if h[H_SPENDING] else 0)
+        | (HAS_PROFILES if h[H_SEQUENCE + PROFILES] or h[H_MARKS] else 0)
     )
     out[at] = LAYOUT_VERSION
     at = write_unsigned(out, at + 1, flags)
@@ -556,6 +616,33 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
     if h[H_SEQUENCE + RISK]:
         at = write_unsigned(out, at, h[H_SEQUENCE + RISK])
         at = _write_double(out, at, row.f[F_EMITTED + RISK])
+    if h[H_SPENDING]:
+        at = _write_spending(row, out, at)
+    if h[H_SEQUENCE + PROFILES] or h[H_MARKS]:
+        at = _write_profiles(row, out, at)
+    return at
+
+
+@compiled
+def _write_spending(row: Scratch, out: Bytes, at: int) -> int:
+    at = write_unsigned(out, at, row.h[H_SPENDING])
+    for i in range(row.h[H_SPENDING]):
+        place = row.spending[i]
+        at = write_unsigned(out, at, place[Q_CATEGORY])
+        at = write_unsigned(out, at, row.h[H_TODAY] - place[Q_DAY])
+        at = write_unsigned(out, at, place[Q_AMOUNT])
+        at = write_unsigned(out, at, place[Q_PURCHASES])
+    return at
+
+
+@compiled
+def _write_profiles(row: Scratch, out: Bytes, at: int) -> int:
+    at = write_unsigned(out, at, row.h[H_SEQUENCE + PROFILES])
+    at = write_unsigned(out, at, row.h[H_MARKS])
+    for i in range(row.h[H_MARKS]):
+        mark = row.marks[i]
+        at = write_fixed(out, at, np.uint64(mark[K_KEY]), 4)
+        at = write_unsigned(out, at, 2 * (row.h[H_TODAY] - mark[K_SINCE]) + mark[K_HELD])
     return at
 
 

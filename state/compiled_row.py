@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
 from schemas.kinds import NO_SCORES, SCORES
-from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_OVERRIDES_MAX, ROW_POINTS_MAX
+from state.row import (
+    ROW_CURRENCIES_MAX,
+    ROW_DUE_MOVES_MAX,
+    ROW_LOANS_MAX,
+    ROW_OVERRIDES_MAX,
+    ROW_POINTS_MAX,
+    ROW_PROFILES_MAX,
+)
+from state.spending import SPENDING_MAX
 
 NO_DAY = -(2**40)
 NO_TIME_MS = -(2**62)
@@ -51,6 +59,8 @@ NO_TIME_MS = -(2**62)
     H_LOANS,
     H_SEEN,
     H_OVERRIDES,
+    H_SPENDING,
+    H_MARKS,
     H_ARENA,
     H_HAS_FOLDED,
     H_HAS_PENDING,
@@ -63,7 +73,7 @@ NO_TIME_MS = -(2**62)
     H_FREQUENCY_DIGIT,
     H_MONETARY_DIGIT,
     H_SEQUENCE,  # SCORES of them
-) = range(42)
+) = range(44)
 H_EMITTED_COUNTS = H_SEQUENCE + SCORES
 H_FOLDED = H_EMITTED_COUNTS + 5
 """Folded: 5 counts, then G_... ."""
@@ -119,6 +129,8 @@ L_SIZE = L_MOVE + 2 * ROW_DUE_MOVES_MAX
 P_POINT_AT, P_POINT_LENGTH, P_PROVINCE_AT, P_PROVINCE_LENGTH = range(4)
 S_CONTENT, S_CLOCK = range(2)
 O_SCORE, O_UNTIL, O_AUTHOR_AT, O_AUTHOR_LENGTH = range(4)
+Q_CATEGORY, Q_DAY, Q_AMOUNT, Q_PURCHASES = range(4)
+K_KEY, K_SINCE, K_HELD = range(3)
 
 DAYS_CAPACITY = 368
 NO_SCORE = np.array(NO_SCORES)
@@ -138,6 +150,8 @@ SCRATCH = np.dtype(
         ("seen_hash", np.uint64, (SEEN_CAPACITY,)),
         ("overrides", np.int64, (ROW_OVERRIDES_MAX, 4)),
         ("override_values", np.float64, (ROW_OVERRIDES_MAX,)),
+        ("spending", np.int64, (SPENDING_MAX + 1, 4)),
+        ("marks", np.int64, (ROW_PROFILES_MAX, 3)),
         ("features", np.uint16, (FEATURE_SLOTS,)),
         ("arena", np.uint8, (ARENA_BYTES,)),
     ]

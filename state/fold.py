@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.batch import MISSING_TIME_MS, EventBatch
-from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode, TransactionState
+from schemas.kinds import Kind, RejectCode, TransactionState, is_code
 from state.calendar import day_of
+from state.category_text import categories_of
 from state.loans import cost_minor, fill_states, state_of_days_past_due
 from state.money import MONEY, converted
 from state.row import (
@@ -28,6 +29,7 @@ from state.row import (
     Row,
     Seen,
 )
+from state.spending import spend
 from state.versions import Policy, Versions
 
 WINDOW_DAYS_MAX = 365
@@ -40,6 +42,7 @@ class Event:
 
     fields: np.void  # EVENT
     money: np.void  # MONEY
+    category: int = 0  # Category of what was bought
     loan_id: bytes = b""
     point: bytes = b""
     province: bytes = b""
@@ -58,14 +61,15 @@ class Event:
 def events_of(batch: EventBatch, versions: Versions) -> list[Event]:
     """The batch's events, spelled out. Cost: some 10 us each; for the oracle and for people, not for the hot path."""
     money = converted(batch.events, versions.rate_table)
+    categories = categories_of(batch.events, versions.text_table)
 
     def text(fields: np.void, name: str) -> bytes:
         return batch.slice_of_text(int(fields[f"{name}_at"]), int(fields[f"{name}_length"]))
 
     return [
         Event(
-            fields, money[i], text(fields, "loan_id"), text(fields, "point"), text(fields, "province"),
-            text(fields, "author"),
+            fields, money[i], int(categories[i]), text(fields, "loan_id"), text(fields, "point"),
+            text(fields, "province"), text(fields, "author"),
         )
         for i, fields in enumerate(batch.events)
     ]  # fmt: skip
@@ -138,6 +142,8 @@ def advance_row(row: Row, clock_ms: int, today: int, policy: Policy) -> None:
     row.seen = [seen for seen in row.seen if clock_ms - seen.clock_ms <= policy.duplicate_horizon_ms]
     if row.erased_ms is not None and clock_ms > row.erased_ms + policy.duplicate_horizon_ms:
         row.erased_ms = None
+    dwell_days = policy.profile_dwell_days
+    row.profiles = [mark for mark in row.profiles if mark.held or today < mark.since_day + dwell_days]
     for loan in [loan for loan in row.loans if is_closed(loan, today, policy)]:
         row.loans.remove(loan)
         _fold_loan(row, loan, policy)
@@ -187,13 +193,12 @@ def _refuse(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -
     return RejectCode.NONE
 
 
-OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0, 1.0)
-"""Largest value a person may hold a score at, by score; the smallest is 0. Codes have to be whole."""
+OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0, 1.0, -1.0)
+"""Largest value a person may hold a score at, by score; the smallest is 0. Codes are whole, profiles are not held."""
 
 
 def _is_possible(score: int, value: float) -> bool:
-    is_code = FIRST_CODE <= score <= LAST_CODE
-    return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code or value == int(value))
+    return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code(score) or value == int(value))
 
 
 def _refuse_transaction(row: Row, event: Event) -> RejectCode:
@@ -256,11 +261,16 @@ def _erase(row: Row) -> None:
 def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
     state = _settled_state(event.number("state"), int(event.money["amount"]))
     _add_money(row, today, event_day, state, int(event.money["amount"]), 1)
+    if state == TransactionState.SUCCEEDED:
+        spend(row.spending, event.category, min(event_day, today), int(event.money["amount"]), 1, today)
     if event.fields["has_previous"]:
         previous = int(event.money["previous_amount"])
         previous_state = _settled_state(event.number("previous_state"), previous)
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         _add_money(row, today, previous_day, previous_state, previous, -1)
+        if previous_state == TransactionState.SUCCEEDED:
+            category = event.number("previous_category") or event.category
+            spend(row.spending, category, min(previous_day, today), previous, -1, today)
     if state == TransactionState.PENDING:
         return  # nothing has happened yet: the final state comes as a revision
     account = _account(row, event.number("currency"))

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from schemas.batch import FEATURE_SLOTS
 from schemas.kinds import FIRST_CODE, Score
 from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
+from state.spending import ProfileMark, Spending
 
-LAYOUT_VERSION = 2
-SAME_HEADER = (1, 2)
+LAYOUT_VERSION = 3
+SAME_HEADER = (1, 2, 3)
 """Versions whose first part is that of the newest."""
 
 HAS_CREATED = 1
@@ -29,6 +30,8 @@ HAS_PENDING = 32
 HAS_DECLARED = 64
 EXISTS = 128
 HAS_RISK = 256  # since version 2
+HAS_SPENDING = 512  # since version 3
+HAS_PROFILES = 1024  # since version 3
 
 KEPT_ALWAYS = 6
 """Scores of which every row speaks: those of version 1. Later ones stand at the end of the rows that have them."""
@@ -136,6 +139,10 @@ def encode_row(row: Row, day_of_clock: int) -> bytes:
     if row.sequences[Score.RISK]:
         out.unsigned(row.sequences[Score.RISK])
         out.double(row.emitted[Score.RISK])
+    if row.spending:
+        _write_spending(out, row, day_of_clock)
+    if _has_profiles(row):
+        _write_profiles(out, row, day_of_clock)
     return bytes(out.bytes)
 
 
@@ -206,6 +213,8 @@ def _write_header(out: Writer, row: Row, day: int) -> None:
         | HAS_DECLARED * (row.declared is not None)
         | EXISTS * row.exists
         | HAS_RISK * (row.sequences[Score.RISK] > 0)
+        | HAS_SPENDING * (len(row.spending) > 0)
+        | HAS_PROFILES * _has_profiles(row)
     )
     out.bytes.append(LAYOUT_VERSION)
     out.unsigned(flags)
@@ -498,8 +507,43 @@ def _read_overrides(data: Reader, row: Row) -> None:
         row.overrides.append(Override(score, value, row.clock_ms + data.signed(), data.text()))
 
 
+def _write_spending(out: Writer, row: Row, day: int) -> None:
+    out.unsigned(len(row.spending))
+    for place in row.spending:
+        out.unsigned(place.category)
+        out.unsigned(day - place.day)
+        out.unsigned(place.amount_minor)
+        out.unsigned(place.purchases)
+
+
+def _read_spending(data: Reader, row: Row, day: int) -> None:
+    for _ in range(data.unsigned()):
+        row.spending.append(Spending(data.unsigned(), day - data.unsigned(), data.unsigned(), data.unsigned()))
+
+
+def _has_profiles(row: Row) -> bool:
+    return row.sequences[Score.PROFILES] > 0 or len(row.profiles) > 0
+
+
+def _write_profiles(out: Writer, row: Row, day: int) -> None:
+    """The marks: which profiles hold follows from them, and is not written again."""
+    out.unsigned(row.sequences[Score.PROFILES])
+    out.unsigned(len(row.profiles))
+    for mark in row.profiles:
+        out.bytes += struct.pack("<I", mark.key)
+        out.unsigned(2 * (day - mark.since_day) + mark.held)
+
+
+def _read_profiles(data: Reader, row: Row, day: int) -> None:
+    row.sequences[Score.PROFILES] = data.unsigned()
+    for _ in range(data.unsigned()):
+        (key,) = struct.unpack("<I", data.take(4))
+        since = data.unsigned()
+        row.profiles.append(ProfileMark(key, day - (since >> 1), bool(since & 1)))
+
+
 def _decode_row(data: bytes) -> tuple[Row, int]:
-    """Version 2, and version 1, which knew of no risk."""
+    """Version 3; version 2, which knew of no profiles; and version 1, which knew of no risk."""
     reader = Reader(data)
     row, flags, day = _read_header(reader)
     _read_days(reader, row, day)
@@ -519,10 +563,14 @@ def _decode_row(data: bytes) -> tuple[Row, int]:
         row.declared = [reader.double() for _ in range(8)]
     if flags & HAS_RISK:
         row.sequences[Score.RISK], row.emitted[Score.RISK] = reader.unsigned(), reader.double()
+    if flags & HAS_SPENDING:
+        _read_spending(reader, row, day)
+    if flags & HAS_PROFILES:
+        _read_profiles(reader, row, day)
     if reader.at != len(data):
         raise CorruptRow(f"{len(data) - reader.at} bytes follow the end of the row")
     return row, day
 
 
-READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = {1: _decode_row, 2: _decode_row}
+READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = {1: _decode_row, 2: _decode_row, 3: _decode_row}
 """Reader of each layout version ever written; a new version adds its own and keeps the old ones."""

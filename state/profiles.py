@@ -46,7 +46,7 @@ class Profile:
     @property
     def key(self) -> int:
         """What rows know the profile by."""
-        return xxhash.xxh32_intdigest(self.profile_id)
+        return xxhash.xxh32_intdigest(self.profile_id.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from schemas.kinds import NO_SCORES, SCORES
+from state.profiles import PROFILES_MAX
+from state.spending import ProfileMark, Spending
 
 ROW_LOANS_MAX = 2048
 """Loans a row may hold that are not yet folded into its sums; a further one is a dead letter."""
@@ -17,6 +19,7 @@ ROW_CURRENCIES_MAX = 64
 ROW_DUE_MOVES_MAX = 3
 ROW_POINTS_MAX = 2048
 ROW_OVERRIDES_MAX = SCORES
+ROW_PROFILES_MAX = PROFILES_MAX
 
 
 @dataclass(slots=True)
@@ -177,6 +180,8 @@ class Row:
     overrides: list[Override] = field(default_factory=list)
     declared: list[float] | None = None
     declared_time_ms: int = 0
+    spending: list[Spending] = field(default_factory=list)  # by category, all spending first
+    profiles: list[ProfileMark] = field(default_factory=list)  # by key
 
     @property
     def exists(self) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.calendar import day_starts
+from state.category_text import TextTable, TextWeights
+from state.profiles import ProfileBook
 
 BEGINNING_MS = -(2**62)
 """Effective time of the packaged versions: in force before anything else is."""
@@ -97,6 +99,9 @@ class Policy:
     fold_loan_after_days: int = 90
     label_days: int = 30
     example_activity_days: int = 395
+    profile_enter: float = 0.60  # strength from which on a profile holds
+    profile_leave: float = 0.45  # strength below which it holds no longer
+    profile_dwell_days: int = 7  # no sooner than that after it was entered or left
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,8 @@ class Versions:
     weights: Sequence[Weights]
     rates: Sequence[Rate] = field(default_factory=tuple)
     risk: Sequence[RiskWeights] = field(default_factory=tuple)  # none: nobody has a risk score
+    books: Sequence[ProfileBook] = field(default_factory=tuple)  # none: nobody has a profile
+    texts: Sequence[TextWeights] = field(default_factory=tuple)  # none: categories come from merchants' codes alone
     memo: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
     """What others derive from these versions once and keep with them."""
 
@@ -165,6 +172,20 @@ class Versions:
     def rate_table(self) -> RateTable:
         """The rates as columns."""
         return RateTable.of(self.policies[0].base_currency, self.rates)
+
+    @cached_property
+    def text_table(self) -> TextTable:
+        """The text models as columns."""
+        return TextTable.of(self.texts)
+
+    @cached_property
+    def profile_ids(self) -> tuple[str, ...]:
+        """The names of all profiles there are or were; the bits of the score `profiles` are in this order."""
+        return tuple(sorted({profile.profile_id for book in self.books for profile in book.profiles}))
+
+    def book_index_at(self, moment_ms: int) -> int:
+        """Index of the profiles in force, -1 where there are none."""
+        return max((i for i, book in enumerate(self.books) if book.effective_ms <= moment_ms), default=-1)
 
     def policy_index_at(self, moment_ms: int) -> int:
         """Index of the policy in force."""

@@ -19,6 +19,7 @@ from streams.commands import (
     lag,
     learner,
     models,
+    profiles,
     replay,
     subscribe,
     topics,
@@ -59,6 +60,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(models.app, name="models")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(config.app, name="config")
 
 

@@ -23,7 +23,7 @@ import xxhash
 from schemas.batch import EVENT, EventBatch, Record, Reject
 from schemas.codec import Decoder, Encoder, VersionNames
 from schemas.decode import read_one
-from schemas.kinds import INPUT_TOPICS, Kind
+from schemas.kinds import INPUT_TOPICS, Kind, Score
 from schemas.meaning import TEXTS
 from schemas.meaning import Event as Meant
 from schemas.readable import Refused, read_fields
@@ -36,6 +36,7 @@ from state.versions import Versions
 from streams.dead_letters import ERROR_PREFIX, NOTE
 from streams.recount_words import change_values
 from streams.scoring import oracle
+from streams.scoring.evaluate import held_by_marks
 from streams.scoring.version_names import names_of
 
 NOBODY = "0--1"
@@ -299,7 +300,12 @@ def fired(user: bytes, row: bytes | None, moment_ms: int, versions: Versions) ->
     if row is None:
         return None
     walk = oracle.Walk(
-        0, xxhash.xxh64_intdigest(user), decode_row(row), versions, oracle.OracleStep([], [], []), due_ms_of(row)
+        0,
+        xxhash.xxh64_intdigest(user),
+        oracle.known_row(row, versions),
+        versions,
+        oracle.OracleStep([], [], []),
+        due_ms_of(row),
     )
     oracle.fire_timers(walk, moment_ms)
     return _packed(walk)
@@ -366,6 +372,7 @@ def with_due(row: Row, due_ms: int | None, versions: Versions) -> bytes:
 def checks(user: bytes, row: Row, versions: Versions, until_ms: int) -> Iterator[int | None]:
     """The due times that a row has one after the other, if nothing happens to it, up to the first behind `until_ms`."""
     out = oracle.OracleStep([], [], [])
+    row.emitted[Score.PROFILES] = held_by_marks(row, versions)
     walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), row, versions, out, None)
     due_ms = oracle.next_due(walk)
     yield due_ms

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from schemas.batch import CARD, CHANGE, REASON, Changes, EventBatch
+from schemas.batch import CARD, CHANGE, HIT, REASON, Changes, EventBatch
 from schemas.codec import Encoder, VersionNames, change_to_dict, encode_value
 from schemas.kinds import Cause, Score
 from schemas.writing import band_of, risk_band_of
-from streams.scoring.oracle import Change
+from streams.scoring.oracle import Change, Hit
 
 
 def change_values(
@@ -29,6 +29,7 @@ def columns_of(changes: Sequence[Change], names: VersionNames) -> Changes:
     """The columns that the codec writes, filled from changes as the readable step has them."""
     rows, text = np.zeros(len(changes), CHANGE), bytearray()
     reasons: list[tuple[int, float, float]] = []
+    hits: list[Hit] = []
     for i, change in enumerate(changes):
         row = rows[i]
         for name in (
@@ -41,10 +42,13 @@ def columns_of(changes: Sequence[Change], names: VersionNames) -> Changes:
         row["old_band"], row["new_band"] = (_band(change, value, names) for value in (change.old, change.new))
         row["reasons_at"], row["reasons_count"] = len(reasons), len(change.reasons)
         reasons += change.reasons
+        row["hits_at"], row["hits_count"] = len(hits), len(change.hits)
+        hits += change.hits
         for name, said in (("point", change.point), ("loan", change.loan_id)):
             row[f"{name}_at"], row[f"{name}_length"] = len(text), len(said)
             text += said
-    return Changes(rows, np.array(reasons, REASON), np.frombuffer(bytes(text), np.uint8), np.zeros(0, CARD))
+    packed = np.frombuffer(bytes(text), np.uint8)
+    return Changes(rows, np.array(reasons, REASON), packed, np.zeros(0, CARD), np.array(hits, HIT))
 
 
 def _band(change: Change, value: float, names: VersionNames) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from schemas.batch import CARD, CHANGE, REASON, WINDOW_DAYS, Changes
 from schemas.codec import Encoder, Refused, VersionNames, card_to_dict, decode_value, encode_value
+from schemas.kinds import Score
 from schemas.readable import Fields
 from schemas.writing import NEVER_MS
 from state.calendar import day_of
@@ -21,7 +22,7 @@ from state.row import Row
 from state.versions import Versions
 from streams.recount import Said, checks, fired, with_due
 from streams.replay import Committed, Difference, first_field, place_of
-from streams.scoring.evaluate import evaluate, window_sums
+from streams.scoring.evaluate import evaluate, held_by_marks, window_sums
 
 
 def differing_card(
@@ -86,12 +87,13 @@ def card_of(user: bytes, row: Row, versions: Versions, names: VersionNames) -> F
     today = day_of(versions.days, row.clock_ms)
     card = np.zeros(1, CARD)
     one = card[0]
+    emitted = [*row.emitted[: Score.PROFILES], held_by_marks(row, versions)]
     one["incarnation_rank"], one["incarnation_offset"] = row.incarnation_rank, row.incarnation_offset
     one["segment"], one["first_payment_default"] = seen.segment, seen.first_payment_default
     one["has_override"], one["open_loans"] = bool(row.overrides), seen.open_loans
     one["clock_ms"], one["valid_until_ms"] = row.clock_ms, NEVER_MS
     one["first_event_ms"], one["last_event_ms"], one["events"] = row.first_event_ms, row.last_event_ms, row.events
-    one["score"], one["sequence"], one["confidence"] = row.emitted, row.sequences, seen.confidence
+    one["score"], one["sequence"], one["confidence"] = emitted, row.sequences, seen.confidence
     one["counts"], one["forecast"], one["consistency"] = seen.counts, seen.forecast, row.consistency
     one["efficiency"], one["discipline"] = seen.efficiency, seen.discipline
     one["balance_minor"] = sum(account.balance_minor for account in row.accounts)

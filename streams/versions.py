@@ -20,9 +20,12 @@ from schemas.batch import Record
 from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
+from state.category_text import packaged_text_weights
 from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
 from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
 from streams.packaged_models import packaged_model
+from streams.packaged_profiles import packaged_book
+from streams.profile_versions import PROFILE_PREFIX, TEXT_NAME, books_of, declared_of, text_of
 from streams.scoring.manifest import RefusedManifest
 from streams.scoring.model import Model, ModelWeights, read_model
 from streams.scoring.risk import RISK_MANIFEST
@@ -178,7 +181,13 @@ class Known:
     @classmethod
     def first(cls, policy: Policy) -> Known:
         """Before anything was read: the packaged weights and this policy."""
-        return cls(policy, (), Versions([policy], [packaged_weights()], (), [packaged_risk()]))
+        return cls(
+            policy,
+            (),
+            Versions(
+                [policy], [packaged_weights()], (), [packaged_risk()], [packaged_book()], [packaged_text_weights()]
+            ),
+        )
 
     def adopt(self, records: Iterable[Record], read: Read) -> Known:
         """These records too. All versions are made anew: there are few, and they arrive rarely."""
@@ -241,12 +250,15 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
     learning = _accepted(bodies["learning"], refused, _learning)
     decisions = _accepted(_with_prefix(bodies, DECISION_PREFIX), refused, _decision)
+    declared = sorted(_with_prefix(bodies, PROFILE_PREFIX), key=lambda one: one[0].offset)
+    profiles = _accepted(declared, refused, declared_of)
+    texts = [packaged_text_weights(), *_accepted(bodies.get(TEXT_NAME, []), refused, text_of)]
     risk = [packaged_risk(), *(_risk_of(one) for one in models if one.name == "risk")]
     weights = _rescored_with(weights or [packaged_weights()], models)
     return Known(
         policy=policy,
         records=ordered,
-        versions=Versions(policies or [policy], weights, rates, risk),
+        versions=Versions(policies or [policy], weights, rates, risk, list(books_of(profiles)), texts),
         refused=tuple(refused),
         learning=tuple(learning),
         decisions=tuple(decisions),

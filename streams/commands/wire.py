@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,3 +63,22 @@ def stamp_ms(chosen: Settings) -> int | None:
 def who() -> str:
     """Who gives a command, for the records that keep an author."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def now_ms(chosen: Settings) -> int:
+    """The present; for history the latest time that records have told."""
+    stamped = stamp_ms(chosen)
+    return time.time_ns() // 1_000_000 if stamped is None else stamped
+
+
+def send_broadcast(chosen: Settings, topic: str, key: bytes, value: bytes, at_ms: int) -> None:
+    """Publish a version to a broadcast topic and wait until Kafka has it."""
+    from streams.kafka_client import producer, require_topics
+    from streams.publish import Published, finish, send
+
+    name = chosen.topic(topic)
+    require_topics(chosen.kafka, [name])
+    done, sender = Published(), producer(chosen.kafka)
+    stamp = {"timestamp": at_ms} if chosen.clock == "records" else {}
+    send(sender, done, topic=name, key=key, value=value, **stamp)
+    finish(sender, done)

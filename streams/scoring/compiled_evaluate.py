@@ -22,6 +22,7 @@ from state.compiled_row import (
     D_WITHDRAWALS,
     F_CONSISTENCY,
     F_DECLARED,
+    F_EMITTED,
     G_BASE,
     G_COST,
     G_FIRST_DEFAULTED,
@@ -47,9 +48,11 @@ from state.compiled_row import (
     H_LABELS,
     H_LAST_TRANSACTION_DAY,
     H_LOANS,
+    H_MARKS,
     H_MONETARY_DIGIT,
     H_RECENCY_DIGIT,
     H_REVENUE_LEVEL,
+    H_SPENDING,
     H_STATUS_LEVEL,
     H_WEB,
     L_BASE_MARGIN,
@@ -81,6 +84,7 @@ from streams.scoring.customer_risk import (
     tempered_logit,
 )
 from streams.scoring.population import percentile_of
+from streams.scoring.profiles import confidence_of_spending, profiles_on
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
@@ -104,7 +108,7 @@ STATUS_AT = VALUE_LEVELS
 REVENUE_AT = STATUS_AT + STATUS_LEVELS
 RISK_AT = REVENUE_AT + REVENUE_LEVELS
 LEVELS = RISK_AT + RISK_LEVELS
-RISK = int(Score.RISK)
+RISK, PROFILES = int(Score.RISK), int(Score.PROFILES)
 WINDOWS = np.array([7, 30, 90, 365])
 
 (W_POINT, W_OPEN_LOANS, W_FIRST_DEFAULT, W_COUNTED, W_LATEST_DUE, W_LOANS_UNTIL) = range(6)  # of loans
@@ -161,6 +165,31 @@ def evaluate(seen: Seen, row: Scratch, day: int, tables: Tables, w: int, p: int,
     evaluate_loans(seen, row, day, tables.policies[p])
     evaluate_digits(seen, row, tables.weights[w], tables.policies[p])
     score_risk(seen, row, tables, r)
+
+
+@compiled
+def score_profiles(seen: Seen, row: Scratch, day: int, tables: Tables, b: int, p: int) -> None:
+    """The profiles that hold on `day`, as a set of bits: for who spends where that tells something."""
+    h = row.h
+    seen.scores[PROFILES], seen.confidence[PROFILES] = 0.0, math.nan
+    if len(tables.books) == 0 or (h[H_SPENDING] == 0 and h[H_MARKS] == 0):
+        return
+    policy = tables.policies[p]
+    seen.scores[PROFILES] = float(
+        profiles_on(
+            row.spending, h[H_SPENDING], row.marks, h[H_MARKS], tables.profiles[b], day,
+            policy["profile_enter"], policy["profile_leave"], policy["profile_dwell_days"],
+        )
+    )  # fmt: skip
+    seen.confidence[PROFILES] = confidence_of_spending(row.spending, h[H_SPENDING], day)
+
+
+@compiled
+def keep_profiles(seen: Seen, row: Scratch, day: int, tables: Tables) -> None:
+    """The profiles of a row that are known to be those that were last said."""
+    seen.scores[PROFILES], seen.confidence[PROFILES] = row.f[F_EMITTED + PROFILES], math.nan
+    if len(tables.books) > 0 and row.h[H_SPENDING] > 0:
+        seen.confidence[PROFILES] = confidence_of_spending(row.spending, row.h[H_SPENDING], day)
 
 
 @compiled

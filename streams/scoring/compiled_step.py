@@ -57,12 +57,17 @@ from state.compiled_row import (
     H_LAST_EVENT,
     H_LAST_TRANSACTION_DAY,
     H_LOANS,
+    H_MARKS,
     H_OVERRIDES,
     H_PENDING_DAY,
     H_SEQUENCE,
+    H_SPENDING,
     H_STATUS_LEVEL,
     H_TAKEN,
     H_TODAY,
+    K_HELD,
+    K_KEY,
+    K_SINCE,
     L_DUE,
     L_ID_AT,
     L_ID_LENGTH,
@@ -77,6 +82,7 @@ from state.compiled_row import (
     Scratch,
     clear,
 )
+from state.profiles import PROFILES_MAX
 from state.table import NEVER_MS
 from streams.scoring.compiled_evaluate import (
     LEVELS,
@@ -103,12 +109,25 @@ from streams.scoring.compiled_evaluate import (
     explain_value,
     forecast_of_inputs,
     gather_inputs,
+    keep_profiles,
     rate_risk,
+    score_profiles,
     score_risk,
     score_value,
     slide_inputs,
 )
 from streams.scoring.customer_risk import RISK_REASONS, risk_band
+from streams.scoring.profiles import (
+    NO_PROFILE_DAY,
+    categories_in,
+    held_profiles,
+    leading_category,
+    mark_of,
+    measures_of,
+    next_profile_day,
+    shares_of,
+    strength_of,
+)
 from streams.scoring.tables import Tables, version_at
 from streams.scoring.value import (
     AGE_EDGES,
@@ -121,7 +140,7 @@ from streams.scoring.value import (
 )
 
 ERASE, OVERRIDE, LIFT, ADVANCE = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT), int(Kind.ADVANCE)
-TRANSACTION, RISK = int(Kind.TRANSACTION), int(Score.RISK)
+TRANSACTION, RISK, PROFILES = int(Kind.TRANSACTION), int(Score.RISK), int(Score.PROFILES)
 BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.CORRECTION)
 BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
 EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
@@ -133,8 +152,8 @@ LEVEL_CODES = np.concatenate(
         RISK_REASONS,
     ]
 )
-LEVELS_FROM = np.array([0, STATUS_AT, REVENUE_AT, 0, 0, 0, RISK_AT])
-LEVELS_TO = np.array([STATUS_AT, REVENUE_AT, RISK_AT, 0, 0, 0, LEVELS])
+LEVELS_FROM = np.array([0, STATUS_AT, REVENUE_AT, 0, 0, 0, RISK_AT, 0])
+LEVELS_TO = np.array([STATUS_AT, REVENUE_AT, RISK_AT, 0, 0, 0, LEVELS, 0])
 """Which levels explain a score; none those that are codes."""
 NO_SCORE = np.array(NO_SCORES)
 WINDOWS = np.array(WINDOW_DAYS)
@@ -144,8 +163,8 @@ CANDIDATES_MAX = 64
 UNKNOWN_MS = np.int64(-(2**62) + 1)
 """A due time that has not been looked for yet, as nothing can be due before the end of the day."""
 
-(U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT) = range(9)
-USED = 9
+(U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT, U_HITS) = range(10)
+USED = 10
 
 
 class Room(NamedTuple):
@@ -162,6 +181,7 @@ class Room(NamedTuple):
     examples: Columns
     inversions: Columns
     rejects: NDArray[np.int64]  # (event, code)
+    hits: Columns
     used: NDArray[np.int64]
 
 
@@ -191,6 +211,7 @@ def has_room(room: Room) -> bool:
         and used[U_REASONS] + REASONS_OF_ONE_LOOK <= len(room.reasons)
         and used[U_TEXT] + 4096 <= len(room.text)
         and used[U_EXAMPLES] + 1 <= len(room.examples)
+        and used[U_HITS] + PROFILES_MAX <= len(room.hits)
     )
 
 
@@ -203,6 +224,7 @@ def run(
     order: NDArray[np.int64],
     order_starts: NDArray[np.int64],
     money: Columns,
+    categories: NDArray[np.uint8],
     text: NDArray[np.uint8],
     clock_ms: int,
     swept_ms: int,
@@ -217,7 +239,8 @@ def run(
     been looked at for all new weights up to `swept_ms` that ask for everyone.
     """
     packed, starts, user_hash, events, order = unowned((packed, starts, user_hash, events, order))
-    order_starts, money, text, tables, room = unowned((order_starts, money, text, tables, room))
+    order_starts, money, categories, text = unowned((order_starts, money, categories, text))
+    tables, room = unowned((tables, room))
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
     eyes.now.of_risk = eyes.before.of_risk = eyes.adopted.of_risk = eyes.ahead.of_risk = -1
@@ -229,6 +252,9 @@ def run(
         elif not read_row(packed, start, end, row):
             return False
         used[U_CORRUPT] = -1
+        if row.h[H_MARKS] and len(tables.books) > 0:
+            held = held_profiles(row.marks, row.h[H_MARKS], tables.profiles[0])
+            row.f[F_EMITTED + PROFILES] = float(held)
         changed = False
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
@@ -261,7 +287,7 @@ def run(
             if row.h[H_ARENA] > ARENA_BYTES // 2:
                 _tidy(row)
             said = used[U_CHANGES]
-            if _take(row, user, i, events[i], money[i], text, tables, eyes, room):
+            if _take(row, user, i, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room):
                 changed = True
                 if used[U_CHANGES] > said or row.h[H_INCARNATION_OFFSET] < 0:
                     due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
@@ -307,9 +333,9 @@ def _tidy(row: Scratch) -> None:
     """Drop the text of what the row no longer holds, by packing and unpacking it."""
     packed = np.empty(row_bytes_max(row), np.uint8)
     end = write_row(row, packed, 0)
-    due = row.h[H_DUE]
+    due, profiles = row.h[H_DUE], row.f[F_EMITTED + PROFILES]
     read_row(packed, 0, end, row)
-    row.h[H_DUE] = due
+    row.h[H_DUE], row.f[F_EMITTED + PROFILES] = due, profiles
 
 
 @compiled
@@ -328,9 +354,13 @@ def _versions_at(tables: Tables, moment_ms: int) -> tuple[int, int, int]:
 
 
 @compiled
-def _model_index(score: int, w: int, r: int, tables: Tables) -> int:
-    """Which version a change names: those of the risk model are counted behind those of the weights."""
-    return len(tables.weights) + r if score == RISK and len(tables.risk) > 0 else w
+def _model_index(score: int, w: int, r: int, b: int, tables: Tables) -> int:
+    """Which version a change names: behind those of the weights come those of the risk model, then the profiles'."""
+    if score == RISK and len(tables.risk) > 0:
+        return len(tables.weights) + r
+    if score == PROFILES and len(tables.books) > 0:
+        return len(tables.weights) + len(tables.risk) + b
+    return w
 
 
 @compiled
@@ -374,14 +404,16 @@ def _wake(row: Scratch, tables: Tables) -> int:
 
 @compiled
 def _take(
-    row: Scratch, user: int, i: int, event: Fields, money: Fields, text: NDArray[np.uint8], tables: Tables, eyes: Eyes,
-    room: Room,
+    row: Scratch, user: int, i: int, event: Fields, money: Fields, category: int, text: NDArray[np.uint8],
+    tables: Tables, eyes: Eyes, room: Room,
 ) -> bool:  # fmt: skip
     """Fold one event and say what it changed; answers whether it was taken."""
     h = row.h
     used = room.used
     clock = clock_after(row, event["timestamp_ms"])
     w, p, r = _versions_at(tables, clock)
+    b = version_at(tables.books, clock)
+    day_before, same_profiles = h[H_TODAY], False
     inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
     existed = h[H_INCARNATION_OFFSET] >= 0
     rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
@@ -393,6 +425,8 @@ def _take(
         evaluate_loans(eyes.before, row, today, tables.policies[p])
         score_risk(eyes.before, row, tables, r)
         w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
+        # Nothing but a purchase, another day, another rule moves profiles.
+        same_profiles = category == 0 and p == p_before and b == version_at(tables.books, h[H_CLOCK])
         if w_before != w or p_before != p or r_before != r:
             adopting = True
             evaluate(eyes.adopted, row, today, tables, w_before, p_before, r_before)
@@ -401,7 +435,7 @@ def _take(
             eyes.emitted[score] = row.f[F_EMITTED + score]
             eyes.sequences[score] = h[H_SEQUENCE + score]
     loans_before = h[H_LOANS]
-    code = fold_event(row, event, money, text, tables.days, tables.policies[p])
+    code = fold_event(row, event, money, category, text, tables.days, tables.policies[p])
     if code != 0:
         room.rejects[used[U_REJECTS], 0] = i
         room.rejects[used[U_REJECTS], 1] = code
@@ -417,7 +451,9 @@ def _take(
         used[U_INVERSIONS] += 1
     if not exists:
         if existed:
-            _emit_erasure(row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, r, tables, room)
+            _emit_erasure(
+                row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, r, b, tables, room
+            )
         return True
     touched = 0
     if event["kind"] == OVERRIDE or event["kind"] == LIFT:
@@ -425,9 +461,10 @@ def _take(
     cause = BY_CORRECTION if event["revision"] > 0 else BY_EVENT
     loan_at = _copy_text(room, text, event["loan_id_at"], event["loan_id_length"])
     same_loans = existed and event["kind"] == TRANSACTION and h[H_LOANS] == loans_before
+    same_profiles = same_profiles and h[H_TODAY] == day_before
     _emit(
-        row, user, existed, adopting, same_loans, cause, i, event["event_time_ms"], loan_at, event["loan_id_length"],
-        touched, w, p, r, tables, eyes, room,
+        row, user, existed, adopting, same_loans, same_profiles, cause, i, event["event_time_ms"], loan_at,
+        event["loan_id_length"], touched, w, p, r, b, tables, eyes, room,
     )  # fmt: skip
     return True
 
@@ -446,13 +483,14 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     """One due time is a check: one that says nothing changes nothing, and answers False."""
     h = row.h
     w, p, r = _versions_at(tables, moment_ms)
+    b = version_at(tables.books, moment_ms)
     policies = tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         if h[H_ERASED] != NO_TIME_MS and moment_ms > h[H_ERASED] + policies[p]["duplicate_horizon_ms"]:
             clear(row)
             return True
         return False
-    if not _says_something(row, phase, moment_ms, w, p, r, tables, eyes):
+    if not _says_something(row, phase, moment_ms, w, p, r, b, tables, eyes):
         return False
     today = day_of(tables.days, moment_ms)
     day_before = day_of(tables.days, moment_ms - 1)
@@ -474,7 +512,7 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     if _is_example_moment(row, phase, moment_ms, p, tables):
         _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
     _emit(
-        row, user, True, adopting, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, r,
+        row, user, True, adopting, False, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, r, b,
         tables, eyes, room,
     )  # fmt: skip
     return True
@@ -547,11 +585,12 @@ def _held_at(row: Scratch, score: int) -> int:
 
 @compiled
 def _says_something(
-    row: Scratch, phase: int, moment_ms: int, w: int, p: int, r: int, tables: Tables, eyes: Eyes
+    row: Scratch, phase: int, moment_ms: int, w: int, p: int, r: int, b: int, tables: Tables, eyes: Eyes
 ) -> bool:
     if _is_appointed(row, phase, moment_ms, tables):
         return True
     evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p, r)
+    score_profiles(eyes.ahead, row, day_of(tables.days, moment_ms), tables, b, p)
     return _has_moved(row, eyes.ahead, p, tables)
 
 
@@ -575,7 +614,7 @@ def _has_moved(row: Scratch, seen: Seen, p: int, tables: Tables) -> bool:
 @compiled
 def _moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> bool:
     new, old = seen.scores[score], row.f[F_EMITTED + score]
-    if FIRST_CODE <= score <= LAST_CODE:
+    if FIRST_CODE <= score <= LAST_CODE or score == PROFILES:
         return new != old
     if math.isnan(new) or math.isnan(old):
         return math.isnan(new) != math.isnan(old)
@@ -598,9 +637,9 @@ def _same(a: float, b: float) -> bool:
 
 @compiled
 def _emit(
-    row: Scratch, user: int, existed: bool, adopting: bool, same_loans: bool, cause: int, index: int,
-    event_time_ms: int, loan_at: int, loan_length: int, touched: int, w: int, p: int, r: int, tables: Tables,
-    eyes: Eyes, room: Room,
+    row: Scratch, user: int, existed: bool, adopting: bool, same_loans: bool, same_profiles: bool, cause: int,
+    index: int, event_time_ms: int, loan_at: int, loan_length: int, touched: int, w: int, p: int, r: int, b: int,
+    tables: Tables, eyes: Eyes, room: Room,
 ) -> None:  # fmt: skip
     """Score the row as it is now and append a change for each score that has moved.
 
@@ -616,6 +655,10 @@ def _emit(
         evaluate_loans(now, row, h[H_TODAY], tables.policies[p])
     evaluate_digits(now, row, tables.weights[w], tables.policies[p])
     score_risk(now, row, tables, r)
+    if same_profiles:
+        keep_profiles(now, row, h[H_TODAY], tables)
+    else:
+        score_profiles(now, row, h[H_TODAY], tables, b, p)
     for digit in range(5):
         h[H_STATUS_LEVEL + digit] = now.digits[digit]
     point_at, point_length = -1, 0
@@ -650,7 +693,7 @@ def _emit(
         change["valid_until_ms"] = 0
         change["first_event_ms"], change["last_event_ms"] = h[H_FIRST_EVENT], h[H_LAST_EVENT]
         change["events"] = h[H_EVENTS]
-        change["weights_version"], change["policy_version"] = _model_index(score, w, r, tables), p
+        change["weights_version"], change["policy_version"] = _model_index(score, w, r, b, tables), p
         change["point_at"], change["point_length"] = point_at, point_length
         change["loan_at"], change["loan_length"] = loan_at, loan_length
         change["reasons_at"] = room.used[U_REASONS]
@@ -658,6 +701,52 @@ def _emit(
         change["confidence"] = now.confidence[score]
         change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, eyes, room)
         change["reasons_count"] = room.used[U_REASONS] - change["reasons_at"]
+        change["hits_at"] = room.used[U_HITS]
+        if score == PROFILES:
+            _turn_profiles(row, int(old), int(new), b, tables, room)
+        change["hits_count"] = room.used[U_HITS] - change["hits_at"]
+
+
+@compiled
+def _turn_profiles(row: Scratch, old: int, new: int, b: int, tables: Tables, room: Room) -> None:
+    """Mark the profiles that are entered or left today; say why each holds, or holds no longer."""
+    h, today = row.h, row.h[H_TODAY]
+    profiles, places, n = tables.profiles[b], row.spending, row.h[H_SPENDING]
+    found = categories_in(places, n)
+    for i in range(len(profiles)):
+        if (old | new) >> i & 1 == 0:
+            continue
+        profile, held = profiles[i], new >> i & 1
+        if held != old >> i & 1:
+            _mark(row, profile["key"], today, held)
+        hit = room.hits[room.used[U_HITS]]
+        room.used[U_HITS] += 1
+        since = row.marks[mark_of(row.marks, h[H_MARKS], profile["key"]), K_SINCE]
+        hit["profile"], hit["held"], hit["since_ms"] = b * len(profiles) + i, held, start_of_day(tables.days, since)
+        hit["category"], hit["strength"], hit["share"], hit["amount_minor"], hit["purchases"] = 0, 0.0, 0.0, 0, 0.0
+        if profile["triggers"] == 0:
+            continue
+        hit["strength"], trigger = strength_of(places, n, found, profile, today)
+        categories, half_life_days = profile["categories"][trigger], profile["half_life_days"]
+        amount, hit["purchases"] = measures_of(places, n, categories, half_life_days, today)
+        hit["amount_minor"] = np.int64(np.rint(amount))
+        hit["share"], _ = shares_of(places, n, categories, half_life_days)
+        hit["category"] = leading_category(places, n, categories, half_life_days, today)
+
+
+@compiled
+def _mark(row: Scratch, key: int, day: int, held: int) -> None:
+    """A profile is entered or left on a day; marks stand in order of their keys."""
+    h, marks = row.h, row.marks
+    at = 0
+    while at < h[H_MARKS] and marks[at, K_KEY] < key:
+        at += 1
+    if at == h[H_MARKS] or marks[at, K_KEY] != key:
+        for i in range(h[H_MARKS], at, -1):
+            for j in range(3):
+                marks[i, j] = marks[i - 1, j]
+        h[H_MARKS] += 1
+    marks[at, K_KEY], marks[at, K_SINCE], marks[at, K_HELD] = key, day, held
 
 
 @compiled
@@ -701,7 +790,7 @@ def _reasons(
     score: int, existed: bool, adopting: bool, old: float, new: float, held: bool, eyes: Eyes, room: Room
 ) -> float:
     """Append base and signed reasons of one change; answers the base."""
-    if FIRST_CODE <= score <= LAST_CODE or math.isnan(new):
+    if FIRST_CODE <= score <= LAST_CODE or score == PROFILES or math.isnan(new):
         return math.nan
     if held:
         _add_reason(room, HELD, new, new if math.isnan(old) else new - old)
@@ -725,7 +814,7 @@ def _reasons(
 @compiled
 def _emit_erasure(
     row: Scratch, user: int, index: int, event_time_ms: int, eyes: Eyes,
-    rank: int, offset: int, w: int, p: int, r: int, tables: Tables, room: Room,
+    rank: int, offset: int, w: int, p: int, r: int, b: int, tables: Tables, room: Room,
 ) -> None:  # fmt: skip
     """Every score that had been emitted ends."""
     emitted, sequences = eyes.emitted, eyes.sequences
@@ -744,8 +833,9 @@ def _emit_erasure(
         change["event_time_ms"], change["decided_ms"] = event_time_ms, row.h[H_CLOCK]
         change["valid_until_ms"] = NEVER_MS
         change["first_event_ms"], change["last_event_ms"], change["events"] = 0, 0, 0
-        change["weights_version"], change["policy_version"] = _model_index(score, w, r, tables), p
+        change["weights_version"], change["policy_version"] = _model_index(score, w, r, b, tables), p
         change["reasons_at"], change["reasons_count"] = room.used[U_REASONS], 0
+        change["hits_at"], change["hits_count"] = room.used[U_HITS], 0
         change["point_at"], change["point_length"] = 0, 0
         change["loan_at"], change["loan_length"] = 0, 0
 
@@ -764,7 +854,8 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
     if h[H_INCARNATION_OFFSET] < 0:
         return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
     wanted = min(policies[p]["look_ahead_candidates"], CANDIDATES_MAX)
-    count = _candidates(row, phase, now_ms, w, p, tables, eyes.moments, wanted)
+    profile_day = _next_profile_day(row, day_of(tables.days, now_ms), now_ms, p, tables)
+    count = _candidates(row, phase, now_ms, w, p, profile_day, tables, eyes.moments, wanted)
     ahead = eyes.ahead
     if fresh:
         copy_value(ahead, eyes.now)
@@ -772,12 +863,15 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
         evaluate_digits(ahead, row, weights, policies[p])
     else:
         evaluate(ahead, row, day_of(tables.days, now_ms), tables, w, p, r)
+    ahead.scores[PROFILES] = row.f[F_EMITTED + PROFILES]  # until that day they are what was said
     last = NO_TIME_MS
     for k in range(count):
         last = eyes.moments[k]
         if _is_appointed(row, phase, last, tables):
             break
         day = day_of(tables.days, last)
+        if day >= profile_day:
+            break
         slide_inputs(ahead, row, day)
         score_value(ahead, tables, w, p)
         if day >= ahead.whole[W_LOANS_UNTIL]:
@@ -789,6 +883,19 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
         if _has_moved(row, ahead, p, tables):
             break
     return last
+
+
+@compiled
+def _next_profile_day(row: Scratch, today: int, now_ms: int, p: int, tables: Tables) -> int:
+    """The first day after today on which a profile is entered or left if nothing more is bought."""
+    h = row.h
+    if len(tables.books) == 0 or (h[H_SPENDING] == 0 and h[H_MARKS] == 0):
+        return NO_PROFILE_DAY
+    policy = tables.policies[p]
+    return next_profile_day(
+        row.spending, h[H_SPENDING], row.marks, h[H_MARKS], tables.profiles[version_at(tables.books, now_ms)], today,
+        policy["profile_enter"], policy["profile_leave"], policy["profile_dwell_days"],
+    )  # fmt: skip
 
 
 @compiled
@@ -809,8 +916,9 @@ def _offer(moments: NDArray[np.int64], count: int, wanted: int, moment: int) -> 
 
 @compiled
 def _candidates(
-    row: Scratch, phase: int, now_ms: int, w: int, p: int, tables: Tables, moments: NDArray[np.int64], wanted: int
-) -> int:
+    row: Scratch, phase: int, now_ms: int, w: int, p: int, profile_day: int, tables: Tables,
+    moments: NDArray[np.int64], wanted: int,
+) -> int:  # fmt: skip
     """The earliest `wanted` moments after now at which time could move a score. See `oracle.candidate_days`."""
     h = row.h
     days = tables.days
@@ -861,6 +969,8 @@ def _candidates(
                     n = _offer(moments, n, wanted, day)
     if first_order != -NO_DAY and first_order + policies[p]["new_segment_days"] > today:
         n = _offer(moments, n, wanted, first_order + policies[p]["new_segment_days"])
+    if profile_day != NO_PROFILE_DAY:
+        n = _offer(moments, n, wanted, profile_day)
     example = today + 1 + (phase - today - 1) % policies[p]["label_days"]
     if h[H_HAS_PENDING] != 0 or _is_active(row, example, p, policies):
         n = _offer(moments, n, wanted, example)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.batch import DECLARED, FEATURE_SLOTS
+from schemas.batch import DECLARED, FEATURE_SLOTS, Columns
 from schemas.kinds import NO_SCORES, SCORES, Score
 from state.calendar import day_of
 from state.loans import cost_minor, fill_states, share_minor, state_of_days_past_due
@@ -31,11 +31,12 @@ from streams.scoring.customer_risk import (
     risk_sums,
     tempered_logit,
 )
+from streams.scoring.profiles import confidence_of_spending, held_profiles, profiles_on
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
-from streams.scoring.tables import model_of, risk_model_of
+from streams.scoring.tables import model_of, profile_table, risk_model_of
 from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
@@ -59,6 +60,7 @@ class Evaluation:
     weights_version: int
     policy_version: int
     risk_version: int
+    book_version: int
     scores: list[float] = field(default_factory=lambda: list(NO_SCORES))
     bases: list[float] = field(default_factory=lambda: [math.nan] * SCORES)
     value_levels: list[float] = field(default_factory=lambda: [0.0] * VALUE_LEVELS)
@@ -88,14 +90,45 @@ def evaluate(row: Row, moment_ms: int, versions: Versions, in_force_ms: int) -> 
     policy_version = versions.policy_index_at(in_force_ms)
     risk_version = versions.risk_index_at(in_force_ms)
     weights, policy = versions.weights[weights_version], versions.policies[policy_version]
-    seen = Evaluation(day_of(versions.days, moment_ms), weights_version, policy_version, risk_version)
+    book_version = versions.book_index_at(in_force_ms)
+    seen = Evaluation(day_of(versions.days, moment_ms), weights_version, policy_version, risk_version, book_version)
     if row.last_transaction_day is not None:
         _evaluate_value(seen, row, model_of(versions, weights_version, policy_version))
     latest_due_day = _evaluate_loans(seen, row, policy)
     _evaluate_digits(seen, row, latest_due_day, weights, policy)
     if row.declared is not None and risk_version >= 0:
         _evaluate_risk(seen, row, risk_model_of(versions, risk_version), policy)
+    if book_version >= 0 and (row.spending or row.profiles):
+        _evaluate_profiles(seen, row, profile_table(versions)[1][book_version], policy)
     return seen
+
+
+def _evaluate_profiles(seen: Evaluation, row: Row, profiles: Columns, policy: Policy) -> None:
+    """Who spends where that tells something has profiles, or has left them."""
+    places, marks = places_of(row), marks_of(row)
+    rule = (policy.profile_enter, policy.profile_leave, policy.profile_dwell_days)
+    held = profiles_on(places, len(places), marks, len(marks), profiles, seen.day, *rule)
+    seen.scores[Score.PROFILES] = float(held)
+    seen.confidence[Score.PROFILES] = float(confidence_of_spending(places, len(places), seen.day))
+
+
+def places_of(row: Row) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """What a customer spends on, as `streams.scoring.profiles` reads it."""
+    rows = [(place.category, place.day, place.amount_minor, place.purchases) for place in row.spending]
+    return np.array(rows, np.int64).reshape(len(rows), 4)
+
+
+def marks_of(row: Row) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """The marks of a customer's profiles, likewise."""
+    rows = [(mark.key, mark.since_day, mark.held) for mark in row.profiles]
+    return np.array(rows, np.int64).reshape(len(rows), 3)
+
+
+def held_by_marks(row: Row, versions: Versions) -> float:
+    """The code of `profiles` that was last emitted: rows keep it as marks."""
+    if not versions.books:
+        return 0.0
+    return float(held_profiles(marks_of(row), len(row.profiles), profile_table(versions)[1][0]))
 
 
 def _evaluate_risk(seen: Evaluation, row: Row, model: RiskModel, policy: Policy) -> None:

@@ -10,21 +10,32 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import xxhash
 
-from schemas.batch import WINDOW_DAYS, EventBatch, Reject
-from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score
+from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
+from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
 from schemas.rejects import words_of
 from state.calendar import day_of, start_of_day
 from state.fold import Event, advance_row, events_of, fold_one, is_inversion
 from state.layout import decode_row, encode_row
 from state.loans import LATE_DAYS
 from state.row import Pending, Row
-from state.versions import Versions
+from state.spending import ProfileMark
+from state.versions import Policy, Versions
 from streams.scoring.customer_risk import RISK_REASONS
-from streams.scoring.evaluate import Evaluation, evaluate, featured_forecast
-from streams.scoring.tables import model_of
+from streams.scoring.evaluate import Evaluation, evaluate, featured_forecast, held_by_marks, marks_of, places_of
+from streams.scoring.profiles import (
+    NO_PROFILE_DAY,
+    categories_in,
+    leading_category,
+    measures_of,
+    next_profile_day,
+    shares_of,
+    strength_of,
+)
+from streams.scoring.tables import model_of, profile_table
 from streams.scoring.value import (
     AGE_EDGES,
     RECENCY_EDGES,
@@ -42,6 +53,19 @@ REVENUE_REASONS = (
     Reason.UNPAID,
     Reason.ONGOING_COSTS,
 )
+
+
+class Hit(NamedTuple):
+    """Why a profile holds, or holds no longer, as the columns of `schemas.batch.HIT` spell it."""
+
+    profile: int
+    held: bool
+    category: int
+    since_ms: int
+    strength: float
+    share: float
+    amount_minor: int
+    purchases: float
 
 
 @dataclass(slots=True)
@@ -68,6 +92,7 @@ class Change:
     weights_version: int
     policy_version: int
     valid_until_ms: int = 0
+    hits: list[Hit] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -136,7 +161,7 @@ def step(
     out = OracleStep([], [], [])
     for user, user_id in enumerate(users):
         packed = rows[user]
-        row = Row() if packed is None else decode_row(packed)
+        row = Row() if packed is None else known_row(packed, versions)
         walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
         if row.exists:
             walk.looked_ms = swept_ms
@@ -154,6 +179,13 @@ def step(
         out.dues.append(walk.due_ms)
         out.changed.append(walk.changed)
     return out
+
+
+def known_row(packed: bytes, versions: Versions) -> Row:
+    """A stored row, with the code of its profiles, which it keeps by their names."""
+    row = decode_row(packed)
+    row.emitted[Score.PROFILES] = held_by_marks(row, versions)
+    return row
 
 
 def today_of(walk: Walk) -> int:
@@ -313,14 +345,13 @@ def is_held(row: Row, score: int) -> bool:
     return any(held.score == score for held in row.overrides)
 
 
-def is_code(score: int) -> bool:
-    """True for class, rfm and segment, whose values are codes and not numbers."""
-    return FIRST_CODE <= score <= LAST_CODE
-
-
-def model_index(score: int, weights_version: int, risk_version: int, versions: Versions) -> int:
-    """Which version a change names: those of the risk model are counted behind those of the weights."""
-    return len(versions.weights) + max(risk_version, 0) if score == Score.RISK and versions.risk else weights_version
+def model_index(score: int, weights_version: int, risk_version: int, book_version: int, versions: Versions) -> int:
+    """Which version a change names: behind those of the weights come those of the risk model, then the profiles'."""
+    if score == Score.RISK and versions.risk:
+        return len(versions.weights) + max(risk_version, 0)
+    if score == Score.PROFILES and versions.books:
+        return len(versions.weights) + len(versions.risk) + max(book_version, 0)
+    return weights_version
 
 
 def moves(row: Row, seen: Evaluation, versions: Versions, score: int) -> bool:
@@ -369,14 +400,46 @@ def emit(
         row.emitted[score] = new
         if score == Score.STATUS:
             row.emitted_counts = list(now.counts)
+        hits = turn_profiles(walk, now, int(old), int(new)) if score == Score.PROFILES else []
         walk.out.changes.append(
             Change(
                 walk.user, index, score, said, row.sequences[score], old, new, base, reasons, now.confidence[score],
                 event_time_ms, row.clock_ms, now.segment, now.point, loan_id,
                 (row.incarnation_rank, row.incarnation_offset), (row.first_event_ms, row.last_event_ms, row.events),
-                model_index(score, now.weights_version, now.risk_version, versions), now.policy_version,
+                model_index(score, now.weights_version, now.risk_version, now.book_version, versions),
+                now.policy_version, hits=hits,
             )
         )  # fmt: skip
+
+
+def turn_profiles(walk: Walk, now: Evaluation, old: int, new: int) -> list[Hit]:
+    """Mark the profiles that are entered or left today; answers why each holds, or holds no longer."""
+    row, versions, today = walk.row, walk.versions, now.day
+    profiles, places = profile_table(versions)[1][now.book_version], places_of(row)
+    marks, hits = {mark.key: mark for mark in row.profiles}, []
+    first = now.book_version * len(profiles)
+    for i, profile in enumerate(profiles):
+        if not (old | new) >> i & 1:
+            continue
+        held, key = bool(new >> i & 1), int(profile["key"])
+        if held != bool(old >> i & 1):
+            marks[key] = ProfileMark(key, today, held)
+        since_ms = start_of_day(versions.days, marks[key].since_day)
+        if not profile["triggers"]:
+            hits.append(Hit(first + i, held, 0, since_ms, 0.0, 0.0, 0, 0.0))
+            continue
+        strength, trigger = strength_of(places, len(places), int(categories_in(places, len(places))), profile, today)
+        categories, half_life_days = int(profile["categories"][trigger]), float(profile["half_life_days"])
+        amount, purchases = measures_of(places, len(places), categories, half_life_days, today)
+        share, _ = shares_of(places, len(places), categories, half_life_days)
+        category = leading_category(places, len(places), categories, half_life_days, today)
+        hits.append(
+            Hit(
+                first + i, held, int(category), since_ms, float(strength), float(share), round(amount), float(purchases)
+            )
+        )
+    row.profiles = sorted(marks.values(), key=lambda mark: mark.key)
+    return hits
 
 
 def same(a: float, b: float) -> bool:
@@ -443,7 +506,10 @@ def emit_erasure(walk: Walk, index: int, event: Event, before: Row) -> None:
                 walk.user, index, score, Cause.ERASURE, before.sequences[score] + 1, before.emitted[score], none,
                 math.nan, [], math.nan, event.number("event_time_ms"), clock_ms, 0, b"", b"",
                 (before.incarnation_rank, before.incarnation_offset), (0, 0, 0),
-                model_index(score, versions.weights_index_at(clock_ms), versions.risk_index_at(clock_ms), versions),
+                model_index(
+                    score, versions.weights_index_at(clock_ms), versions.risk_index_at(clock_ms),
+                    versions.book_index_at(clock_ms), versions,
+                ),
                 versions.policy_index_at(clock_ms), 2**62,
             )
         )  # fmt: skip
@@ -502,9 +568,19 @@ def candidate_days(walk: Walk, today: int, now_ms: int) -> Iterator[int]:
     first_order_day = first_order(row)
     if first_order_day is not None:
         yield first_order_day + policy.new_segment_days
+    if versions.books and (row.spending or row.profiles):
+        yield profile_day(row, today, policy, profile_table(versions)[1][versions.book_index_at(now_ms)])
     day = today + 1 + (walk.user_hash % policy.label_days - today - 1) % policy.label_days
     if is_example_day(walk.user_hash, row, day, policy.example_activity_days, policy.label_days):
         yield day
+
+
+def profile_day(row: Row, today: int, policy: Policy, profiles: Columns) -> int:
+    """The first day after today on which a profile is entered or left if nothing more is bought; 0 for none."""
+    places, marks = places_of(row), marks_of(row)
+    rule = (policy.profile_enter, policy.profile_leave, policy.profile_dwell_days)
+    day = int(next_profile_day(places, len(places), marks, len(marks), profiles, today, *rule))
+    return 0 if day == NO_PROFILE_DAY else day
 
 
 def first_order(row: Row) -> int | None:

@@ -17,6 +17,7 @@ share_of_purchases = 0.02        # likewise, as a share of all purchases; option
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tomllib
@@ -93,6 +94,43 @@ def body_of_profile(profile: Profile) -> dict[str, Any]:
     return said | {"triggers": [{name: value for name, value in one.items() if value} for one in triggers]}
 
 
+def text_of_profile(profile: Profile) -> str:
+    """The profile as a file: what `read_profile` reads."""
+    body = body_of_profile(profile)
+    lines = [f"{name} = {_toml(value)}" for name, value in body.items() if name != "triggers"]
+    for trigger in body["triggers"]:
+        lines += ["", "[[triggers]]", *(f"{name} = {_toml(value)}" for name, value in trigger.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | list):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{value:g}"
+
+
+def sentences_of_profile(profile: Profile, enter: float = 0.60) -> list[str]:
+    """When a customer would have the profile, in words."""
+    lines = [f"{profile.title} ({profile.profile_id}): {profile.text}"]
+    for trigger in profile.triggers:
+        names = ", ".join(CATEGORY_NAMES[category] for category in trigger.categories)
+        parts = [f"{trigger.purchases * enter:.2g} purchases"]
+        if trigger.spent_minor:
+            parts.append(f"{trigger.spent_minor * enter / 100:,.2f} spent")
+        for share, what in ((trigger.share_of_spending, "all spending"), (trigger.share_of_purchases, "all purchases")):
+            if share:
+                parts.append(f"{share * enter:.1%} of {what}")
+        lines.append(f"  entered with {', '.join(parts)} in {names}, as they weigh on the day")
+    lines.append(f"  fades by half in {profile.half_life_days:g} days without such purchases")
+    use = "marketing" if profile.purpose == "marketing" else "the customer's own protection"
+    lines.append(f"  for {use}; refused in credit decisions" + ("; SENSITIVE: with consent alone" * profile.sensitive))
+    if not profile.enabled:
+        lines.append("  switched off: nobody has it")
+    return lines
+
+
 def _trigger(body: Any, where: str) -> Trigger:
     if not isinstance(body, dict):
         raise ValueError(f"{where} is no table")  # noqa: TRY004 - a mistake in a file, not of ours
@@ -135,9 +173,9 @@ def _flag(body: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def _number(body: Mapping[str, Any], name: str, least: float, most: float, absent: float | None = None) -> float:
-    number = body.get(name, absent)
-    if number is absent and absent is not None:
+    if name not in body and absent is not None:
         return absent
+    number = body.get(name)
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise ValueError(f"{name} is missing, or not a number from {least:g} to {most:g}")
     if not least <= number <= most:

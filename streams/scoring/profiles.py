@@ -1,7 +1,8 @@
 """Lifestyle profiles: how strongly each holds for a customer, who enters and leaves, and when time would tell.
 
 Pure maths over the places of `state.spending`; scalar compiled functions that the oracle and the kernel call alike.
-`places` is (n, 4): category, day, amount, purchases; `marks` is (m, 3): key, since day, held (see `P_...`, `K_...`).
+`places` is (n, 4): category, day, amount, purchases; `marks` is (m, 3): key, since day, held (see `Q_...`, `K_...` of
+`state.compiled_row`).
 
 A condition is met to the degree measure / full measure, at most 1; a trigger to that of its least condition; a profile
 is as strong as its best trigger. Purchases and money weigh half `half_life_days` after the last purchase of their
@@ -18,11 +19,9 @@ from numpy.typing import NDArray
 
 from schemas.batch import Columns
 from schemas.compiled import compiled
+from state.compiled_row import K_HELD, K_KEY, K_SINCE, Q_AMOUNT, Q_CATEGORY, Q_DAY, Q_PURCHASES
 from state.profiles import TRIGGERS_MAX
 from state.spending import EVERYTHING, ONE_PURCHASE, SPENDING_HALF_LIFE_DAYS
-
-P_CATEGORY, P_DAY, P_AMOUNT, P_PURCHASES = range(4)
-K_KEY, K_SINCE, K_HELD = range(3)
 
 PROFILE = np.dtype(
     [
@@ -42,11 +41,17 @@ PROFILE = np.dtype(
 NO_PROFILE_DAY = 2**60
 """Time alone will make nobody enter or leave."""
 
-HALF_LIVES_MAX = 64
-"""After so many nothing is left of any measure."""
-
 Places = NDArray[np.int64]
 Marks = NDArray[np.int64]
+
+
+@compiled
+def categories_in(places: Places, n: int) -> int:
+    """The categories that have a place, a bit for each."""
+    found = 0
+    for k in range(n):
+        found |= 1 << places[k, Q_CATEGORY]
+    return found
 
 
 @compiled
@@ -54,10 +59,10 @@ def measures_of(places: Places, n: int, categories: int, half_life_days: float, 
     """Money (minor units) and purchases in a set of categories as they weigh on a day."""
     amount = purchases = 0.0
     for k in range(n):
-        if categories >> places[k, P_CATEGORY] & 1:
-            weight = np.exp2(-(day - places[k, P_DAY]) / half_life_days)
-            amount += weight * places[k, P_AMOUNT]
-            purchases += weight * places[k, P_PURCHASES]
+        if categories >> places[k, Q_CATEGORY] & 1:
+            weight = np.exp2(-(day - places[k, Q_DAY]) / half_life_days)
+            amount += weight * places[k, Q_AMOUNT]
+            purchases += weight * places[k, Q_PURCHASES]
     return amount, purchases / ONE_PURCHASE
 
 
@@ -66,7 +71,7 @@ def shares_of(places: Places, n: int, categories: int, half_life_days: float) ->
     """Shares of all money spent and of all purchases, as of the day of the last purchase; 0 where there is none."""
     last = -NO_PROFILE_DAY
     for k in range(n):
-        last = max(last, places[k, P_DAY])
+        last = max(last, places[k, Q_DAY])
     amount, purchases = measures_of(places, n, categories, half_life_days, last)
     all_amount, all_purchases = measures_of(places, n, 1 << EVERYTHING, half_life_days, last)
     of_amount = min(amount / all_amount, 1.0) if all_amount > 0.0 else 0.0
@@ -75,11 +80,13 @@ def shares_of(places: Places, n: int, categories: int, half_life_days: float) ->
 
 
 @compiled
-def strength_of(places: Places, n: int, profile: Any, day: int) -> tuple[float, int]:
-    """How strongly a profile holds on a day, 0 to 1, and by which of its triggers."""
+def strength_of(places: Places, n: int, found: int, profile: Any, day: int) -> tuple[float, int]:
+    """How strongly a profile holds on a day, 0 to 1, and by which of its triggers. `found`: `categories_in` places."""
     best, by = 0.0, 0
     for t in range(profile["triggers"]):
         categories, half_life_days = profile["categories"][t], profile["half_life_days"]
+        if categories & found == 0:
+            continue
         amount, purchases = measures_of(places, n, categories, half_life_days, day)
         if purchases <= 0.0:
             continue
@@ -127,6 +134,7 @@ def profiles_on(
     now = 0
     if n == 0 and m == 0:
         return now
+    found = categories_in(places, n)
     for i in range(len(profiles)):
         profile = profiles[i]
         k = mark_of(marks, m, profile["key"]) if m else -1
@@ -136,7 +144,7 @@ def profiles_on(
         if k >= 0 and day < marks[k, K_SINCE] + dwell_days:
             holds = held
         else:
-            strength, _ = strength_of(places, n, profile, day)
+            strength, _ = strength_of(places, n, found, profile, day)
             holds = strength >= (leave if held else enter)
         if holds:
             now |= 1 << i
@@ -152,6 +160,7 @@ def next_profile_day(
     first = NO_PROFILE_DAY
     if n == 0 and m == 0:
         return first
+    found = categories_in(places, n)
     for i in range(len(profiles)):
         profile = profiles[i]
         k = mark_of(marks, m, profile["key"]) if m else -1
@@ -162,23 +171,32 @@ def next_profile_day(
             continue
         earliest = max(today + 1, marks[k, K_SINCE] + dwell_days) if k >= 0 else today + 1
         if held:
-            first = min(first, _first_day_below(places, n, profile, earliest, leave))
-        elif strength_of(places, n, profile, earliest)[0] >= enter:
+            first = min(first, _first_day_below(places, n, found, profile, earliest, leave))
+        elif strength_of(places, n, found, profile, earliest)[0] >= enter:
             first = min(first, earliest)
     return first
 
 
 @compiled
-def _first_day_below(places: Places, n: int, profile: Any, earliest: int, leave: float) -> int:
+def _first_day_below(places: Places, n: int, found: int, profile: Any, earliest: int, leave: float) -> int:
     """The first day from `earliest` on with a strength below `leave`: strength never rises by itself."""
-    low, high = earliest, earliest + HALF_LIVES_MAX * int(np.ceil(profile["half_life_days"]))
-    while low < high:
+    strength, half_life_days = strength_of(places, n, found, profile, earliest)[0], profile["half_life_days"]
+    if strength < leave:
+        return earliest
+    if leave <= 0.0:
+        return NO_PROFILE_DAY
+    # What falls, falls by half in a half-life: the day is there, or later where a condition is met more than in full.
+    low = earliest
+    high = earliest + int(np.ceil(half_life_days * np.log2(strength / leave))) + 1
+    while strength_of(places, n, found, profile, high)[0] >= leave:
+        low, high = high, high + int(np.ceil(half_life_days))
+    while high - low > 1:
         middle = (low + high) // 2
-        if strength_of(places, n, profile, middle)[0] < leave:
+        if strength_of(places, n, found, profile, middle)[0] < leave:
             high = middle
         else:
-            low = middle + 1
-    return low
+            low = middle
+    return high
 
 
 @compiled
@@ -186,18 +204,18 @@ def leading_category(places: Places, n: int, categories: int, half_life_days: fl
     """The category of a set on which most was spent, as it weighs on a day; 0 where none has a place."""
     best, most = 0, -1.0
     for k in range(n):
-        if categories >> places[k, P_CATEGORY] & 1:
-            amount = places[k, P_AMOUNT] * np.exp2(-(day - places[k, P_DAY]) / half_life_days)
+        if categories >> places[k, Q_CATEGORY] & 1:
+            amount = places[k, Q_AMOUNT] * np.exp2(-(day - places[k, Q_DAY]) / half_life_days)
             if amount > most:
-                best, most = places[k, P_CATEGORY], amount
+                best, most = places[k, Q_CATEGORY], amount
     return best
 
 
 @compiled
 def confidence_of_spending(places: Places, n: int, day: int) -> float:
     """How much profiles rest on: n / (n + 5) of the purchases as they weigh on a day; NaN without any."""
-    if n == 0 or places[0, P_CATEGORY] != EVERYTHING:
+    if n == 0 or places[0, Q_CATEGORY] != EVERYTHING:
         return np.nan
     # Weighed as the row weighs them: one half-life for all profiles.
-    purchases = places[0, P_PURCHASES] * np.exp2(-(day - places[0, P_DAY]) / SPENDING_HALF_LIFE_DAYS) / ONE_PURCHASE
+    purchases = places[0, Q_PURCHASES] * np.exp2(-(day - places[0, Q_DAY]) / SPENDING_HALF_LIFE_DAYS) / ONE_PURCHASE
     return purchases / (purchases + 5.0)

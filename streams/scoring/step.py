@@ -13,12 +13,14 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from schemas.batch import CARD, CHANGE, EXAMPLE, INVERSION, REASON, Changes, Columns, EventBatch, Journal, Reject
+from schemas.batch import CARD, CHANGE, EXAMPLE, HIT, INVERSION, REASON, Changes, Columns, EventBatch, Journal, Reject
 from schemas.kinds import SCORES, RejectCode
 from schemas.rejects import words_of
+from state.category_text import categories_of
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
+from state.profiles import PROFILES_MAX
 from state.table import Table
 from state.versions import Versions
 from streams.scoring.compiled_step import (
@@ -27,6 +29,7 @@ from streams.scoring.compiled_step import (
     U_CHANGES,
     U_CORRUPT,
     U_EXAMPLES,
+    U_HITS,
     U_INVERSIONS,
     U_REASONS,
     U_REJECTS,
@@ -73,12 +76,13 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     order, order_starts = _by_user(batch.events["user"], len(table.users))
     hashes = np.array([xxhash.xxh64_intdigest(user) for user in table.users], np.uint64)
     money = converted(batch.events, versions.rate_table)
+    categories = categories_of(batch.events, versions.text_table)
     tables = tables_of(versions)
     wanted = 1
     while True:
         room = _room(table, batch, wanted)
         done = run(
-            table.packed, table.starts, hashes, batch.events, order, order_starts, money, batch.text,
+            table.packed, table.starts, hashes, batch.events, order, order_starts, money, categories, batch.text,
             clocks.partition_ms, clocks.swept_ms, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
@@ -144,6 +148,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.empty(looks, EXAMPLE),
         np.empty(events + 1, INVERSION),
         np.empty((events + 1, 2), np.int64),
+        np.empty(8 * looks + PROFILES_MAX, HIT),
         np.zeros(USED, np.int64),
     )
 
@@ -156,6 +161,7 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.reasons[: used[U_REASONS]],
         room.text[: used[U_TEXT]],
         room.cards[: used[U_CARDS]],
+        room.hits[: used[U_HITS]],
     )
     rejects = [
         Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS, Columns
 from schemas.compiled import compiled
+from state.profiles import Profile
 from state.versions import RateTable, Versions
 from streams.scoring.customer_risk import RISK_FEATURES, RISK_KNOTS, RISK_LAYOUT, RISK_WIDTH, RiskModel
+from streams.scoring.profiles import PROFILE
 from streams.scoring.value import AGE_AT, BASIS, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
 
 POLICY = np.dtype(
@@ -42,6 +44,9 @@ POLICY = np.dtype(
         ("promo_rate", np.float64),
         ("value_band_floors", np.float64, (3,)),
         ("risk_band_floors", np.float64, (2,)),
+        ("profile_enter", np.float64),
+        ("profile_leave", np.float64),
+        ("profile_dwell_days", np.int64),
     ]
 )
 """What the kernel reads of a policy version; the names are those of `state.versions.Policy`."""
@@ -82,12 +87,18 @@ RISK = np.dtype(
 """What the kernel reads of a version of the risk model: `streams.scoring.customer_risk.RiskModel`."""
 
 
+BOOK = np.dtype([("effective_ms", np.int64)])
+"""What the kernel reads of the profiles in force from a moment on, beside `Tables.profiles`."""
+
+
 class Tables(NamedTuple):
     """All that a kernel call reads of the versions."""
 
     policies: Columns  # POLICY
     weights: Columns  # WEIGHTS
     risk: Columns  # RISK; none: nobody has a risk score
+    books: Columns  # BOOK; none: nobody has a profile
+    profiles: Columns  # PROFILE (books, profiles), in the order of Versions.profile_ids
     samples: NDArray[np.float64]  # the sorted samples of all weights, end to end
     rates: RateTable
     days: NDArray[np.int64]
@@ -158,7 +169,33 @@ def _tables_of(versions: Versions) -> Tables:
         risk[r]["effective_ms"] = version.effective_ms
         for name, part in risk_model_of(versions, r)._asdict().items():
             risk[r][name] = part
-    return Tables(policies, weights, risk, np.concatenate(samples), versions.rate_table, versions.days)
+    books, profiles = profile_table(versions)
+    return Tables(policies, weights, risk, books, profiles, np.concatenate(samples), versions.rate_table, versions.days)
+
+
+def profile_table(versions: Versions) -> tuple[Columns, Columns]:
+    """BOOK (books,) and PROFILE (books, profiles). Who is not in a book yet is there, switched off."""
+    if "profiles" not in versions.memo:
+        ids = versions.profile_ids
+        books, table = np.zeros(len(versions.books), BOOK), np.zeros((len(versions.books), len(ids)), PROFILE)
+        for b, book in enumerate(versions.books):
+            books[b]["effective_ms"] = book.effective_ms
+            for profile in book.profiles:
+                _fill_profile(table[b, ids.index(profile.profile_id)], profile)
+        for i in range(len(ids)):  # rows know a profile by its key whatever the book
+            table[:, i]["key"] = table[:, i]["key"].max(initial=0)
+        versions.memo["profiles"] = books, table
+    made: tuple[Columns, Columns] = versions.memo["profiles"]
+    return made
+
+
+def _fill_profile(row: Columns, profile: Profile) -> None:
+    row["key"], row["enabled"], row["half_life_days"] = profile.key, profile.enabled, profile.half_life_days
+    row["triggers"] = len(profile.triggers)
+    for t, trigger in enumerate(profile.triggers):
+        row["categories"][t] = sum(1 << category for category in trigger.categories)
+        for name in ("purchases", "spent_minor", "share_of_spending", "share_of_purchases"):
+            row[name][t] = getattr(trigger, name)
 
 
 @compiled

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator, default_rng
 
-from schemas.batch import CARD, CHANGE, EXAMPLE, INVERSION, REASON, Changes, EventBatch
+from schemas.batch import CARD, CHANGE, EXAMPLE, HIT, INVERSION, REASON, Changes, EventBatch
+from schemas.categories import CATEGORIES
 from schemas.codec import (
     CloudEvents,
     Decoder,
@@ -29,12 +30,18 @@ from schemas.codec import (
     encode_value,
 )
 from schemas.definitions import Schema, parse, schema
-from schemas.kinds import FIRST_CODE, LAST_CODE, SCORES, Cause, Reason, Score
+from schemas.kinds import SCORES, Cause, Reason, Score, is_code
 from schemas.known_schemas import CONFLUENT, StaticRegistry
-from schemas.writing import NEVER_MS
+from schemas.writing import NEVER_MS, ProfileWords
 from tests.schemas.samples import NOW_MS, REGISTRY, record, transaction
 
-NAMES = VersionNames(("weights-1", "weights-" + "é" * 40), ("policy-1",), ((2.0, 3.0, 4.0),))
+NAMES = VersionNames(
+    ("weights-1", "weights-" + "é" * 40),
+    ("policy-1",),
+    ((2.0, 3.0, 4.0),),
+    profile_ids=("foodie", "gamer", "reader" * 6),
+    profiles=tuple(ProfileWords(f"Títle {i}" * i, "why" * i, "marketing", bool(i % 2)) for i in range(6)),
+)
 USERS = [b"ann", "žofie".encode(), b"u" * 256, b"7"]
 
 
@@ -69,10 +76,12 @@ def random_changes(random: Generator, count: int, events: int) -> Changes:
     reasons["code"] = random.choice([int(code) for code in Reason], len(reasons))
     reasons["level"], reasons["moved"] = random.normal(size=(2, len(reasons)))
     rows["score"] = random.integers(0, SCORES, count)
-    is_code = (rows["score"] >= FIRST_CODE) & (rows["score"] <= LAST_CODE)
+    coded = np.array([is_code(int(score)) for score in rows["score"]])
     for name in ("old", "new"):
         codes = np.where(rows["score"] == Score.RFM, random.integers(0, 556, count), random.integers(0, 6, count))
-        rows[name] = maybe(random, np.where(is_code, codes, random.normal(size=count)))
+        rows[name] = maybe(random, np.where(coded, codes, random.normal(size=count)))
+        is_profiles = rows["score"] == Score.PROFILES
+        rows[name][is_profiles] = random.integers(0, 2 ** len(NAMES.profile_ids), is_profiles.sum())
     rows["event"] = random.integers(-1, events, count)
     rows["cause"] = random.integers(0, len(Cause), count)
     rows["old_band"], rows["new_band"] = random.integers(-1, 4, (2, count))
@@ -101,7 +110,14 @@ def random_changes(random: Generator, count: int, events: int) -> Changes:
         columns["valid_until_ms"] = np.where(random.random(count) < 0.3, NEVER_MS, whole(random, count))
         columns["point_at"], columns["point_length"] = 4, random.choice([0, 5], count)
     rows["sequence"], rows["decided_ms"] = whole(random, count), whole(random, count)
-    return Changes(rows, reasons, text.copy(), cards)
+    cards["score"][:, Score.PROFILES] = random.integers(0, 2 ** len(NAMES.profile_ids), count)
+    hits = np.zeros(3 * count, HIT)
+    hits["profile"], hits["held"] = random.integers(0, len(NAMES.profiles), 3 * count), random.random(3 * count) < 0.5
+    hits["category"], hits["since_ms"] = random.integers(0, CATEGORIES, 3 * count), whole(random, 3 * count)
+    hits["strength"], hits["share"], hits["purchases"] = random.random((3, 3 * count))
+    hits["amount_minor"] = whole(random, 3 * count)
+    rows["hits_at"], rows["hits_count"] = np.arange(count) * 3, np.where(is_profiles, random.integers(0, 4, count), 0)
+    return Changes(rows, reasons, text.copy(), cards, hits)
 
 
 @settings(max_examples=40)

@@ -7,8 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from schemas.batch import EVENT, MISSING_TIME_MS, EventBatch, Record
+from schemas.categories import CATEGORIES, Category, words_of_text
 from schemas.kinds import INPUT_TOPICS, SCORES, Kind, Rank, TransactionState
+from state.category_text import packaged_text_weights
+from state.profiles import Profile, ProfileBook, Trigger
 from state.versions import Policy, Rate, Versions, Weights, pack_currency
+from streams.packaged_profiles import packaged_book
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
 from streams.versions import packaged_risk
 
@@ -28,6 +32,7 @@ RANKS = {
     Kind.OUTCOME: Rank.OUTCOMES,
 }
 KINDS = list(RANKS)
+LIKED = [Category.PETS, Category.GAMBLING, Category.LODGING, Category.GROCERIES, Category.CASH, Category.GAMES]
 LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.05, 0.14, 0.25, 0.03, 0.48, 0.016])
 
 
@@ -72,7 +77,16 @@ def versions(adoptions: bool = True, **policy: object) -> Versions:
     ]
     risk = packaged_risk()
     bolder = replace(risk, version="risk-2", effective_ms=START_MS + 70 * DAY_MS, mean=1.5 * risk.mean)
-    return Versions(policies, models, rates, [risk, bolder])
+    return Versions(policies, models, rates, [risk, bolder], books(), [packaged_text_weights()])
+
+
+def books() -> list[ProfileBook]:
+    """The packaged profiles; later one more of them is on, one is off, and there is a new one."""
+    first = packaged_book()
+    camper = Profile("camper", "Camper", "camps", (Trigger((Category.LODGING, Category.SPORT), 2.0),), 20.0)
+    changed = {"gambler": True, "pet_owner": False}
+    profiles = [replace(one, enabled=changed.get(one.profile_id, one.enabled)) for one in first.profiles]
+    return [first, ProfileBook("camper-1", START_MS + 80 * DAY_MS, (*profiles, camper))]
 
 
 def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions: float = 0.05) -> EventBatch:
@@ -134,6 +148,12 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
         fields["amount"] = 0.0 if rng.random() < 0.03 else round(float(rng.normal(0, 10 ** rng.uniform(0, 4))), 2)
         fields["balance"] = np.nan if rng.random() < 0.3 else round(float(rng.normal(2000, 3000)), 2)
         fields["web"] = rng.random() < 0.5
+        if rng.random() < 0.7:
+            fields["category"] = rng.choice(LIKED) if rng.random() < 0.8 else rng.integers(CATEGORIES)
+            fields["previous_category"] = rng.choice([0, 0, Category.PETS])
+        elif rng.random() < 0.5:
+            words = words_of_text(str(rng.choice(["LIDL 4711", "Zooplus", "casino bet", "who knows"])))
+            fields["words"][: len(words)] = words
         if rng.random() < 0.5:
             fields["created_ms"] = at_ms - int(rng.integers(0, 2000 * DAY_MS))
         if fields["revision"]:

@@ -76,6 +76,10 @@ def assert_same_change(fast: Step, said: np.void, meant: oracle.Change) -> None:
     assert fast.changes.slice_of_text(said["loan_at"], said["loan_length"]) == meant.loan_id
     reasons = fast.changes.reasons[said["reasons_at"] : said["reasons_at"] + said["reasons_count"]]
     assert [(int(r["code"]), float(r["level"]), float(r["moved"])) for r in reasons] == meant.reasons
+    hits = fast.changes.hits[said["hits_at"] : said["hits_at"] + said["hits_count"]]
+    assert [tuple(hit[name].item() for name in oracle.Hit._fields) for hit in hits] == [
+        tuple(hit) for hit in meant.hits
+    ]
 
 
 def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, due_ms_of, encode_row, upgraded
 from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
+from state.spending import ProfileMark, Spending
 
 TODAY = 20_000
 CLOCK_MS = TODAY * 86_400_000 + 12_345
@@ -38,11 +39,13 @@ def full_row() -> Row:
         folded=Folded([4, 3, 2, 1, 0], 10, 20, 30, 4, 5, TODAY - 5, TODAY - 500, TODAY - 470, b"L-0", True,
                       CLOCK_MS - 10**8, b"L-00", 1),
         seen=[Seen(2**64 - 1, 2**32 - 1, CLOCK_MS - 7), Seen(1, 0, CLOCK_MS)],
-        sequences=[3, 2, 1, 1, 0, 1, 2], emitted=[3.21, 2.17, 0.97, 4.0, 0.0, 3.0, 0.75],
+        sequences=[3, 2, 1, 1, 0, 1, 2, 5], emitted=[3.21, 2.17, 0.97, 4.0, 0.0, 3.0, 0.75, 0.0],
         emitted_counts=[1, 0, 2, 0, 1],
         status_level=2, revenue_level=-1, recency_digit=4, frequency_digit=0, monetary_digit=3,
         pending=Pending(TODAY - 3, list(range(19)), 5.5),
         overrides=[Override(1, 4.5, CLOCK_MS + 5000, b"ann")],
+        spending=[Spending(0, TODAY, 12_345, 150), Spending(21, TODAY - 70, 0, 37), Spending(42, TODAY, 10**13, 1)],
+        profiles=[ProfileMark(7, TODAY - 3, False), ProfileMark(2**32 - 1, TODAY - 400, True)],
         declared=[1.0, float("inf"), 0.0, -1.0, 2.5, 3.0, 4.0, 5.0], declared_time_ms=CLOCK_MS - 99,
     )  # fmt: skip
 
@@ -59,17 +62,31 @@ GOLDEN_1 = bytes.fromhex(
 )
 
 
-GOLDEN = b"\x02\xff\x03" + GOLDEN_1[3:] + bytes.fromhex("02000000000000e83f")
+GOLDEN_2 = b"\x02\xff\x03" + GOLDEN_1[3:] + bytes.fromhex("02000000000000e83f")
+GOLDEN = (
+    b"\x03\xff\x0f"
+    + GOLDEN_2[3:]
+    + bytes.fromhex("030000b9609601154600252a0080c0caf384a3020105020700000006ffffffffa106")
+)
 
 
-def test_the_bytes_of_version_2_are_these_for_ever() -> None:
+def test_the_bytes_of_version_3_are_these_for_ever() -> None:
     assert encode_row(full_row(), TODAY) == GOLDEN
     assert decode_row(GOLDEN) == full_row()
+
+
+def test_the_bytes_of_version_2_are_read_for_ever() -> None:
+    row = full_row()
+    row.spending, row.profiles, row.sequences[Score.PROFILES] = [], [], 0
+    assert decode_row(GOLDEN_2) == row
+    assert due_ms_of(GOLDEN_2) == row.due_ms
+    assert upgraded(GOLDEN_2) == encode_row(row, TODAY)
 
 
 def test_the_bytes_of_version_1_are_read_for_ever() -> None:
     row = full_row()
     row.sequences[Score.RISK], row.emitted[Score.RISK] = 0, NO_SCORES[Score.RISK]
+    row.spending, row.profiles, row.sequences[Score.PROFILES] = [], [], 0
     assert str(decode_row(GOLDEN_1)) == str(row)  # as text: NaN is not equal to itself
     assert due_ms_of(GOLDEN_1) == row.due_ms
     assert upgraded(GOLDEN_1) == encode_row(row, TODAY)
