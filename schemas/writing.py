@@ -158,11 +158,12 @@ def change_to_dict(
         "segment": SEGMENT_NAMES[row["segment"]],
         "old_list": list_of(row["score"], row["old"], names),
         "new_list": list_of(row["score"], row["new"], names),
-        "hits": [_hit(hit, names) for hit in changes.hits[row["hits_at"] : row["hits_at"] + row["hits_count"]]],
+        "hits": [hit_to_dict(hit, names) for hit in changes.hits[row["hits_at"] : row["hits_at"] + row["hits_count"]]],
     }
 
 
-def _hit(hit: Columns, names: VersionNames) -> Fields:
+def hit_to_dict(hit: Columns, names: VersionNames) -> Fields:
+    """The fields of a hit, as the schema ProfileHit has them."""
     words = names.profiles[hit["profile"]]
     return {
         "profile": names.profile_ids[hit["profile"] % len(names.profile_ids)],

@@ -11,11 +11,15 @@ from schemas.batch import Record, Reject
 from schemas.decode import Decoder, decode
 from schemas.kinds import CAUSE_NAMES, SCORE_NAMES, Reason
 from schemas.known_schemas import StaticRegistry
+from schemas.writing import hit_to_dict, list_of
+from state.category_text import packaged_text_weights
 from state.layout import decode_row
 from state.row import Row
 from state.table import NEVER_MS, Table
 from state.versions import Policy, Rate, Versions
+from streams.packaged_profiles import packaged_book
 from streams.scoring.step import Clocks, Step, step
+from streams.scoring.version_names import names_of
 from streams.versions import packaged_risk, packaged_weights
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,7 +49,10 @@ class Customers:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        self.versions = Versions([self.policy], [packaged_weights()], self.rates, [packaged_risk()])
+        self.versions = Versions(
+            [self.policy], [packaged_weights()], self.rates, [packaged_risk()], [packaged_book()],
+            [packaged_text_weights()],
+        )  # fmt: skip
         self.decoder = Decoder(StaticRegistry(), partitions=1)
 
     def transaction(self, day: float, amount: float, user: str = "ann", **more: Any) -> list[dict[str, Any]]:
@@ -123,7 +130,8 @@ class Customers:
         self.rejects += batch.rejects
         due = sorted(user for user, at in self.dues.items() if at <= clock_ms and user not in batch.users)
         users = [*batch.users, *due]
-        done = step(Table.of(users, [self.rows.get(user) for user in users]), batch, self.versions, Clocks(clock_ms))
+        table = Table.of(users, [self.rows.get(user) for user in users])
+        self.last = done = step(table, batch, self.versions, Clocks(clock_ms))
         for i, user in enumerate(users):
             self.rows[user] = done.table.row(i)
             self.dues[user] = int(done.table.due_ms[i])
@@ -134,6 +142,8 @@ class Customers:
 
     def _spell(self, done: Step, change: Any) -> dict[str, Any]:
         reasons = done.changes.reasons[change["reasons_at"] : change["reasons_at"] + change["reasons_count"]]
+        hits = done.changes.hits[change["hits_at"] : change["hits_at"] + change["hits_count"]]
+        names = names_of(self.versions)
         return {
             "user": done.table.users[change["user"]].decode(),
             "score": SCORE_NAMES[change["score"]],
@@ -148,6 +158,10 @@ class Customers:
             else (int(change["valid_until_ms"]) - at_ms(0)) / 86_400_000,
             "loan": done.changes.slice_of_text(change["loan_at"], change["loan_length"]).decode(),
             "point": done.changes.slice_of_text(change["point_at"], change["point_length"]).decode(),
+            "version": names.weights[change["weights_version"]],
+            "old_list": list_of(change["score"], change["old"], names),
+            "new_list": list_of(change["score"], change["new"], names),
+            "hits": [hit_to_dict(hit, names) for hit in hits],
             "reasons": {Reason(int(r["code"])).name: (float(r["level"]), float(r["moved"])) for r in reasons},
         }
 

@@ -14,9 +14,11 @@ from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegi
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
 from schemas.times import iso_of
+from state.category_text import packaged_text_weights
 from state.layout import due_ms_of
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, pack_currency
 from streams.avro_values import Values
+from streams.packaged_profiles import packaged_book
 from streams.processor import ScoreProcessor
 from streams.recount import Terms, letter_places, recount_partition, same_row
 from streams.scoring.reasons import REASON_TEXTS
@@ -44,7 +46,8 @@ def versions_of(rates: tuple[int, ...]) -> Versions:
     dollar = pack_currency("USD")
     first = Rate(dollar, BEGINNING_MS, 0.9)
     later = [Rate(dollar, effective_ms, 0.91 + i / 100) for i, effective_ms in enumerate(rates)]
-    return Versions([Policy()], [weights(1), weights(2, START_MS + 20 * DAY_MS)], [first, *later])
+    models = [weights(1), weights(2, START_MS + 20 * DAY_MS)]
+    return Versions([Policy()], models, [first, *later], books=[packaged_book()], texts=[packaged_text_weights()])
 
 
 @dataclass
@@ -87,6 +90,7 @@ class ScoreWorkload:
             said |= {
                 "transaction_amount": amount, "transaction_currency": random.choice(["EUR", "EUR", "USD", "XXX"]),
                 "transaction_date": at, "user_balance": round(random.uniform(0, 3_000), 2),
+                "mcc": random.choice([None, "5995", "5995", "7011", "5816", "6011"]), "description": "zooplus 12",
             }  # fmt: skip
         elif kind == "issued":
             due = iso_of(now_ms + random.randrange(-3, 40) * DAY_MS)[:10]

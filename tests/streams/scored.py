@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from schemas.batch import DECLARED, MISSING_TIME_MS, Columns, EventBatch, Record
+from schemas.categories import CATEGORY_OF_CODE, words_of_text
 from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegistry, encode_value
 from schemas.definitions import SCHEMA_OF_TOPIC
 from schemas.kinds import INPUT_TOPICS, SCORE_NAMES, Kind, TransactionState
@@ -33,6 +34,7 @@ from streams.worker import Worker
 from tests.streams.world import HandClock
 
 PARTITIONS = 2
+DESCRIPTIONS = {words_of_text(text)[0]: text for text in ("LIDL 4711", "Zooplus", "casino bet", "who knows")}
 LETTERS = tuple(f"{topic}.dlq" for topic in INPUT_TOPICS)
 OUTPUTS = ("score-changes", "scorecards", "rescore-state", "rescore-journal", "rescore-examples")
 REGISTRY = StaticRegistry()
@@ -232,6 +234,8 @@ def _transaction(event: np.void, at: str, revision: int | None) -> dict[str, Any
         "user_balance": _number(event["balance"]),
         "user_category": "WEB" if event["web"] else None,
         "user_created": iso_of(int(event["created_ms"])) if event["created_ms"] != MISSING_TIME_MS else None,
+        "mcc": code_of(int(event["category"])),
+        "description": DESCRIPTIONS.get(int(event["words"][0])),
     }
     if revision:
         before_ms = min(int(event["previous_time_ms"]), int(event["timestamp_ms"]))
@@ -242,9 +246,15 @@ def _transaction(event: np.void, at: str, revision: int | None) -> dict[str, Any
                 "transaction_currency": unpack_currency(int(event["previous_currency"])),
                 "transaction_amount": float(event["previous_amount"]),
                 "transaction_date": iso_of(before_ms),
+                "mcc": code_of(int(event["previous_category"])),
             },
         }
     return said
+
+
+def code_of(category: int) -> str | None:
+    """A merchant's code of a category."""
+    return f"{np.flatnonzero(category == CATEGORY_OF_CODE)[0]:04}" if category else None
 
 
 def _loan(event: np.void, kind: Kind, at: str, revision: int | None, batch: EventBatch) -> dict[str, Any]:

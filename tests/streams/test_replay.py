@@ -129,7 +129,7 @@ def test_each_flipped_byte_of_a_row_is_noticed(settled: ScoredWorld) -> None:
         if not decode_row(value).exists:
             continue
         for byte in range(0, len(value), 3):
-            flipped = image._replace(value=value[:byte] + bytes([value[byte] ^ (1 << byte % 8)]) + value[byte + 1 :])
+            flipped = image._replace(value=value[:byte] + bytes([value[byte] ^ (0x80 >> byte % 8)]) + value[byte + 1 :])
             found, _ = comparison.of(user, Committed(committed.changes, flipped), said)
             assert [one.what for one in found] == ["row"], byte
         stored = Committed(committed.changes, image, stored=value[:-1])
