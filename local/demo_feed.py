@@ -17,7 +17,7 @@ from schemas.batch import Record
 DECODED_PER_LOOK = 1_000
 ROWS_KEPT = 60
 REMARKABLE = ("correction", "override", "erasure")
-SCORE_NAMES_BY_INTEREST = ("status", "revenue", "value", "risk", "class", "segment", "rfm")
+SCORE_NAMES_BY_INTEREST = ("status", "revenue", "value", "risk", "profiles", "class", "segment", "rfm")
 
 
 class _Seen(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any
 from schemas.kinds import SCORE_NAMES
 from streams.subscribe import (
     Change,
+    hit_words,
     shown_band,
     shown_cause,
     shown_value,
@@ -113,6 +114,7 @@ def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str
         lines += [f"    {words.ljust(width)}  {level:+9.4f}" for words, level in reasons]
         verdict = "" if story.adds_up() else "   THESE DO NOT ADD UP: report it"
         lines.append(f"    {'together'.ljust(width)}  {float(now['new']):9.4f}{verdict}")
+    lines += [f"    {hit_words(hit)}" for hit in now.get("hits") or () if hit["held"]]
     lines.append(f"    {trust(now, time_text)}")
     if story.missing:
         lines.append(f"    {story.missing:,} earlier changes are no longer on the topic")

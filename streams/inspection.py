@@ -7,9 +7,12 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
 from state.row import Loan, Row
+from state.spending import ProfileMark
 from state.versions import unpack_currency
+from streams.packaged_profiles import packaged_profiles
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +62,8 @@ def time_text(time_ms: int | None) -> str:
 def emitted_text(row: Row, score: Score) -> str:
     """What was last published of a score."""
     value = row.emitted[score]
+    if score == Score.PROFILES:
+        return ", ".join(profile_name(mark) for mark in row.profiles if mark.held) or "-"
     if math.isnan(value):
         return "-"
     if score == Score.SEGMENT:
@@ -89,6 +94,8 @@ def tables(row: Row) -> list[Table]:
         made.append(_loans(row))
     if row.accounts:
         made.append(_accounts(row))
+    if row.spending:
+        made.append(_spending(row))
     if row.days:
         made.append(_days(row))
     return made
@@ -162,6 +169,20 @@ def _accounts(row: Row) -> Table:
             time_text(account.balance_time_ms),
             day_text(account.last_day),
         )
+    return table
+
+
+def profile_name(mark: ProfileMark) -> str:
+    """The profile of a mark. Rows know profiles by hashes; the names of those published are in `rescore-config`."""
+    known = {profile.key: profile.profile_id for profile in packaged_profiles()}
+    return known.get(mark.key, f"#{mark.key:08x}")
+
+
+def _spending(row: Row) -> Table:
+    table = _table("\nSpending, as it weighs on its last day", "category", "spent", "purchases", "last day")
+    for place in row.spending:
+        name = CATEGORY_NAMES[place.category] if place.category else "all"
+        table.add_row(name, money(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))
     return table
 
 

@@ -48,6 +48,8 @@ def shown_value(change: Change, which: str) -> str:
     """
     if text := change.get(f"{which}_text"):
         return str(text)
+    if (names := change.get(f"{which}_list")) is not None:
+        return ", ".join(names) or "-"
     number = change.get(which)
     if number is None or (change["score"] == "class" and number == 0):
         return "-"
@@ -78,6 +80,24 @@ def moved_reasons(change: Change, limit: int = 2) -> list[tuple[str, float]]:
     return sorted(moved, key=lambda one: -abs(one[1]))[:limit]
 
 
+def turned(change: Change) -> list[Mapping[str, Any]]:
+    """The hits of the profiles that were entered or left with a change."""
+    before, now = set(change.get("old_list") or ()), set(change.get("new_list") or ())
+    return [hit for hit in change.get("hits") or () if hit["profile"] in before ^ now]
+
+
+def hit_words(hit: Mapping[str, Any]) -> str:
+    """Why a profile holds, or holds no longer, in a line.
+
+    >>> hit = {"title": "Gamer", "held": True, "text": "plays", "category": "games", "purchases": 4.2, "share": 0.051}
+    >>> hit_words(hit | {"amount_minor": 12_345, "sensitive": False})
+    '+ Gamer: plays (games: 123.45 in 4.2 purchases, 5.1% of spending)'
+    """
+    seen = f"{hit['category']}: {hit['amount_minor'] / 100:,.2f} in {hit['purchases']:.1f} purchases"
+    mark = " [sensitive]" if hit["sensitive"] else ""
+    return f"{'+' if hit['held'] else '-'} {hit['title']}{mark}: {hit['text']} ({seen}, {hit['share']:.1%} of spending)"
+
+
 def words_of(reason: Mapping[str, Any]) -> str:
     """The words of a reason: its own text, else its code made readable."""
     return reason.get("text") or str(reason["code"]).lower().replace("_", " ")
@@ -91,6 +111,7 @@ def why(change: Change) -> str:
     'loan L-88: late npl (-0.20)   [time passed]'
     """
     reasons = ", ".join(f"{words} ({moved:+.2f})" for words, moved in moved_reasons(change))
+    reasons = reasons or "; ".join(hit_words(hit) for hit in turned(change))
     loan = f"loan {change['cause']['loan_id']}" if change["cause"].get("loan_id") else ""
     told = ": ".join(part for part in (loan, reasons) if part)
     return f"{told}   [{shown_cause(change)}]".strip()

@@ -126,6 +126,8 @@ def test_no_version_is_late(calm):
     for values in calm.outputs()["score-changes"].values():
         for value in values:
             change = decode_value("ScoreChange", value, StaticRegistry())
+            if change["score"] == "profiles":
+                continue  # they name versions of their own
             in_force = [name for name, at_ms in effective.items() if at_ms <= change["decided_ms"]]
             latest = max(in_force, key=lambda name: effective[name], default="weights-1")
             assert change["weights_version"] == latest
