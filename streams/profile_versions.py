@@ -1,4 +1,4 @@
-"""Versions of lifestyle profiles, and of the model that reads descriptions: their broadcast records, and what they make.
+"""Versions of lifestyle profiles, and of the model that reads descriptions: their records, and what they make.
 
 Both travel on `rescore-config` like policies, and are taken in by `streams.versions`.
 """

@@ -108,7 +108,7 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     topic, key, value = profile_record(
         profile, version, effective_ms, author or who(), reason, Encoder(registry_for(chosen))
     )
-    refused: list[Refusal] = _would_refuse(chosen, known, topic, key, value, at_ms)
+    refused = _would_refuse(chosen, known, topic, key, value, at_ms)
     if refused:
         fail(refused[-1].reason, "see `rescore profiles list`", Exit.USAGE)
     send_broadcast(chosen, topic, key, value, at_ms)

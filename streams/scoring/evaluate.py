@@ -60,7 +60,7 @@ class Evaluation:
     weights_version: int
     policy_version: int
     risk_version: int
-    book_version: int
+    book_version: int = -1
     scores: list[float] = field(default_factory=lambda: list(NO_SCORES))
     bases: list[float] = field(default_factory=lambda: [math.nan] * SCORES)
     value_levels: list[float] = field(default_factory=lambda: [0.0] * VALUE_LEVELS)
