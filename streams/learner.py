@@ -363,19 +363,23 @@ def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample:
     """A training example from the fields of its record. Raises ValueError for what can not be one."""
     if said["kind"] in CASES:
         return case_of(said)
-    if said["kind"] not in ("example", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
+    if said["kind"] not in ("example", "report", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
         raise ValueError(f"{said['kind']} without what it needs")
     at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"])
     if said["kind"] == "erasure":
         return ValueExample(at_ms, hashed, None, None, None, erased=True)
-    features = _packed(said["features"])
-    found = said.get("member")
-    member = None
-    if found is not None:
-        member = Member(
-            at_ms, _packed(found["features"]), found["consistency"], found["status"], found["revenue"], found["recency"]
-        )
-    return ValueExample(at_ms, hashed, features, said["forecast"], said["label"], member)
+    if said["kind"] == "report":
+        return ValueExample(at_ms, hashed, None, None, None, _borrower(at_ms, said))
+    return ValueExample(at_ms, hashed, _packed(said["features"]), said["forecast"], said["label"])
+
+
+def _borrower(at_ms: int, said: Mapping[str, Any]) -> Member:
+    """What a borrower reports; of a due day it says how far it is from the day of the report."""
+    found, day = said["member"], said["day"]
+    if found is None or day is None:
+        raise ValueError("a report without member or day")
+    due_day = None if found["recency"] is None else day + found["recency"]
+    return Member(at_ms, None, found["consistency"], found["status"], found["revenue"], due_day)
 
 
 def _packed(features: Sequence[int] | None) -> tuple[int, ...] | None:

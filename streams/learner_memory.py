@@ -19,7 +19,8 @@ from streams.learning.rounds import VALUE, Round, Rounds
 from streams.learning.value_learner import LEARNERS, ValueLearner
 from streams.scoring.specs import Challenger
 
-CHECKPOINT, MODEL, SAMPLE, CREDIT = b"checkpoint", b"model/value", b"sample/", b"credit/"
+CHECKPOINT, MODEL, CREDIT = b"checkpoint", b"model/value", b"credit/"
+SAMPLE, BORROWERS = b"sample/", b"borrower/"
 
 Said = tuple[bytes, bytes | None]
 """Key and value; None: a tombstone."""
@@ -41,8 +42,8 @@ class LearnerMemory:
         for name in LEARNERS:
             model.learners[name].restore(memory[_learner_key(name)])
             model.good[name] = memory[_good_key(name)]
-        members = {key: value for key, value in memory.items() if key.startswith(SAMPLE)}
-        model.sample.restore((bytes.fromhex(k[len(SAMPLE) :].decode()), member_of(v)) for k, v in members.items())
+        for prefix, sample in ((SAMPLE, model.sample), (BORROWERS, model.borrowers)):
+            sample.restore((hashed, member_of(body)) for hashed, body in _below(memory, prefix))
         self._good[VALUE] = model.good
         self._first = False
 
@@ -79,9 +80,10 @@ class LearnerMemory:
         self._first = False
 
     def _value(self, model: ValueLearner, done: Round) -> Iterator[Said]:
-        for hashed, member in sorted(model.sample.changed.items()):
-            yield SAMPLE + hashed.hex().encode(), None if member is None else _json(member_body(member))
-        model.sample.changed.clear()
+        for prefix, sample in ((SAMPLE, model.sample), (BORROWERS, model.borrowers)):
+            for hashed, member in sorted(sample.changed.items()):
+                yield prefix + hashed.hex().encode(), None if member is None else _json(member_body(member))
+            sample.changed.clear()
         adopted, self._good[VALUE] = self._good.get(VALUE) is not model.good, model.good
         for name, learner in model.learners.items():
             if VALUE in done.touched or self._first:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streams.health import Health
 from streams.learner import LearnerObserver, LearnerReport, waiting_words
+from streams.learning.credit_learner import CreditLearner
 from streams.publish import text_of_ms
 from streams.resolve import Standing
 
@@ -84,7 +85,12 @@ class LearnerMetrics(LearnerObserver):
         self._error = gauge("error_rmse", "Running error of a learner or approved version, ln units.", "model")
         self._sample = gauge("sample_customers", "Customers in the population sample.")
         self._stability = gauge("stability_index", "PSI of forecasts against those of the version before.")
-        self._quarantine = gauge("quarantine", "1 while a drift keeps new versions from being adopted.")
+        self._quarantine = gauge("quarantine", "1 while a drift keeps new versions from being adopted.", "model")
+        self._log_loss = gauge("log_loss", "Running log loss of a challenger or of the champion.", "model", "version")
+        self._auc = gauge("auc", "Running AUC, likewise.", "model", "version")
+        self._cases = gauge("cases", "Requests, outcomes and answers that are remembered.", "model")
+        self._case_bytes = gauge("cases_bytes", "What these take.", "model")
+        self._case_ends = gauge("case_ends", "What came of cases so far: requests, contradicted, ...", "model", "end")
         self._waiting = gauge("waits_for_partitions", "Partitions that have not passed the boundary others have.")
         self._seconds = gauge("step_duration_seconds", "Time of the last step.", "step")
 
@@ -102,10 +108,24 @@ class LearnerMetrics(LearnerObserver):
                 self._error.labels(name).set(error.rmse)
         self._sample.set(len(model.sample))
         self._stability.set(model.stability)
-        self._quarantine.set(model.quarantine_until_ms is not None)
+        self._quarantine.labels("value").set(model.quarantine_until_ms is not None)
+        for name, learner in report.credit.items():
+            self._learned_from_cases(name, learner)
         self._waiting.set(0)
         for step, seconds in report.seconds.items():
             self._seconds.labels(step).set(seconds)
+
+    def _learned_from_cases(self, name: str, learner: CreditLearner) -> None:
+        self._quarantine.labels(name).set(learner.quarantine_until_ms is not None)
+        champion = {} if learner.champion is None else {"champion": learner.champion.lately}
+        for version, lately in {**learner.lately, **champion}.items():
+            if lately.examples:
+                self._log_loss.labels(name, version).set(lately.log_loss)
+                self._auc.labels(name, version).set(lately.auc)
+        self._cases.labels(name).set(len(learner.cases))
+        self._case_bytes.labels(name).set(learner.cases.size_bytes)
+        for end, count in learner.cases.counts.items():
+            self._case_ends.labels(name, end).set(count)
 
     def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
         """See `LearnerObserver`."""
@@ -147,10 +167,11 @@ class LearnerLines(LearnerObserver):
         for closed in done.closed:
             in_force = text_of_ms(closed.weights.effective_ms)
             self._logger.info("weights %s, in force from %s", closed.weights.version, in_force)
-        for happening in model.timeline:
+        happened = [*model.timeline, *(line for one in report.credit.values() for line in one.timeline)]
+        for happening in happened:
             if happening.at_ms > self._told and happening.what not in ("adopted", "refreshed"):
                 self._logger.warning("%s %s: %s", happening.version, happening.what, happening.why)
-        self._told = max(self._told, max((happening.at_ms for happening in model.timeline), default=0))
+        self._told = max(self._told, max((happening.at_ms for happening in happened), default=0))
 
     def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
         """See `LearnerObserver`."""

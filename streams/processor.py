@@ -31,6 +31,7 @@ from state.layout import CorruptRow
 from state.store import RowWrite
 from state.table import NEVER_MS, Table
 from state.versions import Versions
+from streams.borrower_reports import reports
 from streams.credit_examples import CreditExamples, user_hash
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log import HaltPartition
@@ -79,13 +80,15 @@ class ScoreProcessor:
             before = load(users)
             done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms))
             cases = CreditExamples(self.encoder, self.specs, self.examples_key)
-            return self._output(batch, done, versions, cases.messages(batch, before, done, versions, swept_ms))
+            more = cases.messages(batch, before, done, versions, swept_ms)
+            more += reports(batch, done, versions, self.encoder, self.examples_key)
+            return self._output(batch, done, versions, more)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
             raise HaltPartition(str(error)) from error
 
-    def _output(self, batch: EventBatch, done: Step, versions: Versions, cases: list[tuple[int, Message]]) -> Output:
+    def _output(self, batch: EventBatch, done: Step, versions: Versions, more: list[tuple[int, Message]]) -> Output:
         users, names = done.table.users, self._names_of(versions)
         values = encode_changes(done.changes, batch, users, names, self.encoder)
         headers = self.events.change_headers(done.changes, batch, users)
@@ -99,7 +102,7 @@ class ScoreProcessor:
                 *(Message(users[user], None) for user in sorted(erased(done.changes) - set(card_owners))),
                 *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
             ],
-            examples=[made for _, made in sorted([*self._examples(done), *cases], key=itemgetter(0))],
+            examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
             journal=self._journal(batch, done),
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,

@@ -39,6 +39,7 @@ class LearningPolicy:
     examples_min: int = 200  # before weights replace the packaged ones
     sample_max: int = 100_000  # customers whose scores make the percentile tables
     sample_days: int = 31  # a customer who said nothing for so long leaves the sample
+    borrower_days: int = 365  # likewise a borrower who reports no loan and no change of status or revenue
     table_points_max: int = 2_000  # of a percentile table as it is published
     noise: float = 1.0  # standard deviation of a label around its forecast, ln units
     residual_max: float = 5.0  # no label moves a model by more than this error would
@@ -114,6 +115,10 @@ class Epochs:
         """The policy in force; one that learns nothing before the first."""
         at = bisect_right(self._from_ms, moment_ms)
         return self._policies[at - 1] if at else LearningPolicy()
+
+    def day_of(self, moment_ms: int) -> int:
+        """The day of a moment, counted from 1970-01-01."""
+        return int(day_of(self._days, moment_ms))
 
     def next_after(self, moment_ms: int) -> int:
         """The first boundary after a moment; `FOREVER_MS` where there is none."""

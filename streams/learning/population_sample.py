@@ -1,8 +1,9 @@
 """The population that scores are read against, as the learner keeps it: the latest report of each sampled customer.
 
-Every active customer reports once in 30 days, with each training example: the inputs of the value model, consistency,
-status, revenue and recency as they stand that day. Kept are the customers with the smallest hashes, each once, until
-they have not reported for `sample_days`. Definition: docs/scores.md, population; docs/learning.md.
+Every active customer reports once in 30 days, with each training example: the inputs of the value model. Borrowers
+report status, revenue and due days when they change; they are a sample of their own, for the cuts of class and RFM.
+Kept are the customers with the smallest hashes, each once, until they have not reported for `sample_days`, or borrowers
+for `borrower_days`. Definition: docs/scores.md, population; docs/learning.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ LEFTOVERS_MAX = 1_000
 
 
 class Member(NamedTuple):
-    """What one customer reported last. A score that the customer does not have is None."""
+    """What one customer reported last. A score that the customer does not have is None.
+
+    Of a borrower, `recency` is the latest due day as it was reported, counted from 1970-01-01.
+    """
 
     reported_ms: int
     features: tuple[int, ...] | None  # packed, None: no transactions
@@ -29,6 +33,13 @@ class Member(NamedTuple):
     status: float | None = None
     revenue: float | None = None
     recency: float | None = None
+
+    def updated(self, report: Member) -> Member:
+        """A borrower's report on top of the earlier ones: what it does not say stays, the latest due day counts."""
+        status = self.status if report.status is None else report.status
+        revenue = self.revenue if report.revenue is None else report.revenue
+        days = [day for day in (self.recency, report.recency) if day is not None]
+        return Member(report.reported_ms, None, report.consistency, status, revenue, max(days, default=None))
 
 
 class PopulationSample:
@@ -74,6 +85,13 @@ class PopulationSample:
         self.members = dict(members)
         self._order()
         self.changed.clear()
+
+    def borrowers(self, today: int) -> list[Member]:
+        """Members that reported loans, recency as it is on a day: days since the latest due day, negated."""
+        return [
+            member if member.recency is None else member._replace(recency=member.recency - today)
+            for member in self.in_order()
+        ]
 
     def _order(self) -> None:
         self._largest = [_inverted(hashed) for hashed in self.members]

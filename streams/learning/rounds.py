@@ -180,8 +180,11 @@ class Rounds:
             del self.open_until[name]
             done.touched.add(name)
             version = f"{name}-{moment_text(boundary_ms)}"
-            model = self.model if name == VALUE else self.credit[name]
-            weights = model.close(boundary_ms, version)
+            weights: Weights | ModelWeights | None
+            if name == VALUE:
+                weights = self.model.close(boundary_ms, version, epochs.day_of(boundary_ms))
+            else:
+                weights = self.credit[name].close(boundary_ms, version)
             if weights is not None:
                 rescore, at_ms = epochs.policy_at(boundary_ms).rescore_everyone, epochs.adoption_ms(boundary_ms)
                 done.closed.append(Closed(boundary_ms, _in_force(weights, at_ms, rescore)))

@@ -40,7 +40,7 @@ CONSISTENCY_AT_FIRST = 0.5
 
 
 class ValueExample(NamedTuple):
-    """Inputs of a day and what came true; `member` is what the customer reports on the day the label is known.
+    """Inputs of a day and what came true; or, as `member`, a borrower's report.
 
     `erased`: the customer has gone, nothing else counts.
     """
@@ -79,6 +79,7 @@ class ValueLearner:
         self.errors = {name: RunningError() for name in LEARNERS}
         self.approved = [Approved(first.version, first.beta, -(2**62), math.inf)]
         self.sample = PopulationSample(policy.sample_max)
+        self.borrowers = PopulationSample(policy.sample_max)
         self.drift = PageHinkley()
         self.recent = RunningError()
         self.quarantine_until_ms: int | None = None
@@ -90,6 +91,7 @@ class ValueLearner:
         self.refused = 0
         self.timeline: list[Happening] = []
         self._expected = thinned(first.forecasts, EXPECTED_POINTS)
+        self._today = 0
 
     @property
     def champion(self) -> Approved:
@@ -123,9 +125,12 @@ class ValueLearner:
         """The customer's report of that day; where there is none, what the example itself says."""
         if example.erased:
             self.sample.forget(example.user_hash)
+            self.borrowers.forget(example.user_hash)
         elif example.member is not None:
+            before_it = self.borrowers.members.get(example.user_hash)
             if is_sound(example.member):
-                self.sample.report(example.user_hash, example.member)
+                member = example.member if before_it is None else before_it.updated(example.member)
+                self.borrowers.report(example.user_hash, member)
             else:
                 self.refused += 1
         elif example.features is not None and example.label is not None and example.forecast is not None:
@@ -173,8 +178,10 @@ class ValueLearner:
             known = ", ".join([*LEARNERS, *(one.version for one in self.approved)])
             self._note(boundary_ms, "refused", order.version, order.who, f"there is no such version; there are {known}")
 
-    def close(self, boundary_ms: int, name: str) -> Weights | None:
-        """Decide at a closing boundary; the weights to publish under this name, None: everything stays as it is."""
+    def close(self, boundary_ms: int, name: str, today: int | None = None) -> Weights | None:
+        """Decide at a closing boundary, on a day; the weights to publish under this name, None: everything stays."""
+        self._today = boundary_ms // DAY_MS if today is None else today
+        self.borrowers.expire(boundary_ms - self.policy.borrower_days * DAY_MS)
         self.sample.expire(boundary_ms - self.policy.sample_days * DAY_MS)
         self._end_quarantine(boundary_ms)
         if self.wanted is not None:
@@ -187,7 +194,7 @@ class ValueLearner:
         learner = min(LEARNERS, key=lambda name: self.errors[name].rmse)
         if self.quarantine_until_ms is None and self._has_earned_it(learner):
             return self._adopt(learner, boundary_ms, name, "learner", "")
-        if self.champion.version == self._first.version:
+        if self.champion.version == self._first.version and len(self.borrowers) < self.policy.examples_min:
             return None  # too few examples: the packaged weights with their own tables stay
         return self._publish(self.champion.beta, boundary_ms, name, "refreshed", "the population anew")
 
@@ -269,7 +276,7 @@ class ValueLearner:
     def _publish(self, beta: Floats, boundary_ms: int, name: str, what: str, why: str, who: str = "learner") -> Weights:
         held = list(self.sample.in_order())
         packed = [member.features for member in held if member.features is not None]
-        features = unpack_features(np.array(packed, np.uint16).reshape(len(packed), -1))
+        features = unpack_features(np.array(packed, np.uint16).reshape(-1, FEATURE_SLOTS))
         design = design_of(features, self._first.knots) if packed else None
         forecasts = np.round(design.predict(beta), ROUNDED_DIGITS) if design is not None else np.zeros(0)
         consistencies = np.array([m.consistency for m in held if m.features is not None], np.float64)
@@ -277,7 +284,8 @@ class ValueLearner:
         all_forecasts = topped_up(forecasts, self._first.forecasts, SAMPLE_MIN)
         all_consistencies = topped_up(consistencies, self._first.consistencies, SAMPLE_MIN)
         packaged = {name: getattr(self._first, name) for name in _CUTS}
-        tables: dict[str, Any] = cut_tables(held, packaged, self.policy.examples_min)
+        borrowers = self.borrowers.borrowers(self._today)
+        tables: dict[str, Any] = cut_tables(borrowers, packaged, self.policy.examples_min)
         self._expected = thinned(all_forecasts, EXPECTED_POINTS)
         if design is not None:
             steady = percentiles(all_consistencies, consistencies)

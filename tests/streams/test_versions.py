@@ -9,10 +9,13 @@ import pytest
 from schemas.batch import Record
 from schemas.codec import Encoder, StaticRegistry, encode_value
 from state.versions import BEGINNING_MS, Policy, pack_currency
+from streams.packaged_models import packaged_body
+from streams.scoring.model import ModelWeights
 from streams.versions import (
     ADOPTION_DELAY_MS,
     Known,
     UnknownFormula,
+    body_of_model,
     body_of_policy,
     body_of_weights,
     first_policy,
@@ -112,3 +115,95 @@ def test_an_unknown_formula_is_not_refused_but_stops_the_program() -> None:
 def test_a_policy_comes_back_from_its_body() -> None:
     changed = Policy(value_step=0.1, cost_rates=(0.0, 0.1, 0.2, 0.3, 0.4), base_currency="USD")
     assert policy_of(json.loads(body_of_policy(changed)), changed.version, changed.effective_ms) == changed
+
+
+def config(offset: int, name: str, body: object, at_ms: int = 0) -> Record:
+    fields = {"name": name, "version": "1", "effective_ms": at_ms + 60_000, "body": json.dumps(body)}
+    return Record("rescore-config", 0, offset, at_ms, name.encode(), encode_value("Config", fields, ENCODER))
+
+
+def version(offset: int, model: str, body: object, at_ms: int = 100_000, **more: object) -> Record:
+    made = ModelWeights(model, f"{model}-{offset}", at_ms + 60_000, body)  # type: ignore[arg-type]
+    return Record(
+        "rescore-weights", 0, offset, at_ms, b"", encode_value("Weights", body_of_model(made) | more, ENCODER)
+    )
+
+
+def with_feature(name: str) -> dict[str, object]:
+    """The packaged home insurance model, its first feature under another name."""
+    body = json.loads(json.dumps(packaged_body("home_insurance")))
+    body["features"][0]["name"] = name
+    return dict(body)
+
+
+def test_a_version_of_a_credit_model_is_in_force_from_its_time_on() -> None:
+    found = known(version(0, "acceptance", packaged_body("acceptance")))
+    assert found.refused == ()
+    assert found.model_at("acceptance", 159_999).version == "acceptance-1"
+    assert found.model_at("acceptance", 160_000).version == "acceptance-0"
+    assert len(found.versions.weights) == 1  # no version of the value model
+
+
+@pytest.mark.parametrize(
+    "model, body, words",
+    [
+        ("home_insurance", with_feature("gender"), "is protected"),
+        ("home_insurance", with_feature("postcode"), "looks at postcode"),
+        ("home_insurance", {}, "format None"),
+        ("gossip", packaged_body("risk"), "there is no model 'gossip'"),
+        ("risk", packaged_body("acceptance"), "looks at"),
+    ],
+)
+def test_a_version_that_may_not_be_or_can_not_be_read_counts_as_never_published(
+    model: str, body: object, words: str
+) -> None:
+    found = known(version(0, model, body))
+    (refusal,) = found.refused
+    assert words in refusal.reason
+    assert found.models == {}
+    assert len(found.versions.risk) == 1
+
+
+def test_a_manifest_with_a_protected_attribute_counts_as_never_published() -> None:
+    found = known(config(0, "manifest.leases", {"purpose": "credit", "features": [{"name": "sex"}]}))
+    (refusal,) = found.refused
+    assert "is protected" in refusal.reason
+    assert found.specs == ()
+
+
+def test_what_a_declared_model_looks_at_is_fixed() -> None:
+    first = {"purpose": "credit", "features": [{"name": "dti", "knots": [0, 1]}]}
+    other = {"purpose": "credit", "features": [{"name": "ltv", "knots": [0, 1]}]}
+    again = first | {"challengers": {"slow": {}}}
+    found = known(*(config(i, "manifest.leases", body) for i, body in enumerate([first, other, again])))
+    (refusal,) = found.refused
+    assert "take another name" in refusal.reason
+    assert [list(spec.challengers) for spec in found.specs] == [["steady", "nimble"], ["slow"]]
+
+
+def test_a_version_of_risk_is_the_streams_and_everyone_is_scored_anew_with_it() -> None:
+    found = known(version(0, "risk", packaged_body("risk"), rescore=True))
+    assert found.refused == ()
+    assert [one.version for one in found.versions.risk] == ["risk-1", "risk-0"]
+    assert found.versions.rescores == (160_000,)
+    again = found.versions.weights[1]
+    assert (again.version, again.effective_ms) == (found.versions.weights[0].version, 160_000)
+
+
+def test_versions_of_value_and_risk_at_one_time_score_everyone_anew_once() -> None:
+    value = body_of_weights(packaged_weights()) | {"version": "v2", "effective_ms": 160_000, "rescore": True}
+    first = body_of_weights(packaged_weights()) | {"effective_ms": 0}
+    records = [
+        Record("rescore-weights", 0, i, 100_000 * i, b"", encode_value("Weights", body, ENCODER))
+        for i, body in enumerate([first, value])
+    ]
+    found = known(*records, version(2, "risk", packaged_body("risk"), rescore=True))
+    assert found.refused == ()
+    assert found.versions.rescores == (160_000,)
+    assert [one.version for one in found.versions.weights] == [packaged_weights().version, "v2"]
+
+
+def test_a_decision_names_the_card_that_was_looked_at() -> None:
+    body = {"decision": "promote", "version": "steady", "card": "card risk.md, sha256 ab"}
+    (decision,) = known(config(0, "models.risk", body)).decisions
+    assert (decision.model, decision.what, decision.card) == ("risk", "promote", "card risk.md, sha256 ab")

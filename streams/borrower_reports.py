@@ -1,0 +1,75 @@
+"""What a sample of borrowers tell the learner, so that the cuts of class and RFM follow the population.
+
+A customer in the sample reports status and revenue whenever they are said anew, and each loan's due day: what everyone
+is told anyway, so that it depends neither on batches nor on a look at the row. One customer in `SHARE` is in the
+sample, by a hash of the id. Cost: nothing for transactions, 15 us a report.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+
+from schemas.batch import EventBatch
+from schemas.kinds import Cause, Kind, Score
+from schemas.writing import Encoder, encode_value
+from state.calendar import day_of
+from state.versions import Versions
+from streams.credit_examples import user_hash
+from streams.output import Message
+from streams.scoring.step import Step
+
+SHARE = 8
+TOLD = {int(Score.STATUS): "status", int(Score.REVENUE): "revenue"}
+
+
+def reports(
+    batch: EventBatch, done: Step, versions: Versions, encoder: Encoder, key: bytes
+) -> list[tuple[int, Message]]:
+    """The reports of a batch, each with its time."""
+    users = done.table.users
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for user, at_ms, name, value in [*_said(done), *_issued(batch, done, versions)]:
+        if is_sampled(users[user]):
+            found.setdefault((at_ms, user), {})[name] = value
+    made = []
+    for (at_ms, user), member in sorted(found.items()):
+        hashed = user_hash(users[user], key)
+        fields = {"kind": "report", "model": "value", "user_hash": hashed, "timestamp_ms": at_ms,
+                  "day": day_of(versions.days, at_ms), "member": {"consistency": 0.5, **member}}  # fmt: skip
+        made.append((at_ms, Message(hashed, encode_value("Example", fields, encoder))))
+    return made
+
+
+def is_sampled(user: bytes) -> bool:
+    """Whether this customer reports."""
+    return zlib.crc32(user) % SHARE == 0
+
+
+def _said(done: Step) -> list[tuple[int, int, str, float]]:
+    """Status and revenue as they were said: customer, time, which, value."""
+    rows = done.changes.rows
+    wanted = np.isin(rows["score"], list(TOLD)) & ~np.isin(rows["cause"], [Cause.ERASURE, Cause.OVERRIDE])
+    told = rows[wanted]
+    columns = (told["user"], told["decided_ms"], told["score"], told["new"])
+    said = zip(*(column.tolist() for column in columns), strict=True)
+    return [(user, at_ms, TOLD[score], new) for user, at_ms, score, new in said if not math.isnan(new)]
+
+
+def _issued(batch: EventBatch, done: Step, versions: Versions) -> list[tuple[int, int, str, float]]:
+    """Due days of loans that were issued, as days from then."""
+    issued = batch.events[batch.events["kind"] == Kind.LOAN_ISSUED]
+    if not len(issued):
+        return []
+    rejected = {reject.record for reject in done.journal.rejects}
+    columns = (issued["record"], issued["user"], issued["timestamp_ms"], issued["due_ms"])
+    said = zip(*(column.tolist() for column in columns), strict=True)
+    days = versions.days
+    return [
+        (user, at_ms, "recency", float(day_of(days, due_ms) - day_of(days, at_ms)))
+        for record, user, at_ms, due_ms in said
+        if record not in rejected
+    ]
