@@ -19,7 +19,10 @@ Header = tuple[str, bytes]
 SPEC_VERSION: Header = ("ce_specversion", b"1.0")
 CONTENT_TYPE: Header = ("content-type", b"application/avro")
 TRACE_PARENT = "traceparent"
-TYPES: tuple[Header, ...] = tuple(("ce_type", f"rescore.score.changed.{name}".encode()) for name in SCORE_NAMES)
+KINDS: tuple[tuple[Header, bytes], ...] = tuple(
+    (("ce_type", f"rescore.score.changed.{name}".encode()), name.encode()) for name in SCORE_NAMES
+)
+"""The header that says what has changed, and the name of the score, by its code."""
 
 
 @dataclass(slots=True)
@@ -38,19 +41,17 @@ class CloudEvents:
         Cost: about 1.5 us each.
         """
         rows = changes.rows
-        moments = np.unique(rows["decided_ms"])
-        spelled = zip(moments.tolist(), iso_of_all(moments), strict=True)
-        times = {ms: ("ce_time", text) for ms, text in spelled}
-        subjects = {user: ("ce_subject", users[user]) for user in set(rows["user"].tolist())}
+        times = iso_of_all(rows["decided_ms"])
         parents = _trace_parents(changes, batch)
         made: list[list[Header]] = []
-        names = ("user", "score", "incarnation_rank", "incarnation_offset", "sequence", "decided_ms", "event")
-        for user, score, rank, offset, sequence, decided_ms, event in zip(
-            *(rows[name].tolist() for name in names), strict=True
+        names = ("user", "score", "incarnation_rank", "incarnation_offset", "sequence", "event")
+        for user, score, rank, offset, sequence, event, time in zip(
+            *(rows[name].tolist() for name in names), times, strict=True
         ):
-            change_id = b"%b/%b/%d-%d/%d" % (users[user], SCORE_NAMES[score].encode(), rank, offset, sequence)
+            subject, (kind, name) = users[user], KINDS[score]
+            change_id = b"%b/%b/%d-%d/%d" % (subject, name, rank, offset, sequence)
             headers = [
-                SPEC_VERSION, ("ce_id", change_id), TYPES[score], self._source, times[decided_ms], subjects[user],
+                SPEC_VERSION, ("ce_id", change_id), kind, self._source, ("ce_time", time), ("ce_subject", subject),
                 CONTENT_TYPE,
             ]  # fmt: skip
             if event in parents:
@@ -62,8 +63,10 @@ class CloudEvents:
 def _trace_parents(changes: Changes, batch: EventBatch) -> dict[int, bytes]:
     """By event: the `traceparent` its record came with, where it did."""
     found: dict[int, bytes] = {}
-    for event in set(changes.rows["event"].tolist()) - {-1}:
-        record: Record = batch.records[int(batch.events["record"][event])]
+    events = np.unique(changes.rows["event"])
+    events = events[events >= 0]
+    for event, number in zip(events.tolist(), batch.events["record"][events].tolist(), strict=True):
+        record: Record = batch.records[number]
         for name, value in record.headers or ():
             if name == TRACE_PARENT and value:
                 found[event] = value

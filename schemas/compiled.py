@@ -25,8 +25,6 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,49 +43,20 @@ _IMPORT = re.compile(
 
 
 def compiled(function: Function) -> Function:
-    """Compile to machine code at the first call, or take it from the cache. Division by zero is numpy's: inf or NaN."""
+    """Compile to machine code at the first call, or take it from the cache. Division by zero is numpy's: inf or NaN.
+
+    Such a function makes no arrays, it works on those it is given. So it need not count who holds them, in memory that
+    all cores share, which took an eighth of a batch's time: whoever calls it from Python holds them meanwhile.
+    """
     file = Path(function.__code__.co_filename)
     folder = _cache_folder(file) if file.is_file() else None  # what was typed in has no file, and so no cache
     before, _settings.CACHE_DIR = _settings.CACHE_DIR, str(folder or "")
     try:
-        made = numba.njit(cache=folder is not None, error_model="numpy")(function)
+        options: dict[str, Any] = {"cache": folder is not None, "error_model": "numpy", "_nrt": False}
+        made = numba.njit(**options)(function)
     finally:
         _settings.CACHE_DIR = before
     return cast("Function", made)
-
-
-def _unowned(_typing: Any, value: Any) -> Any:
-    """The same arrays, or tuples of them, without counting who holds them. For use in compiled functions alone.
-
-    A compiled function counts each array that it picks from a tuple or slices, in memory shared by all cores: an eighth
-    of a batch's time went there. The caller has to hold the arrays for as long as the call takes, as an entry does:
-
-    >>> @compiled
-    ... def total(parts):
-    ...     return unowned(parts)[0].sum()
-    >>> total((np.arange(4),))
-    6
-    """
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return _uncounted(context, builder, value, arguments[0])
-
-    return value(value), generate
-
-
-unowned = cast("Callable[[Any], Any]", intrinsic(_unowned))
-
-
-def _uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    if isinstance(kind, types.BaseTuple):
-        kinds: Any = kind
-        parts = [_uncounted(context, builder, k, builder.extract_value(value, i)) for i, k in enumerate(kinds)]
-        return context.make_tuple(builder, kind, parts)
-    if isinstance(kind, types.Array):
-        array = context.make_array(kind)(context, builder, value=value)
-        array.meminfo, array.parent = array.meminfo.type(None), array.parent.type(None)  # null pointers
-        return array._getvalue()  # noqa: SLF001 - numba's own way to the finished value
-    return value
 
 
 def digest_of(file: Path, root: Path = ROOT) -> str:
@@ -143,3 +112,10 @@ def _remove_old(parent: Path) -> None:
     by_age = sorted(parent.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in by_age[FOLDERS_KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@compiled
+def copy_into(target: Any, source: Any) -> None:
+    """Copy the first axis over. Unlike `target[:] = source` it makes no array to be safe where the two overlap."""
+    for i in range(len(target)):
+        target[i] = source[i]

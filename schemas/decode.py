@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import EVENT, Columns, EventBatch, Record, Reject
-from schemas.compiled import compiled, unowned
+from schemas.compiled import compiled
 from schemas.definitions import SCHEMA_OF_TOPIC, parsed
 from schemas.hashing import word_64
-from schemas.kernel import read_events
+from schemas.kernel import ROW_BYTES, Fields, read_events
 from schemas.kinds import INPUT_TOPICS, Kind, Rank, RejectCode
 from schemas.known_schemas import Registry
 from schemas.meaning import BLANK, TEXTS, Event, event_of
@@ -182,11 +182,14 @@ def _read_in_bulk(
     plan_starts = np.zeros(count + 1, np.int64)
     np.cumsum([len(plan) for plan in plans], out=plan_starts[1:])
     skips = np.array([PREFIX_BYTES[encoding] for encoding in found[:count, 1].tolist()], np.int64)
-    return read_events(  # type: ignore[no-any-return]
+    good = np.zeros(len(events), np.bool_)
+    read_events(
         data, starts, packed_keys, key_starts, groups, found[:count, 0].astype(np.int64), skips, plan_starts,
         np.concatenate([NO_PLAN, *plans]), _is_here(arrived.keys, packed_keys, key_starts, partition, decoder),
         np.array(arrived.offsets, np.int64), np.array(arrived.timestamps_ms, np.int64), events,
+        events.view(np.uint8).reshape(len(events), ROW_BYTES), Fields.room(), good,
     )  # fmt: skip
+    return good
 
 
 NO_PLAN: Plan = np.empty((0, 4), np.int64)
@@ -221,15 +224,15 @@ def _is_here(
     """Which keys belong to the partition."""
     if decoder.partitioner == Partitioner.CRC32:
         return np.fromiter((zlib.crc32(key) % decoder.partitions == partition for key in keys), np.bool_, len(keys))
-    return _is_murmur2_here(packed, starts, partition, decoder.partitions)  # type: ignore[no-any-return]
+    here = np.empty(len(keys), np.bool_)
+    _is_murmur2_here(packed, starts, partition, decoder.partitions, here)
+    return here
 
 
 @compiled
-def _is_murmur2_here(packed: Any, starts: Any, partition: int, partitions: int) -> Any:
-    here = np.empty(len(starts) - 1, np.bool_)
+def _is_murmur2_here(packed: Any, starts: Any, partition: int, partitions: int, here: Any) -> None:
     for i in range(len(here)):
         here[i] = murmur2_partition(packed, starts[i], starts[i + 1] - starts[i], partitions) == partition
-    return here
 
 
 @compiled
@@ -291,7 +294,6 @@ def _copy(source: Any, at: int, length: int, text: Any, end: int) -> int:
 @compiled
 def _lay_out(events: Any, source: Any, text: Any) -> None:
     """Copy the texts of each event from `source` to `text`, one behind the other, and point the event there."""
-    events, source, text = unowned((events, source, text))
     end = 0
     for i in range(len(events)):
         row = events[i]

@@ -7,13 +7,14 @@ opinion: an event taken here is the very row that those would have made (a test 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.batch import EVENT, MISSING_TIME_MS
 from schemas.categories import category_of_mcc, hash_words
-from schemas.compiled import compiled, unowned
+from schemas.compiled import compiled
 from schemas.hashing import word_64, xxh64
 from schemas.kinds import Kind, Rank, TransactionState
 from schemas.meaning import AMOUNT_MAX, CONTENT_SLICES, FIRST_EVENT_MS, FUTURE_TOLERANCE_MS, ID_BYTES_MAX, STATES
@@ -45,6 +46,19 @@ ROW_BYTES = EVENT.itemsize
 HIGH_BITS = np.uint64(0x8080808080808080)
 
 
+class Fields(NamedTuple):
+    """Room for the fields of one value: where texts are, how long, and numbers; by slot."""
+
+    at: NDArray[np.int64]
+    length: NDArray[np.int64]
+    number: NDArray[np.float64]
+
+    @classmethod
+    def room(cls) -> Fields:
+        """Room for all slots."""
+        return cls(np.empty(SLOTS, np.int64), np.empty(SLOTS, np.int64), np.empty(SLOTS, np.float64))
+
+
 def _words(texts: list[str]) -> Any:
     """Texts as rows of one array, each padded with zeros."""
     return np.array([list(text.encode().ljust(16, b"\0")) for text in texts], np.uint8)
@@ -58,20 +72,15 @@ LOAN_EVENT_WORDS = _words(["issued", "repaid", "cancelled"])
 @compiled
 def read_events(
     data: Any, starts: Any, keys: Any, key_starts: Any, groups: Any, ranks: Any, skips: Any, plan_starts: Any,
-    program: Any, is_here: Any, offsets: Any, timestamps: Any, events: Any,
-) -> Any:  # fmt: skip
-    """Fill `events[i]` from value i for each record of a planned group; returns which of them were plainly good.
+    program: Any, is_here: Any, offsets: Any, timestamps: Any, events: Any, raw: Any, fields: Fields, done: Any,
+) -> None:  # fmt: skip
+    """Fill `events[i]` from value i for each record of a planned group; `done` is told which of them were plainly good.
 
     Value i is `data[starts[i]:starts[i + 1]]`, its key likewise. `groups[i]` is its group, -1 for none, and by group:
     `ranks` of the topic, `skips` bytes of prefix, `plan_starts` into `program`. `is_here`: the partition is its key's.
-    Positions of texts are positions in `data`. About 0.3 us an event.
+    Positions of texts are positions in `data`. `raw[i]` are the bytes of `events[i]`. About 0.3 us an event.
     """
-    data, starts, keys, key_starts, groups = unowned((data, starts, keys, key_starts, groups))
-    ranks, skips, plan_starts, program, is_here = unowned((ranks, skips, plan_starts, program, is_here))
-    offsets, timestamps, events = unowned((offsets, timestamps, events))
-    done = np.zeros(len(groups), np.bool_)
-    at, length, number = (np.empty(SLOTS, np.int64), np.empty(SLOTS, np.int64), np.empty(SLOTS, np.float64))
-    raw = events.view(np.uint8).reshape(len(events), ROW_BYTES)
+    at, length, number = fields
     for i in range(len(groups)):
         group = groups[i]
         if group < 0 or not is_here[i]:
@@ -92,7 +101,6 @@ def read_events(
             good = good and _loan(row, data, at, length, number)
         good = good and _identify(row, raw[i], data, at, length)
         done[i] = good and _clamp(row)
-    return done
 
 
 @compiled

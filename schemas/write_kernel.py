@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from schemas.batch import WINDOW_DAYS
 from schemas.categories import CATEGORY_NAMES
-from schemas.compiled import compiled, unowned
+from schemas.compiled import compiled
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 
 NEVER_MS = 2**62
@@ -45,10 +45,6 @@ def write_changes(
     `words[word_starts[w]:word_starts[w + 1]]` is word w: see the sections above; there are `weights` names of weights.
     `named`: where the ids of profiles begin, how many there are, and how many versions of profiles.
     """
-    rows, reasons, hits, text = unowned((rows, reasons, hits, text))
-    users, user_starts = unowned((users, user_starts))
-    events, event_text, prefix, words, word_starts = unowned((events, event_text, prefix, words, word_starts))
-    out, ends, named = unowned((out, ends, named))
     at = 0
     for i in range(len(rows)):
         row = rows[i]
@@ -92,9 +88,6 @@ def write_cards(
     word_starts: Any, weights: int, named: Any, out: Any, ends: Any,
 ) -> None:  # fmt: skip
     """Each scorecard behind the other in `out`; card i ends at `ends[i]`. Floors of the bands are by policy."""
-    cards, text, users, user_starts, floors = unowned((cards, text, users, user_starts, floors))
-    risk_floors, prefix, words, word_starts = unowned((risk_floors, prefix, words, word_starts))
-    out, ends, named = unowned((out, ends, named))
     at = 0
     for i in range(len(cards)):
         card = cards[i]

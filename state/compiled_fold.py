@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import MISSING_TIME_MS
-from schemas.compiled import compiled
+from schemas.compiled import compiled, copy_into
 from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode, TransactionState
 from state.calendar import day_of
 from state.compiled_row import (
@@ -525,7 +525,7 @@ def _find_loan(row: Scratch, text: NDArray[np.uint8], at: int, length: int) -> i
 @compiled
 def _remove_loan(row: Scratch, at: int) -> None:
     for k in range(at, row.h[H_LOANS] - 1):
-        row.loans[k, :] = row.loans[k + 1, :]
+        copy_into(row.loans[k], row.loans[k + 1])
     row.h[H_LOANS] -= 1
 
 
@@ -703,7 +703,7 @@ def _drop_override(row: Scratch, score: int) -> None:
     kept = 0
     for i in range(row.h[H_OVERRIDES]):
         if row.overrides[i, O_SCORE] != score:
-            row.overrides[kept, :] = row.overrides[i, :]
+            copy_into(row.overrides[kept], row.overrides[i])
             row.override_values[kept] = row.override_values[i]
             kept += 1
     row.h[H_OVERRIDES] = kept
@@ -715,7 +715,7 @@ def drop_ended_overrides(row: Scratch, moment_ms: int) -> int:
     kept, ended = 0, 0
     for i in range(row.h[H_OVERRIDES]):
         if row.overrides[i, O_UNTIL] > moment_ms:
-            row.overrides[kept, :] = row.overrides[i, :]
+            copy_into(row.overrides[kept], row.overrides[i])
             row.override_values[kept] = row.override_values[i]
             kept += 1
         else:
@@ -728,7 +728,7 @@ def drop_ended_overrides(row: Scratch, moment_ms: int) -> int:
 def _add_override(row: Scratch, event: Fields, text: NDArray[np.uint8]) -> None:
     at = row.h[H_OVERRIDES]
     while at > 0 and row.overrides[at - 1, O_SCORE] > np.int64(event["score"]):
-        row.overrides[at, :] = row.overrides[at - 1, :]
+        copy_into(row.overrides[at], row.overrides[at - 1])
         row.override_values[at] = row.override_values[at - 1]
         at -= 1
     held = row.overrides[at]

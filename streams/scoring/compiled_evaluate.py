@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import DECLARED, FEATURE_SLOTS
-from schemas.compiled import compiled
+from schemas.compiled import compiled, copy_into
 from schemas.kinds import SCORES, Score
 from state.compiled_fold import Fields, state_of_days_past_due
 from state.compiled_row import (
@@ -206,7 +206,7 @@ def score_risk(seen: Seen, row: Scratch, tables: Tables, r: int) -> None:
     risk_inputs(row.f[F_DECLARED : F_DECLARED + DECLARED_COUNT], behaviour, seen.risk_inputs)
     if seen.of_risk != r or not _same_inputs(seen.risk_inputs, seen.risk_placed):
         seen.of_risk = r
-        seen.risk_placed[:] = seen.risk_inputs
+        copy_into(seen.risk_placed, seen.risk_inputs)
         model = risk_model(tables.risk[r])
         sums[0], sums[1] = risk_sums(seen.risk_inputs, model, seen.risk_at, seen.risk_share)
     seen.scores[RISK] = credit_score(tempered_logit(sums[0], sums[1]))
@@ -376,24 +376,30 @@ def explain_status(seen: Seen) -> None:
 
 
 @compiled
-def copy_value(seen: Seen, other: Seen) -> None:
-    """Make the inputs, and all that was computed of them, those of another evaluation of the same row."""
-    seen.inputs[:] = other.inputs
-    seen.window_starts[:] = other.window_starts
-    seen.featured[:] = other.featured
-    seen.features[:] = other.features
-    seen.terms[:] = other.terms
-    seen.ranks[:] = other.ranks
-    seen.of_weights = other.of_weights
+def copy_inputs(seen: Seen, other: Seen) -> None:
+    """Make the gathered inputs those of another evaluation of the same row."""
+    copy_into(seen.inputs, other.inputs)
+    copy_into(seen.window_starts, other.window_starts)
     for k in range(W_DAY, W_LABELS + 1):
         seen.whole[k] = other.whole[k]
     seen.numbers[N_CONSISTENCY] = other.numbers[N_CONSISTENCY]
 
 
 @compiled
+def copy_value(seen: Seen, other: Seen) -> None:
+    """Make the inputs, and all that was computed of them, those of another evaluation of the same row."""
+    copy_inputs(seen, other)
+    copy_into(seen.featured, other.featured)
+    copy_into(seen.features, other.features)
+    copy_into(seen.terms, other.terms)
+    copy_into(seen.ranks, other.ranks)
+    seen.of_weights = other.of_weights
+
+
+@compiled
 def copy_loans(seen: Seen, other: Seen) -> None:
     """Make what is known of loans that of another evaluation of the same loans on the same day."""
-    seen.counts[:] = other.counts
+    copy_into(seen.counts, other.counts)
     for score in (1, 2, 5):
         seen.scores[score] = other.scores[score]
     for score in range(1, 6):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import FEATURE_SLOTS, WINDOW_DAYS, Columns
-from schemas.compiled import compiled, unowned
+from schemas.compiled import compiled, copy_into
 from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Kind, Reason, Score
 from state.calendar import day_of, start_of_day
 from state.compiled_fold import (
@@ -93,11 +93,13 @@ from streams.scoring.compiled_evaluate import (
     RISK_AT,
     SEEN,
     STATUS_AT,
+    W_DAY,
     W_FIRST_DEFAULT,
     W_LOANS_UNTIL,
     W_OPEN_LOANS,
     W_POINT,
     Seen,
+    copy_inputs,
     copy_loans,
     copy_value,
     evaluate,
@@ -238,9 +240,6 @@ def run(
     `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
     been looked at for all new weights up to `swept_ms` that ask for everyone.
     """
-    packed, starts, user_hash, events, order = unowned((packed, starts, user_hash, events, order))
-    order_starts, money, categories, text = unowned((order_starts, money, categories, text))
-    tables, room = unowned((tables, room))
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
     eyes.now.of_risk = eyes.before.of_risk = eyes.adopted.of_risk = eyes.ahead.of_risk = -1
@@ -265,6 +264,7 @@ def run(
             if swept > row.h[H_CLOCK]:
                 due = _next_due(row, phase, swept, False, tables, eyes)
         wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
+        known = False  # `eyes.now` is the row as it stands
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
             if events[i]["kind"] == ADVANCE:
@@ -280,14 +280,15 @@ def run(
                     return False
                 fired = _fire(row, user, phase, moment, tables, eyes, room)
                 due, looked = _next_due(row, phase, moment, fired, tables, eyes), moment
-                changed = changed or fired
+                changed, known = changed or fired, False
                 _backfill(room, first_change, due)
             if not has_room(room) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
                 return False
-            if row.h[H_ARENA] > ARENA_BYTES // 2:
-                _tidy(row)
+            if row.h[H_ARENA] > ARENA_BYTES // 2 and not _tidy(row, room):
+                return False
             said = used[U_CHANGES]
-            if _take(row, user, i, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room):
+            known = _take(row, user, i, known, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room)
+            if known:
                 changed = True
                 if used[U_CHANGES] > said or row.h[H_INCARNATION_OFFSET] < 0:
                     due = _next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
@@ -313,7 +314,7 @@ def run(
         if not changed:
             if at + end - start > len(room.rows):
                 return False
-            room.rows[at : at + end - start] = packed[start:end]
+            copy_into(room.rows[at : at + end - start], packed[start:end])
             used[U_ROWS] = at + end - start
         elif not gone:
             if at + row_bytes_max(row) > len(room.rows):
@@ -329,13 +330,16 @@ def run(
 
 
 @compiled
-def _tidy(row: Scratch) -> None:
-    """Drop the text of what the row no longer holds, by packing and unpacking it."""
-    packed = np.empty(row_bytes_max(row), np.uint8)
-    end = write_row(row, packed, 0)
+def _tidy(row: Scratch, room: Room) -> bool:
+    """Drop the text of what the row no longer holds, by packing and unpacking it; False where there is no room to."""
+    at = room.used[U_ROWS]
+    if at + row_bytes_max(row) > len(room.rows):
+        return False
+    end = write_row(row, room.rows, at)
     due, profiles = row.h[H_DUE], row.f[F_EMITTED + PROFILES]
-    read_row(packed, 0, end, row)
+    read_row(room.rows, at, end, row)
     row.h[H_DUE], row.f[F_EMITTED + PROFILES] = due, profiles
+    return True
 
 
 @compiled
@@ -404,10 +408,10 @@ def _wake(row: Scratch, tables: Tables) -> int:
 
 @compiled
 def _take(
-    row: Scratch, user: int, i: int, event: Fields, money: Fields, category: int, text: NDArray[np.uint8],
+    row: Scratch, user: int, i: int, known: bool, event: Fields, money: Fields, category: int, text: NDArray[np.uint8],
     tables: Tables, eyes: Eyes, room: Room,
 ) -> bool:  # fmt: skip
-    """Fold one event and say what it changed; answers whether it was taken."""
+    """Fold one event and say what it changed; answers whether it was taken. `known`: `eyes.now` is the row as it is."""
     h = row.h
     used = room.used
     clock = clock_after(row, event["timestamp_ms"])
@@ -421,9 +425,6 @@ def _take(
     if existed:
         # What the scores are just before this event: the row as it is, read at the moment of the event.
         today = day_of(tables.days, clock)
-        gather_inputs(eyes.before, row, today)
-        evaluate_loans(eyes.before, row, today, tables.policies[p])
-        score_risk(eyes.before, row, tables, r)
         w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
         # Nothing but a purchase, another day, another rule moves profiles.
         same_profiles = category == 0 and p == p_before and b == version_at(tables.books, h[H_CLOCK])

@@ -36,7 +36,8 @@ def percentile_of(sorted_sample: NDArray[np.float64], x: float) -> float:
             low = middle + 1
         else:
             high = middle
-    below, high = low, n
+    below = low
+    high = n if below < n and sorted_sample[below] <= x else below  # nobody is equal: nothing to look for
     while low < high:
         middle = (low + high) // 2
         if sorted_sample[middle] <= x:

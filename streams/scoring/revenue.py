@@ -58,8 +58,7 @@ def revenue_of_sums(
 
 
 @compiled
-def _revenue_of_rows(sums: NDArray[np.float64], found: NDArray[np.float64]) -> None:
-    levels = np.empty(5)
+def _revenue_of_rows(sums: NDArray[np.float64], levels: NDArray[np.float64], found: NDArray[np.float64]) -> None:
     for i in range(sums.shape[1]):
         revenue, efficiency, discipline, _ = revenue_of_sums(
             sums[0, i], sums[1, i], sums[2, i], sums[3, i], sums[4, i], sums[5, i], sums[6, i], levels
@@ -102,5 +101,5 @@ def revenue_score(
             raise ValueError(f"{name} is negative, give a sum of money from 0 on")
     sums = np.stack(np.broadcast_arrays(*columns.values()))
     found = np.empty((3, sums.shape[1]))
-    _revenue_of_rows(sums, found)
+    _revenue_of_rows(sums, np.empty(5), found)
     return found[0], found[1], found[2]
