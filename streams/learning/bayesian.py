@@ -295,7 +295,7 @@ class BayesianLogisticRegression(_Additive, base.MiniBatchClassifier):
         at, share = placed(layout, inputs)
         learn_labels(
             at, share, labels, mean, covariance, phi_mean, self._prior_variances, self.examples, self._keep,
-            sums, variances,
+            sums, variances, np.empty(len(mean)),
         )  # fmt: skip
 
 
@@ -351,7 +351,7 @@ class BayesianLinearRegression(_Additive, base.MiniBatchRegressor):
         at, share = placed(layout, inputs)
         learn_amounts(
             at, share, labels, mean, covariance, phi_mean, self._prior_variances, self.examples, self._keep,
-            self._noise, sums, variances,
+            self._noise, sums, variances, np.empty(len(mean)),
         )  # fmt: skip
 
 

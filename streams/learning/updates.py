@@ -57,10 +57,12 @@ def _move(mean: Floats, covariance: Floats, gain: Floats, step: float, shrink: f
 
 
 @compiled
-def _forget(covariance: Floats, prior_variances: Floats, keep: float) -> None:
-    """What was learned counts `keep` times as much: uncertainty grows, each weight's to the prior's at most."""
+def _forget(covariance: Floats, prior_variances: Floats, keep: float, cap: Floats) -> None:
+    """What was learned counts `keep` times as much: uncertainty grows, each weight's to the prior's at most.
+
+    `cap` (D,) is scratch.
+    """
     size = len(covariance)
-    cap = np.empty(size)
     for d in range(size):
         grown = covariance[d, d] / keep
         cap[d] = 1.0 if grown <= prior_variances[d] else math.sqrt(prior_variances[d] / grown)
@@ -118,12 +120,12 @@ def learn_labels(
     keep: float,
     sums: Floats,
     variances: Floats,
+    gain: Floats,
 ) -> None:
     """Logistic: learns rows of phi (n, k), as positions and values, with labels 0 or 1 (n,), in order, in place.
 
-    `sums` and `variances` (n,) are what was predicted of each row before it was learned.
+    `sums` and `variances` (n,) are what was predicted of each row before it was learned; `gain` (D,) is scratch.
     """
-    gain = np.empty(len(mean))
     for i in range(len(at)):
         total, variance = _direction(at[i], share[i], mean, covariance, gain)
         sums[i], variances[i] = total, variance
@@ -132,7 +134,7 @@ def learn_labels(
         curvature = p * (1.0 - p)
         _move(mean, covariance, gain, labels[i] - p, curvature / (1.0 + variance * curvature))
         if keep < 1.0:
-            _forget(covariance, prior_variances, keep)
+            _forget(covariance, prior_variances, keep, gain)
         _count_in(at[i], share[i], phi_mean, examples + i + 1)
 
 
@@ -150,12 +152,13 @@ def learn_amounts(
     noise: NDArray[np.float64],
     sums: Floats,
     variances: Floats,
+    gain: Floats,
 ) -> None:
     """Linear: learns rows of phi (n, k), as positions and values, with amounts (n,), in order, in place.
 
-    `noise` (2,) is the running variance of the residuals and its weight in examples; `variances` those of the weights.
+    `noise` (2,) is the running variance of the residuals and its weight in examples; `variances` those of the weights;
+    `gain` (D,) is scratch.
     """
-    gain = np.empty(len(mean))
     for i in range(len(at)):
         total, variance = _direction(at[i], share[i], mean, covariance, gain)
         sums[i], variances[i] = total, variance
@@ -168,5 +171,5 @@ def learn_amounts(
         noise[0] += (surprise * surprise * noise[0] / spread - noise[0]) / noise[1]
         noise[0] = max(noise[0], 1e-6)
         if keep < 1.0:
-            _forget(covariance, prior_variances, keep)
+            _forget(covariance, prior_variances, keep, gain)
         _count_in(at[i], share[i], phi_mean, examples + i + 1)
