@@ -428,6 +428,13 @@ def _take(
         w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
         # Nothing but a purchase, another day, another rule moves profiles.
         same_profiles = category == 0 and p == p_before and b == version_at(tables.books, h[H_CLOCK])
+        if known and p_before == p and eyes.now.whole[W_DAY] == today:
+            copy_inputs(eyes.before, eyes.now)
+            copy_loans(eyes.before, eyes.now)
+        else:
+            gather_inputs(eyes.before, row, today)
+            evaluate_loans(eyes.before, row, today, tables.policies[p])
+        score_risk(eyes.before, row, tables, r)
         if w_before != w or p_before != p or r_before != r:
             adopting = True
             evaluate(eyes.adopted, row, today, tables, w_before, p_before, r_before)
