@@ -1,11 +1,13 @@
 """`rescore demo`: topics, a worker, real data flowing, the live view, and at the end a recount.
 
-Kafka and Redis are given; who calls decides whether they are the embedded ones. The worker is a process of its own, as
-in production. Everything else happens here, in three threads: one publishes, one reads score changes, one draws.
+Kafka and Redis are given; who calls decides whether they are the embedded ones. Worker and learner are processes of
+their own, as in production. Everything else happens here, in three threads: one publishes, one reads score changes, one
+draws.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +31,7 @@ from schemas.kinds import INPUT_TOPICS
 from streams.commands.common import Exit
 from streams.commands.topics import options_of
 from streams.commands.wire import values
+from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
@@ -39,6 +42,7 @@ from streams.kafka_client import (
     require_topics,
     waiting_records,
 )
+from streams.publish import Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import apply
 
@@ -79,6 +83,14 @@ class Options:
     data: tuple[Path, ...] = ()
     publish_arguments: tuple[str, ...] = ()
 
+    epoch_days: int = 7
+
+    @property
+    def learns(self) -> bool:
+        """Whether a learner runs too. Not with the user's own files, which may end in one partition years before they
+        do in another: clocks would wait for what can not be learned."""
+        return not self.data
+
     @property
     def live_days(self) -> int:
         """Days that pass before the eyes of the user, with some to spare."""
@@ -108,11 +120,14 @@ def run(
         "RESCORE_METRICS__PORT": "0",
         "RESCORE_BATCH__RECORDS_MAX": "2000",  # the past comes in pieces, so that customers move at once
     }
+    if options.learns:
+        inherited["RESCORE_LEARNING__EPOCH_SECONDS"] = str(options.epoch_days * 86_400)
     settings = load(inherited).settings
     options.folder.mkdir(parents=True, exist_ok=True)
     apply(admin_of(settings.kafka), options_of(settings))
     _refuse_topics_in_use(settings)
     stage = _Stage(settings, options, inherited, clock)
+    stage.decide()
     console.print(_invitation(kafka_bootstrap, redis_url), style="dim", highlight=False, soft_wrap=True)
     with stage.playing():
         _show(stage, console, stop_event, kafka_bootstrap, _address(redis_url))
@@ -157,6 +172,7 @@ class _Stage:
         self.waiting = -1  # records not taken yet; not known at first
         self.began = self._first_change_at = clock()
         self._inputs = require_topics(settings.kafka, map(settings.topic, INPUT_TOPICS))
+        self.lines: list[str] = []  # of the story, in the order in which they were told
         self._quiet = threading.Event()
         self._failures: list[Exception] = []
         self._children: list[Background] = []
@@ -168,8 +184,9 @@ class _Stage:
     def playing(self) -> Iterator[None]:
         """Start everything; stop it in order, whatever happens in between."""
         with ExitStack() as stack:
-            worker = Background(["worker"], self.environment, self.options.folder / "worker.log")
-            self._children.append(stack.enter_context(worker))
+            for part in ["worker", *(["learner"] if self.options.learns else [])]:
+                child = Background([part], self.environment, self.options.folder / f"{part}.log")
+                self._children.append(stack.enter_context(child))
             reader = threading.Thread(target=self._guarded(self._read), name="demo-reader", daemon=True)
             watcher = threading.Thread(target=self._guarded(self._watch), name="demo-watcher", daemon=True)
             for thread in (reader, watcher):
@@ -195,6 +212,29 @@ class _Stage:
         failures = [*self._failures, *([self.publisher.failure] if self.publisher and self.publisher.failure else [])]
         if failures:
             raise failures[0]
+
+    def decide(self) -> None:
+        """The demo's committee puts in force what was learned when the story begins.
+
+        The packaged weights were fitted on customers of the same kind, so that what is learned here is hardly better
+        and would not be adopted by itself.
+        """
+        if self.sample is None:
+            return
+        publish_first_versions(self.settings)
+        fields = {
+            "name": "models.value",
+            "version": "promote",
+            "effective_ms": self.sample.story_day * DAY_MS,
+            "body": json.dumps({"decision": "promote", "version": "steady"}),
+            "author": "rescore demo",
+            "reason": "so that one sees what was learned come into force",
+        }
+        sender, done = producer(self.settings.kafka), Published()
+        value = self.values.encoder("rescore-config")(fields)
+        # Known before any event; librdkafka takes a timestamp of 0 for the present.
+        send(sender, done, topic=self.settings.topic("rescore-config"), key=b"models.value", value=value, timestamp=1)
+        finish(sender, done)
 
     @property
     def sent(self) -> int:
@@ -226,6 +266,7 @@ class _Stage:
         """Publish no more, give the worker time to take what is there, and return how much it left; None: not known."""
         if self.publisher:
             self.publisher.stop()
+            self._end_time(self.publisher.now_ms)
         if self._data:
             self._data.stop()
         self.waiting = -1
@@ -234,6 +275,13 @@ class _Stage:
             self.check()
             self._quiet.wait(BEHIND_EVERY_SECONDS / 3)
         return None if self.waiting < 0 else self.waiting
+
+    def _end_time(self, now_ms: int) -> None:
+        """Tell every partition how late it is: one whose last event came early holds up what is learned for all."""
+        if now_ms:
+            ends = advances(now_ms, range(self.options.partitions), self.values.encoder("commands"))
+            sender = producer(self.settings.kafka)
+            publish_advances(self.settings.topic("commands"), ends, now_ms, sender, True, Published())
 
     def _read(self) -> None:
         topic = self.settings.topic("score-changes")
@@ -314,16 +362,21 @@ def _scene(stage: _Stage, kafka: str, valkey: str, fresh_only: bool = False) -> 
         values=look.values,
         statuses=look.statuses,
         classes=look.classes,
-        story=_story(stage, now_ms),
+        story=_story(stage, now_ms, look.learned),
         hints=_hints(look.rows[-1].customer if look.rows else "c-000002", kafka),
     )
 
 
-def _story(stage: _Stage, now_ms: int) -> list[str]:
+def _story(stage: _Stage, now_ms: int, learned: list[tuple[int, str]]) -> list[str]:
+    """What has been told so far: beats of the story, and what was learned, each in its turn."""
     seconds = stage.starting_seconds
-    if seconds is None:
-        return _told(stage.sample.story, now_ms, stage.sample.story_day * DAY_MS) if stage.sample else []
-    return [STARTING] if seconds > PATIENCE_SECONDS else []
+    if seconds is not None or stage.sample is None:
+        return [STARTING] if seconds is not None and seconds > PATIENCE_SECONDS else []
+    live_ms = stage.sample.story_day * DAY_MS
+    lines = _told(stage.sample.story, now_ms, live_ms)
+    lines += [words for at_ms, words in learned if at_ms >= live_ms]
+    stage.lines += [line for line in lines if line not in stage.lines]
+    return list(stage.lines)
 
 
 def _told(story: tuple[Beat, ...], now_ms: int, live_ms: int) -> list[str]:
@@ -340,4 +393,5 @@ def _invitation(kafka: str, redis_url: str) -> str:
 
 
 def _hints(customer: str, kafka: str) -> list[str]:
-    return [f"rescore explain {customer}", "rescore subscribe --score status", f"kcat -b {kafka} -t score-changes"]
+    commands = [f"rescore explain {customer}", "rescore models list", "rescore subscribe --score status"]
+    return [*commands, f"kcat -b {kafka} -t score-changes"]

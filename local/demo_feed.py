@@ -35,6 +35,7 @@ class Look(NamedTuple):
     values: list[int]
     statuses: list[int]
     classes: dict[int, int]
+    learned: list[tuple[int, str]]  # when learned weights came into force and what they moved, in words
 
 
 class Feed:
@@ -51,6 +52,7 @@ class Feed:
         self._latest: dict[str, dict[str, float]] = {"value": {}, "status": {}, "class": {}}
         self._rows: list[Row] = []
         self._lag_seconds: float | None = None
+        self._moved: dict[str, tuple[int, set[str]]] = {}  # when first, and whom, by version of weights
 
     def add(self, record: Record) -> None:
         """A record of score-changes. Cheap: nothing is decoded here."""
@@ -83,9 +85,20 @@ class Feed:
         for number in self._latest["class"].values():
             classes[int(number)] = classes.get(int(number), 0) + 1
         values, statuses = (histogram(self._latest[score].values()) for score in ("value", "status"))
-        return Look(changes, self._lag_seconds, self._rows, fresh, values, statuses, classes)
+        return Look(changes, self._lag_seconds, self._rows, fresh, values, statuses, classes, self._learned())
+
+    def _learned(self) -> list[tuple[int, str]]:
+        """The versions that came into force; the last one is still moving customers, and told with the next."""
+        return [
+            (at_ms, f"learned: {version} came into force and moved the value of {len(users):,} customers")
+            for version, (at_ms, users) in list(self._moved.items())[:-1]
+        ]
 
     def _note(self, change: Change) -> None:
+        # Where the turn of a day moves a score as well the cause is time, and the weights are one of its reasons.
+        if any(str(reason["code"]).lower() == "new_weights" and reason["moved"] for reason in change["reasons"]):
+            _, users = self._moved.setdefault(str(change["weights_version"]), (int(change["decided_ms"]), set()))
+            users.add(change["user_id"])
         if (latest := self._latest.get(change["score"])) is not None:
             if change["new"] is None:
                 latest.pop(change["user_id"], None)

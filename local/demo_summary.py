@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Summary:
     recount: Recount
     dead_letters: dict[str, int]
     folder: Path
+    versions: int = 0  # of weights that were learned and came into force
 
     @property
     def exact(self) -> bool:
@@ -56,6 +57,8 @@ class Summary:
                 f"NOT exactly once: {count.twice:,} changes twice, {count.gaps:,} gaps, "
                 f"{count.differing:,} scorecards differ; please report it with the logs in {self.folder}"
             )
+        if self.versions:
+            yield f"{self.versions:,} versions of weights were learned on the way: rescore models list --help"
         for message, number in self.dead_letters.items():
             yield f"dead letters: {number:,} x {message}"
         yield f"logs of the parts: {self.folder}"
@@ -69,7 +72,13 @@ def count_again(settings: Settings, events: int, waiting: int | None, folder: Pa
     cards = {user: None if data is None else decode("scorecards", data) for user, data in latest.items()}
     counted = recount((_change_id(record, decode) for record in _all(settings, "score-changes")), cards)
     letters = open_letters(_all(settings, *(f"{topic}.dlq" for topic in INPUT_TOPICS)))
-    return Summary(events, waiting, counted, dict(Counter(letter.message for letter in letters).most_common()), folder)
+    messages = dict(Counter(letter.message for letter in letters).most_common())
+    return Summary(events, waiting, counted, messages, folder, versions_learned(_all(settings, "rescore-weights")))
+
+
+def versions_learned(weights: Iterable[Record]) -> int:
+    """How many versions stand behind the packaged one; records that say how far was learned are none."""
+    return max(sum(record.key != b"epoch" for record in weights) - 1, 0)
 
 
 def _all(settings: Settings, *topics: str) -> Iterator[Record]:

@@ -116,7 +116,7 @@ def plain_lines(before: Scene | None, scene: Scene) -> Iterator[str]:
     if before is None:
         yield f"Rescore demo   {counters(scene)}"
         yield plain_heading()
-    yield from scene.story[len(before.story) if before else 0 :]
+    yield from (line for line in scene.story if before is None or line not in before.story)
     yield from (plain_row(row) for row in scene.rows)
     if before is not None and scene.changes != before.changes:
         yield f"{counters(scene)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from streams.commands.common import AsJson, guarded, print_json, settings
@@ -31,7 +32,9 @@ def learner(as_json: AsJson = False) -> None:
     from streams.slot import take_slot
 
     chosen = settings()
-    slot = take_slot(lock_folder(), f"{chosen.app}.learner", 0)
+    # One learner of a deployment on this machine; a deployment of the same name on another Kafka is another one.
+    servers = zlib.crc32(chosen.kafka.bootstrap_servers.encode())
+    slot = take_slot(lock_folder(), f"{chosen.app}.learner.{servers:08x}", 0)
     logger = configure(chosen.log.level, chosen.log.format)
     require_good_topics(chosen)
     publish_first_versions(chosen)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from local.demo import _address, _told
+from local.demo import Options, _address, _told
 from local.demo_children import Background, DemoFailed
 from local.demo_feed import Feed, choose
 from local.demo_publisher import Pace, Publisher, Sent
 from local.demo_recount import recount
-from local.demo_summary import Summary, count_again
+from local.demo_summary import Summary, count_again, versions_learned
 from local.generator import SampleEvent, events, population
 from local.generator_population import DAY_MS
 from schemas.batch import Record
@@ -270,7 +270,9 @@ def demo_settings(topics: Any) -> Settings:
     records = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
     topics.make("transactions", "loans", "fx-rates", "score-changes", partitions=2, config=records)
     topics.make(
-        "scorecards", *(f"{name}.dlq" for name in ("commands", "applicants", "loans", "transactions", "outcomes"))
+        "scorecards",
+        "rescore-weights",
+        *(f"{name}.dlq" for name in ("commands", "applicants", "loans", "transactions", "outcomes")),
     )
     return Settings(kafka=KafkaSettings(bootstrap_servers=topics.bootstrap_servers), topic_prefix=topics.prefix)
 
@@ -367,3 +369,23 @@ def a_scorecard(user: str, status_sequence: int) -> dict[str, Any]:
         "weights_version": "w",
         "policy_version": "p",
     }
+
+
+def test_what_new_weights_moved_is_told_once_the_next_ones_have_come() -> None:
+    feed = a_feed()
+    learned = [{"code": "NEW_WEIGHTS", "text": "", "level": 0.0, "moved": 0.4}]
+    for user, day, version in (("ann", 1, "value-1"), ("bob", 1, "value-1"), ("ann", 8, "value-2")):
+        feed.add(a_record(a_change(user, day, decided_ms=day * DAY_MS, weights_version=version, reasons=learned)))
+        look = feed.look(nothing_sent, 5)
+    assert look.learned == [(DAY_MS, "learned: value-1 came into force and moved the value of 2 customers")]
+
+
+def test_the_learner_runs_with_made_up_customers_and_not_with_files_that_may_end_anywhere() -> None:
+    assert Options(Path()).learns
+    assert not Options(Path(), data=(Path("mine.csv"),)).learns
+
+
+def test_versions_learned_are_counted_without_the_packaged_one_and_the_marks() -> None:
+    keys = (b"weights-1", b"epoch", b"value-2025-09-04T00:00:00Z", b"epoch", b"value-2025-09-11T00:00:00Z")
+    assert versions_learned(Record("rescore-weights", 0, i, 0, key, b"") for i, key in enumerate(keys)) == 2
+    assert versions_learned([]) == 0
