@@ -109,8 +109,8 @@ def figures_table(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 HEADS = {
-    "auc": "AUC", "auc_second_half": "AUC, second half", "gini": "Gini", "ks": "KS", "brier": "Brier", "log_loss": "log loss", "calibration_slope": "slope",
-    "lift_10": "lift 10 %",
+    "auc": "AUC", "auc_second_half": "AUC, second half", "gini": "Gini", "ks": "KS", "brier": "Brier",
+    "log_loss": "log loss", "calibration_slope": "slope", "lift_10": "lift 10 %",
 }  # fmt: skip
 
 
