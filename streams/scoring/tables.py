@@ -200,12 +200,14 @@ def _fill_profile(row: Columns, profile: Profile) -> None:
 
 @compiled
 def version_at(table: Columns, moment_ms: int) -> int:
-    """Index of the version in force: the last whose time has come. Version 0 is in force from the beginning."""
-    found = 0
-    for i in range(1, len(table)):
+    """Index of the version in force: the last whose time has come. Version 0 is in force from the beginning.
+
+    From the newest backwards: most moments are of today, and years of daily versions lie behind it.
+    """
+    for i in range(len(table) - 1, 0, -1):
         if table[i]["effective_ms"] <= moment_ms:
-            found = i
-    return found
+            return i
+    return 0
 
 
 @compiled
