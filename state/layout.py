@@ -91,13 +91,18 @@ class Reader:
         return part
 
     def unsigned(self) -> int:
-        """A variable-length number of at most 64 bits."""
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
+        """A variable-length number of at most 64 bits. A row has hundreds, most of one byte."""
+        data, at = self.data, self.at
+        value = shift = 0
+        for byte in data[at : at + 10]:
+            at += 1
             if byte < 0x80:
-                return value
+                self.at = at
+                return value | byte << shift
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        if at >= len(data):
+            raise CorruptRow(f"row of {len(data)} bytes ends inside a field at byte {self.at}")
         raise CorruptRow(f"number longer than 64 bits at byte {self.at}")
 
     def signed(self) -> int:

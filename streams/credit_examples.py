@@ -128,11 +128,12 @@ class CreditExamples:
         said |= {"kind": "request", "until_ms": _default_ms(work.versions, int(event["due_ms"])), "inputs": None}
         if event["revision"]:
             return said
-        row = work.row_after(i)
+        row = work.row_with(i)
         if row is None or row.declared is None:
             return None
         row.loans = [loan for loan in row.loans if loan.loan_id != loan_id]
-        return said | {"inputs": _rounded(risk_row_of(row, row.clock_ms, work.versions))}
+        moment_ms = max(row.clock_ms, work.stamp_ms(i))
+        return said | {"inputs": _rounded(risk_row_of(row, moment_ms, work.versions))}
 
     def _defaults(self, work: _Work) -> Iterator[tuple[int, Fields]]:
         """Loans that time has brought to day 91 past due: their change names the first of them that turned that day."""
@@ -188,6 +189,15 @@ class _Work:
         user = int(self.batch.events[i]["user"])
         mine = np.flatnonzero(self.batch.events["user"][: i + 1] == user)
         return self._row(_Moment(user, tuple(mine.tolist())))
+
+    def row_with(self, i: int) -> Row | None:
+        """The row of event i's customer just after it, or, where it is their first in the batch, just before: cheaper,
+        and the same to who leaves out what the event brought.
+        """
+        user = int(self.batch.events[i]["user"])
+        if (self.batch.events["user"][:i] == user).any():
+            return self.row_after(i)
+        return self._row(_Moment(user, ()))
 
     def row_at(self, user: int, moment_ms: int) -> Row | None:
         """A customer's row once the timers due at a moment have fired: before the first event that came no earlier."""

@@ -79,10 +79,7 @@ class ScoreProcessor:
             users = [*batch.users, *(user for user in due_users if user not in present)]
             before = load(users)
             done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms))
-            cases = CreditExamples(self.encoder, self.specs, self.examples_key)
-            more = cases.messages(batch, before, done, versions, swept_ms)
-            more += reports(batch, done, versions, self.encoder, self.examples_key)
-            return self._output(batch, done, versions, more)
+            return self._output(batch, done, versions, self._more(batch, before, done, versions, swept_ms))
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
@@ -127,6 +124,16 @@ class ScoreProcessor:
             fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
             made.append((erased_ms, Message(hashed, encode_value("Example", fields, self.encoder))))
         return made
+
+    def _more(
+        self, batch: EventBatch, before: Sequence[bytes | None], done: Step, versions: Versions, swept_ms: int
+    ) -> list[tuple[int, Message]]:
+        """Cases of credit and insurance models, and reports of borrowers; with their times."""
+        cases = CreditExamples(self.encoder, self.specs, self.examples_key)
+        return [
+            *cases.messages(batch, before, done, versions, swept_ms),
+            *reports(batch, done, versions, self.encoder, self.examples_key),
+        ]
 
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
         inversions = done.journal.inversions

@@ -13,9 +13,12 @@ from state.calendar import DAY_MS
 from streams.publish import text_of_ms
 from streams.resolve import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
+from tests.learner.credit_story import lending
 from tests.learner.world import VALUES, history
 
-STORY = history(60, 85)
+CUSTOMERS = history(60, 85)
+LENDING = tuple(event for event in lending() if event[3] <= CUSTOMERS[-1][3])
+STORY = tuple(sorted((*CUSTOMERS, *LENDING), key=lambda event: event[3]))
 LAST_MS = (STORY[-1][3] // DAY_MS + 2) * DAY_MS
 MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200", "LEARNING__EXAMPLES_MIN": "20"}
 """Epochs of three days."""
@@ -94,6 +97,14 @@ def test_versions_appear_and_score_changes_name_them(calm):
         VALUES.decode("score-changes", record.value or b"")["weights_version"] for record in calm.read("score-changes")
     }
     assert len(named & set(versions)) > 3
+
+
+@pytest.mark.timeout(900)
+def test_requests_and_grants_teach_credit_models_beside(calm):
+    found = {name: json.loads(models(calm)[b"credit/" + name]) for name in (b"acceptance", b"risk")}
+    assert found[b"acceptance"]["lately"]["steady"]["examples"] > 100
+    assert found[b"acceptance"]["counts"]["contradicted"] > 5
+    assert found[b"risk"]["counts"]["requests"] > 100
 
 
 @pytest.mark.timeout(900)
