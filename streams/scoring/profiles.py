@@ -7,7 +7,7 @@ Pure maths over the places of `state.spending`; scalar compiled functions that t
 A condition is met to the degree measure / full measure, at most 1; a trigger to that of its least condition; a profile
 is as strong as its best trigger. Purchases and money weigh half `half_life_days` after the last purchase of their
 category. Shares are of the day of the last purchase, so that silence does not move them: without purchases strength
-only falls, and the day on which it falls below a limit can be found by halving.
+only falls, and the day on which it falls below a limit can be computed.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ PROFILE = np.dtype(
 NO_PROFILE_DAY = 2**60
 """Time alone will make nobody enter or leave."""
 
+SURELY_LESS = 1.0 - 1e-9
+"""A sum below so much of a limit is below it however it is rounded."""
+
 Places = NDArray[np.int64]
 Marks = NDArray[np.int64]
 
@@ -60,7 +63,8 @@ def measures_of(places: Places, n: int, categories: int, half_life_days: float, 
     amount = purchases = 0.0
     for k in range(n):
         if categories >> places[k, Q_CATEGORY] & 1:
-            weight = np.exp2(-(day - places[k, Q_DAY]) / half_life_days)
+            age = day - places[k, Q_DAY]
+            weight = 1.0 if age == 0 else np.exp2(-age / half_life_days)
             amount += weight * places[k, Q_AMOUNT]
             purchases += weight * places[k, Q_PURCHASES]
     return amount, purchases / ONE_PURCHASE
@@ -80,28 +84,45 @@ def shares_of(places: Places, n: int, categories: int, half_life_days: float) ->
 
 
 @compiled
-def strength_of(places: Places, n: int, found: int, profile: Any, day: int) -> tuple[float, int]:
-    """How strongly a profile holds on a day, 0 to 1, and by which of its triggers. `found`: `categories_in` places."""
+def strength_of(places: Places, n: int, found: int, profile: Any, day: int, least: float = 0.0) -> tuple[float, int]:
+    """How strongly a profile holds on a day, 0 to 1, and by which of its triggers. `found`: `categories_in` places.
+
+    Below `least` it may be any number below it: most profiles of most customers are then told by a sum.
+    """
     best, by = 0.0, 0
     for t in range(profile["triggers"]):
-        categories, half_life_days = profile["categories"][t], profile["half_life_days"]
+        categories = profile["categories"][t]
         if categories & found == 0:
             continue
-        amount, purchases = measures_of(places, n, categories, half_life_days, day)
-        if purchases <= 0.0:
+        # As they weigh on the day of the last of them, which is more than they will ever weigh.
+        weight = 0
+        for k in range(n):
+            if categories >> places[k, Q_CATEGORY] & 1:
+                weight += places[k, Q_PURCHASES]
+        if weight < least * profile["purchases"][t] * ONE_PURCHASE * SURELY_LESS:
             continue
-        strength = min(1.0, purchases / profile["purchases"][t])
-        if profile["spent_minor"][t] > 0.0:
-            strength = min(strength, amount / profile["spent_minor"][t])
-        if profile["share_of_spending"][t] > 0.0 or profile["share_of_purchases"][t] > 0.0:
-            of_amount, of_purchases = shares_of(places, n, categories, half_life_days)
-            if profile["share_of_spending"][t] > 0.0:
-                strength = min(strength, of_amount / profile["share_of_spending"][t])
-            if profile["share_of_purchases"][t] > 0.0:
-                strength = min(strength, of_purchases / profile["share_of_purchases"][t])
+        absolute, shares = _parts_of(places, n, profile, t, day)
+        strength = min(1.0, absolute, shares)
         if strength > best:
             best, by = strength, t
     return best, by
+
+
+@compiled
+def _parts_of(places: Places, n: int, profile: Any, t: int, day: int) -> tuple[float, float]:
+    """The least of a trigger's conditions that fade, and of those that stand still in silence; neither cut at 1."""
+    categories, half_life_days = profile["categories"][t], profile["half_life_days"]
+    amount, purchases = measures_of(places, n, categories, half_life_days, day)
+    absolute, shares = purchases / profile["purchases"][t], 1.0
+    if profile["spent_minor"][t] > 0.0:
+        absolute = min(absolute, amount / profile["spent_minor"][t])
+    if profile["share_of_spending"][t] > 0.0 or profile["share_of_purchases"][t] > 0.0:
+        of_amount, of_purchases = shares_of(places, n, categories, half_life_days)
+        if profile["share_of_spending"][t] > 0.0:
+            shares = min(shares, of_amount / profile["share_of_spending"][t])
+        if profile["share_of_purchases"][t] > 0.0:
+            shares = min(shares, of_purchases / profile["share_of_purchases"][t])
+    return absolute, shares
 
 
 @compiled
@@ -144,8 +165,8 @@ def profiles_on(
         if k >= 0 and day < marks[k, K_SINCE] + dwell_days:
             holds = held
         else:
-            strength, _ = strength_of(places, n, found, profile, day)
-            holds = strength >= (leave if held else enter)
+            least = leave if held else enter
+            holds = strength_of(places, n, found, profile, day, least)[0] >= least
         if holds:
             now |= 1 << i
     return now
@@ -172,31 +193,30 @@ def next_profile_day(
         earliest = max(today + 1, marks[k, K_SINCE] + dwell_days) if k >= 0 else today + 1
         if held:
             first = min(first, _first_day_below(places, n, found, profile, earliest, leave))
-        elif strength_of(places, n, found, profile, earliest)[0] >= enter:
+        elif strength_of(places, n, found, profile, earliest, enter)[0] >= enter:
             first = min(first, earliest)
     return first
 
 
 @compiled
 def _first_day_below(places: Places, n: int, found: int, profile: Any, earliest: int, leave: float) -> int:
-    """The first day from `earliest` on with a strength below `leave`: strength never rises by itself."""
-    strength, half_life_days = strength_of(places, n, found, profile, earliest)[0], profile["half_life_days"]
-    if strength < leave:
-        return earliest
+    """The first day from `earliest` on with a strength below `leave`: strength never rises by itself.
+
+    What fades halves in a half-life, so the day of each trigger can be written down; rounding may move it by one.
+    """
     if leave <= 0.0:
         return NO_PROFILE_DAY
-    # What falls, falls by half in a half-life: the day is there, or later where a condition is met more than in full.
-    low = earliest
-    high = earliest + int(np.ceil(half_life_days * np.log2(strength / leave))) + 1
-    while strength_of(places, n, found, profile, high)[0] >= leave:
-        low, high = high, high + int(np.ceil(half_life_days))
-    while high - low > 1:
-        middle = (low + high) // 2
-        if strength_of(places, n, found, profile, middle)[0] < leave:
-            high = middle
-        else:
-            low = middle
-    return high
+    day = earliest
+    for t in range(profile["triggers"]):
+        absolute, shares = _parts_of(places, n, profile, t, earliest)
+        if shares >= leave and absolute >= leave:
+            days = np.ceil(profile["half_life_days"] * np.log2(absolute / leave))
+            day = max(day, earliest + np.int64(days))
+    while strength_of(places, n, found, profile, day, leave)[0] >= leave:
+        day += 1
+    while day > earliest and strength_of(places, n, found, profile, day - 1, leave)[0] < leave:
+        day -= 1
+    return day
 
 
 @compiled
