@@ -61,6 +61,9 @@ NO_TIME_MS = -(2**62)
     H_OVERRIDES,
     H_SPENDING,
     H_MARKS,
+    H_PROFILE_RULE,  # what is known of the next day on which profiles turn: under which versions, looked at from which
+    H_PROFILE_FROM,  # day, and that day; not stored, and of no meaning where the rule is 0
+    H_PROFILE_DAY,
     H_ARENA,
     H_HAS_FOLDED,
     H_HAS_PENDING,
@@ -73,7 +76,7 @@ NO_TIME_MS = -(2**62)
     H_FREQUENCY_DIGIT,
     H_MONETARY_DIGIT,
     H_SEQUENCE,  # SCORES of them
-) = range(44)
+) = range(47)
 H_EMITTED_COUNTS = H_SEQUENCE + SCORES
 H_FOLDED = H_EMITTED_COUNTS + 5
 """Folded: 5 counts, then G_... ."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.categories import MOVED_MONEY
 from schemas.compiled import compiled
-from state.compiled_row import H_SPENDING, Q_AMOUNT, Q_CATEGORY, Q_DAY, Q_PURCHASES, Scratch
+from state.compiled_row import H_PROFILE_RULE, H_SPENDING, Q_AMOUNT, Q_CATEGORY, Q_DAY, Q_PURCHASES, Scratch
 from state.spending import EVERYTHING, ONE_PURCHASE, SPENDING_HALF_LIFE_DAYS, SPENDING_MAX, faded
 
 TRANSFERS, CASH = (int(category) for category in MOVED_MONEY)
@@ -24,6 +24,7 @@ def spend(row: Scratch, category: int, day: int, amount_minor: int, sign: int, t
 @compiled
 def _add(row: Scratch, category: int, day: int, amount: int, purchases: int, today: int) -> None:
     places, n = row.spending, row.h[H_SPENDING]
+    row.h[H_PROFILE_RULE] = 0
     at = 0
     while at < n and places[at, Q_CATEGORY] < category:
         at += 1

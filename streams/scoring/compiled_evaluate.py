@@ -50,6 +50,9 @@ from state.compiled_row import (
     H_LOANS,
     H_MARKS,
     H_MONETARY_DIGIT,
+    H_PROFILE_DAY,
+    H_PROFILE_FROM,
+    H_PROFILE_RULE,
     H_RECENCY_DIGIT,
     H_REVENUE_LEVEL,
     H_SPENDING,
@@ -84,7 +87,7 @@ from streams.scoring.customer_risk import (
     tempered_logit,
 )
 from streams.scoring.population import percentile_of
-from streams.scoring.profiles import confidence_of_spending, profiles_on
+from streams.scoring.profiles import NO_PROFILE_DAY, confidence_of_spending, next_profile_day, profiles_on
 from streams.scoring.revenue import REVENUE_LEVELS, revenue_of_sums
 from streams.scoring.segments import activity_segment, class_of, digit, rfm_of
 from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reasons
@@ -117,6 +120,7 @@ W_LATE = 6  # days past due of the oldest unpaid loan, as `late_floor` gives it;
 N_FORECAST, N_EFFICIENCY, N_DISCIPLINE, N_CONSISTENCY = range(4)
 R_FORECAST, R_SHARE, R_CONSISTENCY, R_STEADY = range(4)
 NEVER_DAY = 2**60
+MANY_POLICIES = 2**32
 DECLARED_COUNT = len(DECLARED)
 
 
@@ -182,6 +186,23 @@ def score_profiles(seen: Seen, row: Scratch, day: int, tables: Tables, b: int, p
         )
     )  # fmt: skip
     seen.confidence[PROFILES] = confidence_of_spending(row.spending, h[H_SPENDING], day)
+
+
+@compiled
+def profile_day(row: Scratch, today: int, tables: Tables, b: int, p: int) -> int:
+    """The first day after today on which a profile is entered or left if nothing more is bought. Kept with the row."""
+    h = row.h
+    if len(tables.books) == 0 or (h[H_SPENDING] == 0 and h[H_MARKS] == 0):
+        return NO_PROFILE_DAY
+    rule = 1 + b * MANY_POLICIES + p
+    if h[H_PROFILE_RULE] != rule or not h[H_PROFILE_FROM] <= today < h[H_PROFILE_DAY]:
+        policy = tables.policies[p]
+        h[H_PROFILE_RULE], h[H_PROFILE_FROM] = rule, today
+        h[H_PROFILE_DAY] = next_profile_day(
+            row.spending, h[H_SPENDING], row.marks, h[H_MARKS], tables.profiles[b], today,
+            policy["profile_enter"], policy["profile_leave"], policy["profile_dwell_days"],
+        )  # fmt: skip
+    return h[H_PROFILE_DAY]
 
 
 @compiled

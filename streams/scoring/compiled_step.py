@@ -60,6 +60,7 @@ from state.compiled_row import (
     H_MARKS,
     H_OVERRIDES,
     H_PENDING_DAY,
+    H_PROFILE_RULE,
     H_SEQUENCE,
     H_SPENDING,
     H_STATUS_LEVEL,
@@ -112,6 +113,7 @@ from streams.scoring.compiled_evaluate import (
     forecast_of_inputs,
     gather_inputs,
     keep_profiles,
+    profile_day,
     rate_risk,
     score_profiles,
     score_risk,
@@ -126,7 +128,6 @@ from streams.scoring.profiles import (
     leading_category,
     mark_of,
     measures_of,
-    next_profile_day,
     shares_of,
     strength_of,
 )
@@ -417,7 +418,7 @@ def _take(
     clock = clock_after(row, event["timestamp_ms"])
     w, p, r = _versions_at(tables, clock)
     b = version_at(tables.books, clock)
-    day_before, same_profiles = h[H_TODAY], False
+    same_profiles = False
     inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
     existed = h[H_INCARNATION_OFFSET] >= 0
     rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
@@ -426,8 +427,9 @@ def _take(
         # What the scores are just before this event: the row as it is, read at the moment of the event.
         today = day_of(tables.days, clock)
         w_before, p_before, r_before = _versions_at(tables, h[H_CLOCK])
-        # Nothing but a purchase, another day, another rule moves profiles.
-        same_profiles = category == 0 and p == p_before and b == version_at(tables.books, h[H_CLOCK])
+        # Nothing but a purchase, a day that is known ahead, another rule moves profiles.
+        if category == 0 and p == p_before and b == version_at(tables.books, h[H_CLOCK]):
+            same_profiles = day_of(tables.days, clock) < profile_day(row, h[H_TODAY], tables, b, p)
         if known and p_before == p and eyes.now.whole[W_DAY] == today:
             copy_inputs(eyes.before, eyes.now)
             copy_loans(eyes.before, eyes.now)
@@ -469,7 +471,6 @@ def _take(
     cause = BY_CORRECTION if event["revision"] > 0 else BY_EVENT
     loan_at = _copy_text(room, text, event["loan_id_at"], event["loan_id_length"])
     same_loans = existed and event["kind"] == TRANSACTION and h[H_LOANS] == loans_before
-    same_profiles = same_profiles and h[H_TODAY] == day_before
     _emit(
         row, user, existed, adopting, same_loans, same_profiles, cause, i, event["event_time_ms"], loan_at,
         event["loan_id_length"], touched, w, p, r, b, tables, eyes, room,
@@ -598,7 +599,13 @@ def _says_something(
     if _is_appointed(row, phase, moment_ms, tables):
         return True
     evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p, r)
-    score_profiles(eyes.ahead, row, day_of(tables.days, moment_ms), tables, b, p)
+    day = day_of(tables.days, moment_ms)
+    if b == version_at(tables.books, row.h[H_CLOCK]) and p == version_at(tables.policies, row.h[H_CLOCK]):
+        if day >= profile_day(row, row.h[H_TODAY], tables, b, p):
+            return True
+        keep_profiles(eyes.ahead, row, day, tables)
+    else:
+        score_profiles(eyes.ahead, row, day, tables, b, p)
     return _has_moved(row, eyes.ahead, p, tables)
 
 
@@ -746,6 +753,7 @@ def _turn_profiles(row: Scratch, old: int, new: int, b: int, tables: Tables, roo
 def _mark(row: Scratch, key: int, day: int, held: int) -> None:
     """A profile is entered or left on a day; marks stand in order of their keys."""
     h, marks = row.h, row.marks
+    h[H_PROFILE_RULE] = 0
     at = 0
     while at < h[H_MARKS] and marks[at, K_KEY] < key:
         at += 1
@@ -862,8 +870,8 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
     if h[H_INCARNATION_OFFSET] < 0:
         return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
     wanted = min(policies[p]["look_ahead_candidates"], CANDIDATES_MAX)
-    profile_day = _next_profile_day(row, day_of(tables.days, now_ms), now_ms, p, tables)
-    count = _candidates(row, phase, now_ms, w, p, profile_day, tables, eyes.moments, wanted)
+    turn_day = profile_day(row, day_of(tables.days, now_ms), tables, version_at(tables.books, now_ms), p)
+    count = _candidates(row, phase, now_ms, w, p, turn_day, tables, eyes.moments, wanted)
     ahead = eyes.ahead
     if fresh:
         copy_value(ahead, eyes.now)
@@ -878,7 +886,7 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
         if _is_appointed(row, phase, last, tables):
             break
         day = day_of(tables.days, last)
-        if day >= profile_day:
+        if day >= turn_day:
             break
         slide_inputs(ahead, row, day)
         score_value(ahead, tables, w, p)
@@ -891,19 +899,6 @@ def _next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Tabl
         if _has_moved(row, ahead, p, tables):
             break
     return last
-
-
-@compiled
-def _next_profile_day(row: Scratch, today: int, now_ms: int, p: int, tables: Tables) -> int:
-    """The first day after today on which a profile is entered or left if nothing more is bought."""
-    h = row.h
-    if len(tables.books) == 0 or (h[H_SPENDING] == 0 and h[H_MARKS] == 0):
-        return NO_PROFILE_DAY
-    policy = tables.policies[p]
-    return next_profile_day(
-        row.spending, h[H_SPENDING], row.marks, h[H_MARKS], tables.profiles[version_at(tables.books, now_ms)], today,
-        policy["profile_enter"], policy["profile_leave"], policy["profile_dwell_days"],
-    )  # fmt: skip
 
 
 @compiled
@@ -924,7 +919,7 @@ def _offer(moments: NDArray[np.int64], count: int, wanted: int, moment: int) -> 
 
 @compiled
 def _candidates(
-    row: Scratch, phase: int, now_ms: int, w: int, p: int, profile_day: int, tables: Tables,
+    row: Scratch, phase: int, now_ms: int, w: int, p: int, turn_day: int, tables: Tables,
     moments: NDArray[np.int64], wanted: int,
 ) -> int:  # fmt: skip
     """The earliest `wanted` moments after now at which time could move a score. See `oracle.candidate_days`."""
@@ -977,8 +972,8 @@ def _candidates(
                     n = _offer(moments, n, wanted, day)
     if first_order != -NO_DAY and first_order + policies[p]["new_segment_days"] > today:
         n = _offer(moments, n, wanted, first_order + policies[p]["new_segment_days"])
-    if profile_day != NO_PROFILE_DAY:
-        n = _offer(moments, n, wanted, profile_day)
+    if turn_day != NO_PROFILE_DAY:
+        n = _offer(moments, n, wanted, turn_day)
     example = today + 1 + (phase - today - 1) % policies[p]["label_days"]
     if h[H_HAS_PENDING] != 0 or _is_active(row, example, p, policies):
         n = _offer(moments, n, wanted, example)
