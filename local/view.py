@@ -21,7 +21,7 @@ CLASSES = range(1, 7)
 COLUMNS: tuple[tuple[str, int], ...] = (
     ("time", 12),
     ("customer", 10),
-    ("score", 7),
+    ("score", 8),
     ("old", 7),
     ("new", 7),
     ("band", 14),

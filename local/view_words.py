@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from streams.subscribe import turned
+
 Change = Mapping[str, Any]
 """One decoded ScoreChange."""
 
@@ -60,6 +62,8 @@ def shown(change: Change, which: str) -> str:
     """The `old` or `new` value as it is read, `-` where there is none."""
     if text := change.get(f"{which}_text"):
         return str(text)
+    if (names := change.get(f"{which}_list")) is not None:
+        return f"{len(names)}" if names else "-"
     number = change.get(which)
     if number is None or math.isnan(number):
         return "-"
@@ -82,7 +86,9 @@ def why(change: Change, happened: Happened) -> str:
     """
     cause = change["cause"]
     told = _ageing_loan(change) if cause["kind"] == "time" and cause.get("loan_id") else None
-    told = told or _after_event(change, happened(cause["event_id"]) if cause.get("event_id") else None)
+    told = (
+        told or _turned(change) or _after_event(change, happened(cause["event_id"]) if cause.get("event_id") else None)
+    )
     note = "" if cause["kind"] == "event" else f"[{CAUSES.get(cause['kind'], cause['kind'])}]"
     return "   ".join(part for part in (told, note) if part)
 
@@ -108,6 +114,14 @@ def _ageing_loan(change: Change) -> str | None:
     loan = f"loan {change['cause']['loan_id']} is {days} day{'s' if days > 1 else ''} past due"
     others = [_with_move(words_of(reason), reason) for reason in reasons if reason is not falls[0]]
     return ", ".join([_with_move(loan, falls[0]), *others[:1]])
+
+
+def _turned(change: Change) -> str:
+    """The lifestyle profiles that were entered or left, and on what that rests."""
+    return ", ".join(
+        f"{'+' if hit['held'] else '-'} {hit['title']} ({hit['category']}, {hit['purchases']:.1f} purchases)"
+        for hit in turned(change)
+    )
 
 
 def _after_event(change: Change, event: str | None) -> str:
