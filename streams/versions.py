@@ -254,7 +254,9 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     profiles = _accepted(declared, refused, declared_of)
     texts = [packaged_text_weights(), *_accepted(bodies.get(TEXT_NAME, []), refused, text_of)]
     risk = [packaged_risk(), *(_risk_of(one) for one in models if one.name == "risk")]
-    weights = _rescored_with(weights or [packaged_weights()], models)
+    moments = {one.effective_ms for one in models if one.name == "risk" and one.rescore}
+    moments |= {one.effective_ms for one in profiles if not one.profile.enabled}  # whoever has it leaves it then
+    weights = _rescored_at(weights or [packaged_weights()], moments)
     return Known(
         policy=policy,
         records=ordered,
@@ -273,9 +275,9 @@ def _with_prefix(bodies: dict[str, list[tuple[Record, dict[str, Any]]]], prefix:
     return [one for kind, found in bodies.items() if kind.startswith(prefix) for one in found]
 
 
-def _rescored_with(weights: list[Weights], models: list[ModelInForce]) -> list[Weights]:
+def _rescored_at(weights: list[Weights], moments: Iterable[int]) -> list[Weights]:
     """A moment at which everyone is scored anew is one of the weights: those in force again, where no others begin."""
-    for moment_ms in sorted({one.effective_ms for one in models if one.name == "risk" and one.rescore}):
+    for moment_ms in sorted(moments):
         if all(one.effective_ms != moment_ms for one in weights[1:]):
             before = [one for one in weights if one.effective_ms <= moment_ms]
             again = replace(before[-1], effective_ms=moment_ms, rescore=True)

@@ -230,6 +230,20 @@ def test_a_published_file_is_in_force_from_its_time_on_and_not_before() -> None:
     assert change["hits"][0]["title"] == "Camper"
 
 
+def test_when_a_profile_is_withdrawn_everyone_is_looked_at() -> None:
+    ann = owner_of_a_dog()
+    dog = next(one for one in packaged_profiles() if one.profile_id == "pet_owner")
+    _, key, value = profile_record(
+        replace(dog, enabled=False), "pet_owner-1", at_ms(3.5), "ann", "no dogs", Encoder(StaticRegistry())
+    )
+    record = Record("rescore-config", 0, 7, at_ms(3.0), key, value)
+    ann.versions = Known.first(Policy()).adopt([record], reader(StaticRegistry(), "")).versions
+    assert ann.versions.rescores == (at_ms(3.5),)
+    ann.dues[b"ann"] = at_ms(3.5)  # as a worker looks at everyone then
+    (change,) = of(ann.advance(3.6), "profiles")
+    assert (change["new_list"], change["cause"], change["day"]) == ([], "time", 3.5)
+
+
 def test_a_profile_under_another_name_or_of_a_wrong_shape_counts_as_never_published() -> None:
     encoder = Encoder(StaticRegistry())
     camper = Profile("camper", "Camper", "camps", (Trigger((Category.LODGING,), 2.0),), 30.0)
