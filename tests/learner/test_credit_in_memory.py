@@ -14,7 +14,7 @@ from streams.log import STEPS
 from streams.processor import user_hash
 from streams.scoring.manifest import protected_attribute
 from streams.scoring.risk import RISK_MANIFEST
-from tests.learner.credit_story import DAYS, FIRST_MS, lending
+from tests.learner.credit_story import DAYS, FIRST_MS, Teller, lending
 from tests.learner.test_epochs_in_memory import Crash, crash_at, run_with_crashes, said
 from tests.learner.world import POLICY, VALUES, LearningWorld
 
@@ -171,3 +171,69 @@ def test_crashes_of_both_at_random_say_the_same(calm):
 
     assert run_with_crashes(world, lambda: world.worker("a", reach), lambda: world.learner(reach)) > 5
     assert said(world) == said(calm)
+
+
+LEASES = {
+    "purpose": "credit",
+    "features": [{"name": "dti", "knots": [0, 0.3, 0.6]}, {"name": "type", "kind": "category"}],
+}
+
+
+def test_a_declared_model_learns_from_its_requests_and_an_undeclared_one_is_counted():
+    world, teller = LearningWorld(), Teller()
+    world.declare("leases", FIRST_MS, **LEASES, challengers={"only": {}})
+    for number in range(60):
+        at_ms = FIRST_MS + DAY_MS + number * 3_600_000
+        teller.ask(number, at_ms, model="leases", dti=number / 60, type="car", gender="female", shoe_size=44.0)
+        teller.answer(number, at_ms + 60_000, number > 30, "leases")
+        teller.ask(1_000 + number, at_ms, model="gossip")
+    world.publish(teller.events, advance_days=4)
+    world.run(world.worker(), world.learner())
+    asked = [e for e in examples(world, "request") if e["model"] == "leases"]
+    assert {name for e in asked for name in e["inputs"]} == {"dti", "type"}
+    body = learned(world, "leases")
+    assert set(body["lately"]) == {"only"}
+    assert body["lately"]["only"]["examples"] == 60
+    assert body["approved"] == []
+    assert json.loads(world.memory()[b"checkpoint"])["unknown"] == 60
+    assert b"credit/gossip" not in world.models()
+
+
+def test_an_outcome_told_of_a_loan_counts_as_its_end_and_time_then_contradicts_nothing():
+    world, teller = LearningWorld(), Teller()
+    teller.declare("ann", FIRST_MS, income=2_000.0)
+    for loan in ("told", "left", "moved"):
+        teller.lend("ann", loan, FIRST_MS + DAY_MS, 5)
+    teller.tell("outcomes", "ann", FIRST_MS + 9 * DAY_MS, user_id="ann", loan_id="told", model="risk", label=True)
+    terms = {"order_amount": 500.0, "currency": "EUR", "order_date": "2025-01-02", "due_date": "2025-01-20"}
+    teller.tell(
+        "loans", "ann", FIRST_MS + 3 * DAY_MS, user_id="ann", event="issued", loan_id="moved", revision=1, **terms
+    )
+    teller.pay("ann", FIRST_MS + 105 * DAY_MS, 5.0)
+    world.publish(teller.events, advance_days=10)
+    world.run(world.worker(), world.learner())
+    defaults = [e for e in examples(world, "outcome") if e["label"] == 1.0]
+    assert sorted((e["timestamp_ms"] - FIRST_MS) // DAY_MS for e in defaults) == [9, 97, 97, 110]
+    body = learned(world, "risk")
+    assert body["counts"] == {"requests": 3, "moved": 1, "repeated": 1}
+    assert body["lately"]["steady"]["examples"] == 3
+    assert sum(body["lately"]["steady"]["happened"]) > 2.9
+
+
+def test_a_customer_who_has_declared_nothing_is_no_case():
+    world, teller = LearningWorld(), Teller()
+    teller.lend("bob", "b1", FIRST_MS, 5)
+    world.publish(teller.events, advance_days=120)
+    world.run(world.worker(), world.learner())
+    assert examples(world, "request") == examples(world, "outcome") == []
+
+
+def test_an_erased_customer_leaves_no_case():
+    world, teller = LearningWorld(), Teller()
+    teller.declare("ann", FIRST_MS, request_id=7, income=2_000.0)
+    teller.lend("ann", "a1", FIRST_MS + DAY_MS, 5)
+    teller.tell("commands", "ann", FIRST_MS + 5 * DAY_MS, user_id="ann", command="erase", author="o", reason="asked")
+    world.publish(teller.events, advance_days=4)
+    world.run(world.worker(), world.learner())
+    assert learned(world, "risk")["counts"] == {"requests": 2, "erased": 2}
+    assert not [key for key in world.models() if b"/case/" in key or b"/row/" in key]

@@ -108,6 +108,30 @@ def test_requests_and_grants_teach_credit_models_beside(calm):
 
 
 @pytest.mark.timeout(900)
+def test_a_person_sees_all_models_and_promotes_none_without_a_card(calm, tmp_path):
+    said = json.loads(calm.rescore("models", "list", "--json").stdout)
+    assert set(said["models"]) == {"value", "acceptance", "risk"}
+    assert said["models"]["acceptance"]["champion"] == "acceptance-1"
+    shown = json.loads(calm.rescore("models", "show", "steady", "--name", "acceptance", "--json").stdout)
+    assert {line["group"] for line in shown["fairness"]} == {"female", "male"}
+    assert shown["version"]["auc"] > 0.6
+    assert "remembered" in calm.rescore("models", "show", "--name", "risk").stdout
+    promote = ("models", "promote", "steady", "--name", "acceptance", "--reason", "because")
+    refused = calm.rescore(*promote, check=False)
+    assert (refused.returncode, "--card FILE" in refused.stderr) == (2, True)
+    card = tmp_path / "card.md"
+    card.write_text("what was looked at", "utf-8")
+    calm.rescore(*promote, "--card", str(card))
+    decided = VALUES.decode("rescore-config", calm.read("rescore-config")[-1].value or b"")
+    assert decided["name"] == "models.acceptance"
+    assert "card card.md, sha256 " in decided["body"]
+    manifest = tmp_path / "leases.json"
+    manifest.write_text(json.dumps({"purpose": "credit", "features": [{"name": "gender"}]}), "utf-8")
+    declare = calm.rescore("models", "declare", "leases", str(manifest), "--reason", "pilot", check=False)
+    assert (declare.returncode, "is protected" in declare.stderr) == (2, True)
+
+
+@pytest.mark.timeout(900)
 def test_kill_9_of_learner_and_workers_at_random_moments_alters_no_byte(calm, tmp_path):
     with deployment(calm.bootstrap_servers, calm.redis_url, f"wildl{os.getpid()}", tmp_path, **MORE) as wild:
         publish(wild)
