@@ -58,17 +58,27 @@ def explain(
     adverse: Annotated[
         bool, typer.Option("--adverse", help="Only what a decision against the customer must say.")
     ] = False,
+    request: Annotated[
+        int | None, typer.Option("--request", help="A request of theirs: why it was declined, what would be enough.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="How many of the latest steps to show of each score.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of each score: value, reasons that add up, when and why it moved, until when it holds.
+
+    A request by someone who is no customer has its number as USER.
 
     Examples:
 
       rescore explain c-000417
 
       rescore explain c-000417 --score status --adverse
+
+      rescore explain c-000417 --request 88120
     """
+    if request is not None:
+        _explain_request(settings(), user, request, as_json)
+        return
     from streams.commands.subscribe import changes, local_time
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
     from streams.explain import as_json as plain
@@ -90,6 +100,59 @@ def explain(
         typer.echo("\n".join(lines) + "\n")
     if adverse:
         typer.echo(CONTEST)
+
+
+def _explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
+    from streams.commands.models import known_versions
+    from streams.commands.subscribe import local_time
+    from streams.declined import as_json as plain
+    from streams.declined import lines, verdict
+    from streams.explain import CONTEST
+    from streams.scoring.specs import CUSTOMER, spec_at
+
+    fields, asked_ms = _request(chosen, user, request_id)
+    attributes = fields["attributes"] or {}
+    known, name = known_versions(chosen), str(attributes.get("model") or "risk")
+    spec = spec_at(known.specs, name, asked_ms)
+    if spec is None:
+        fail(f"request {request_id} names the model {name!r}, which was not declared", "rescore models list")
+    if spec.inputs == CUSTOMER:
+        fail(
+            f"request {request_id} asks for the {name} of a customer as they stood then, which is not kept",
+            f"rescore explain {user} --adverse says what counts now",
+        )
+    try:
+        model = known.model_at(name, asked_ms)
+    except KeyError:
+        fail(f"no version of {name} was in force when request {request_id} was made", "rescore models promote --help")
+    said = verdict(spec, model, attributes)
+    if as_json:
+        print_json({"user_id": user, "request_id": request_id, "asked_ms": asked_ms, **plain(said), "contest": CONTEST})
+        return
+    for line in lines(said, request_id, local_time(asked_ms)):
+        typer.echo(line)
+    typer.echo(CONTEST)
+
+
+def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, Any], int]:
+    """A request as it was published, and when it became known; the latest where there are several."""
+    from streams.commands.wire import partition_of, values
+    from streams.kafka_client import read, require_topics
+
+    topic, codec = chosen.topic("applicants"), values(chosen)
+    counts = require_topics(chosen.kafka, [topic])
+    found = None
+    for record in read(chosen.kafka, counts, [partition_of(chosen, user, counts[topic])]):
+        if record.key == user.encode() and record.value:
+            try:
+                fields = codec.decode("applicants", record.value)
+            except ValueError:
+                continue  # a dead letter: `rescore dlq` tells of it
+            if fields["request_id"] == request_id:
+                found = fields, record.timestamp_ms
+    if found is None:
+        fail(f"no request {request_id} of {user!r} is on {topic}", "check both; requests expire with the topic")
+    return found
 
 
 def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Beside]:

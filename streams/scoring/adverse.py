@@ -135,8 +135,9 @@ ACTIONABLE_REQUEST: Reach = {
     "credit.time": (1.0, 2.0),
     **{f"client{number}.{name}": (0.0, 1.0) for number in (1, 2) for name in ("debt_month", "debt_total")},
     **{f"client{number}.income": (1.0, 4.0) for number in (1, 2)},
+    "mortgage_amount": (0.0, 1.0),
 }
-"""Of a request for a credit, flat: a dot says what a name belongs to."""
+"""Of a request for a credit or a cover, flat: a dot says what a name belongs to."""
 
 TOGETHER = "together"
 """The name of a counterfactual in which all debts and amounts are smaller by the same share, nothing else."""

@@ -9,12 +9,16 @@ import pytest
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
+from local.evaluation import cards
 from local.evaluation.figures import (
     auc,
     brier,
     calibration,
     chance_figures,
     correlation,
+    coverage,
+    difference,
+    group_coverage,
     kolmogorov_smirnov,
     learning_curve,
     lift,
@@ -24,6 +28,7 @@ from local.evaluation.figures import (
     slope_of,
     stability_index,
 )
+from streams.commands.evaluate import DATASETS
 
 RANDOM = np.random.default_rng(11)
 CHANCES = np.round(RANDOM.beta(1, 3, 800), 2)  # with ties
@@ -89,3 +94,43 @@ def test_the_learning_curve_ends_with_the_figures_of_all():
     curve = learning_curve(LABELS, CHANCES)
     assert curve[-1]["rows"] == len(LABELS)
     assert curve[-1]["auc"] == pytest.approx(auc(LABELS, CHANCES))
+
+
+def test_cards_are_made_of_the_sets_that_are_there_and_figures_are_rounded(tmp_path):
+    (tmp_path / "taiwan").mkdir()
+    made = {part.dataset: cards.command_of(part, tmp_path, tmp_path / "out.json") for part in cards.PARTS}
+    there = {name for name, command in made.items() if command}
+    assert there == {"taiwan", "home-insurance", "life-insurance"}
+    assert made["taiwan"][3:6] == ["evaluate", "taiwan", str(tmp_path / "taiwan")]
+    assert made["taiwan"][-2:] == ["--card", str(cards.DOCS / "risk.md")]
+    assert cards.rounded({"a": [0.123456, {"b": None}], "c": 5}) == {"a": [0.1235, {"b": None}], "c": 5}
+    assert {part.dataset for part in cards.PARTS} == {*DATASETS} - {"csv"}
+
+
+def test_coverage_of_normal_errors_is_what_was_asked():
+    off = np.random.default_rng(1).normal(0, 1, 20_000)
+    assert all(abs(point["held"] - point["asked"]) < 0.01 for point in coverage(off))
+    narrow = coverage(2.0 * off)  # deviations that are half of what they should be
+    assert all(point["held"] < point["asked"] - 0.03 for point in narrow if 0.2 < point["asked"] < 0.95)
+
+
+def test_groups_hold_what_they_should_where_chances_are_right_and_less_where_they_are_not():
+    random = np.random.default_rng(2)
+    chances = random.beta(2, 5, 30_000)
+    labels = (random.random(30_000) < chances).astype(float)
+    held = {p["asked"]: p["held"] for p in group_coverage(labels, chances, np.zeros(30_000))}
+    assert abs(held[0.9] - 0.9) < 0.05
+    bold = np.clip(chances * 1.3, 0, 0.99)
+    wrong = {p["asked"]: p["held"] for p in group_coverage(labels, bold, np.zeros(30_000))}
+    assert wrong[0.9] < 0.7
+
+
+def test_a_difference_says_what_sampling_leaves_open_and_the_same_each_time():
+    random = np.random.default_rng(3)
+    truth = random.normal(0, 1, 400)
+    good, poor = truth + random.normal(0, 1, 400), truth + random.normal(0, 3, 400)
+    found = difference(correlation, truth, good, poor)
+    assert 0 < found["from"] < found["better_by"] < found["to"]
+    assert found == difference(correlation, truth, good, poor)
+    same = difference(correlation, truth, good, good)
+    assert same == {"better_by": 0.0, "from": 0.0, "to": 0.0}
