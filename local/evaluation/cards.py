@@ -1,8 +1,8 @@
-"""All model cards and the page's figures anew: `python -m local.evaluation.cards FOLDER`, where the data sets are.
+"""All model cards and the page's figures anew: `python -m local.evaluation.cards FOLDER [SET ...] [--in-process]`.
 
-Each set that is found goes through `rescore evaluate`, on an embedded Kafka and Valkey; its card is written to
-docs/cards, its figures to docs/cards/figures.json. Sets that are not found keep the card they have. Takes some ten
-minutes for all of them.
+Each set of the folder (or those named) goes through `rescore evaluate`, on an embedded Kafka and Valkey or, to the same
+figures, in process; its card is written to docs/cards, its figures to docs/cards/figures.json. Sets that are not found
+keep the card they have. Takes some ten minutes for all of them, in process three.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,13 +41,13 @@ KEPT = ("dataset", "rows", "positives", "customers", "examples", "figures", "for
 DIGITS = 4
 
 
-def command_of(part: Part, data: Path, figures: Path) -> list[str] | None:
+def command_of(part: Part, data: Path, figures: Path, options: Sequence[str] = ()) -> list[str] | None:
     """The command line that judges a set; None where its data are not there."""
     path = [] if part.folder is None else [str(data / part.folder)]
     if path and not (data / str(part.folder)).exists():
         return None
     card = ["--card", str(DOCS / f"{part.card}.md")] if part.card else []
-    return [sys.executable, "-m", "streams", "evaluate", part.dataset, *path, "--json", str(figures), *card]
+    return [sys.executable, "-m", "streams", "evaluate", part.dataset, *path, *options, "--json", str(figures), *card]
 
 
 def rounded(value: object) -> object:
@@ -58,13 +59,13 @@ def rounded(value: object) -> object:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def main(data: Path, only: list[str]) -> None:
+def main(data: Path, only: Sequence[str], options: Sequence[str]) -> None:
     """Judge the sets that are there (all, or those named) and write what was found."""
     found = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
     DOCS.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         made = DOCS / f".{part.dataset}.json"
-        command = command_of(part, data, made)
+        command = command_of(part, data, made, options)
         if command is None or (only and part.dataset not in only):
             print(f"{part.dataset}: left as it is", file=sys.stderr)
             continue
@@ -76,4 +77,5 @@ def main(data: Path, only: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    given = sys.argv[2:]
+    main(Path(sys.argv[1]), [one for one in given if one[0] != "-"], [one for one in given if one[0] == "-"])

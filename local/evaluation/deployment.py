@@ -6,6 +6,7 @@ history begins at its first record.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -48,8 +49,9 @@ from streams.settings import Settings, load
 from streams.topics import DEAD_LETTERS, apply
 
 LOOK_SECONDS = 0.3
-STILL_SECONDS = 300.0
-"""A worker that is started for the first time compiles for a minute or two; then something moves all the time."""
+STILL_SECONDS = 900.0
+"""A worker that is started for the first time compiles for a minute or two, on a busy machine for ten; then something
+moves all the time."""
 
 
 class StandsStill(Exception):
@@ -59,19 +61,25 @@ class StandsStill(Exception):
 def environment_of(
     inherited: Mapping[str, str], kafka_bootstrap: str, redis_url: str, terms: Terms = HISTORIES
 ) -> dict[str, str]:
-    """Settings of an evaluation over what the process was started with."""
-    return dict(inherited) | {
-        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
-        "RESCORE_REDIS__URL": redis_url,
-        "RESCORE_REDIS__REQUIRE_APPEND_ONLY": "false",
-        "RESCORE_CLOCK": "records",
-        "RESCORE_PARTITIONS": str(PARTITIONS),
-        "RESCORE_METRICS__PORT": "0",
-        "RESCORE_LEARNING__EPOCH_SECONDS": str(terms.epoch_seconds),
-        "RESCORE_LEARNING__ADOPT": terms.adopt,
-        "RESCORE_POLICY__BASE_CURRENCY": BASE_CURRENCY,
-        "RESCORE_POLICY__TIME_ZONE": TIME_ZONE,
-    }
+    """Settings of an evaluation over what the process was started with: a deployment of its own, with its own topics,
+    unless the environment names them."""
+    own = {"RESCORE_APP": f"evaluation-{os.getpid()}", "RESCORE_TOPIC_PREFIX": f"evaluation-{os.getpid()}."}
+    return (
+        own
+        | dict(inherited)
+        | {
+            "RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+            "RESCORE_REDIS__URL": redis_url,
+            "RESCORE_REDIS__REQUIRE_APPEND_ONLY": "false",
+            "RESCORE_CLOCK": "records",
+            "RESCORE_PARTITIONS": str(PARTITIONS),
+            "RESCORE_METRICS__PORT": "0",
+            "RESCORE_LEARNING__EPOCH_SECONDS": str(terms.epoch_seconds),
+            "RESCORE_LEARNING__ADOPT": terms.adopt,
+            "RESCORE_POLICY__BASE_CURRENCY": BASE_CURRENCY,
+            "RESCORE_POLICY__TIME_ZONE": TIME_ZONE,
+        }
+    )
 
 
 class OnKafka:
