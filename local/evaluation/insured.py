@@ -64,7 +64,7 @@ def load(model: str) -> Labelled:
         labels=(random.random(ROWS) < 1.0 / (1.0 + np.exp(-logits))).astype(np.float64),
         protected={},
         excluded={},
-        formulas={"the truth itself": logits},
+        formulas={"truth itself": logits},
         truth=logits,
     )
 
