@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,7 +172,7 @@ def declare(
 
     Example: rescore models declare leases leases.json --reason "pilot"
     """
-    from streams.commands.wire import who
+    from streams.commands.wire import present_ms, who
     from streams.scoring.specs import spec_of
 
     chosen = settings()
@@ -182,7 +181,7 @@ def declare(
         spec = spec_of(name, body, 0)
     except (ValueError, TypeError, AttributeError) as error:
         fail(f"{file}: {error}", "see `rescore models declare --help`", Exit.USAGE)
-    now_ms = _now_ms(chosen)
+    now_ms = present_ms(chosen)
     fields = {"name": f"manifest.{name}", "version": f"{name}-manifest", "effective_ms": now_ms + ADOPTION_NOTICE_MS,
               "body": json.dumps(body), "author": author or who(), "reason": reason}  # fmt: skip
     _publish_config(chosen, fields, now_ms)
@@ -206,12 +205,12 @@ def epochs(
     from dataclasses import replace
 
     from schemas.writing import Encoder
-    from streams.commands.wire import registry_for, who
+    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
     from streams.learning.epochs import learning_policy_of
     from streams.versions import learning_record
 
     chosen = settings()
-    now_ms = _now_ms(chosen)
+    now_ms = present_ms(chosen)
     known = known_versions(chosen)
     number = len(known.learning) + 1
     try:
@@ -220,7 +219,7 @@ def epochs(
         fail(str(error), "see `rescore models epochs --help`", Exit.USAGE)
     policy = replace(policy, effective_ms=now_ms + ADOPTION_NOTICE_MS)
     topic, key, value = learning_record(policy, author or who(), reason, Encoder(registry_for(chosen)))
-    _send(chosen, topic, key, value, now_ms)
+    send_broadcast(chosen, topic, key, value, now_ms)
     _told(as_json, {"learning": policy.version, "epoch_seconds": seconds, "adopt": adopt}, policy.effective_ms)
 
 
@@ -228,7 +227,7 @@ def _decide(
     name: str, decision: str, version: str, reason: str, author: str, as_json: bool, card: Path | None = None
 ) -> None:
     """Publish a decision; the learner obeys at the next boundary of an epoch."""
-    from streams.commands.wire import who
+    from streams.commands.wire import present_ms, who
 
     chosen = settings()
     remembered = _remembered(chosen)
@@ -236,7 +235,7 @@ def _decide(
         fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
     if version and version not in (known := remembered.versions(name)):
         fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
-    now_ms = _now_ms(chosen)
+    now_ms = present_ms(chosen)
     effective_ms = now_ms + ADOPTION_NOTICE_MS
     body = {"decision": decision, "version": version} | ({} if card is None else {"card": _card_words(card)})
     fields = {"name": f"models.{name}", "version": decision, "effective_ms": effective_ms, "body": json.dumps(body),
@@ -256,10 +255,10 @@ def _card_words(card: Path) -> str:
 
 
 def _publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
-    from streams.commands.wire import values
+    from streams.commands.wire import send_broadcast, values
 
     value = values(chosen).encoder("rescore-config")(fields)
-    _send(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
+    send_broadcast(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
 
 
 def _told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
@@ -268,26 +267,6 @@ def _told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
     show_json_or(as_json, said, lambda: typer.echo(f"published: {words}"))
-
-
-def _send(chosen: Settings, topic: str, key: bytes, value: bytes, now_ms: int) -> None:
-    from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, finish, send
-
-    name = chosen.topic(topic)
-    require_topics(chosen.kafka, [name])
-    done, sender = Published(), producer(chosen.kafka)
-    stamp = {"timestamp": now_ms} if chosen.clock == "records" else {}
-    send(sender, done, topic=name, key=key, value=value, **stamp)
-    finish(sender, done)
-
-
-def _now_ms(chosen: Settings) -> int:
-    """The present; for history the latest time that records have told."""
-    from streams.commands.wire import stamp_ms
-
-    stamped = stamp_ms(chosen)
-    return time.time_ns() // 1_000_000 if stamped is None else stamped
 
 
 def known_versions(chosen: Settings) -> Known:

@@ -95,13 +95,13 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     Example: rescore profiles publish campers.toml --reason "summer campaign"
     """
     from schemas.writing import Encoder
-    from streams.commands.wire import now_ms, registry_for, send_broadcast, who
+    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
     from streams.profile_versions import profile_record
 
     profile = _read(path)
     chosen = settings()
     known = _known(chosen)
-    at_ms = now_ms(chosen)
+    at_ms = present_ms(chosen)
     number = 1 + sum(record.key == f"profile.{profile.profile_id}".encode() for record in known.records)
     version = f"{profile.profile_id}-{number}"
     effective_ms = at_ms + ADOPTION_NOTICE_MS
@@ -136,7 +136,7 @@ def learn(
     """
     from schemas.writing import Encoder
     from streams.category_learning import learned_from
-    from streams.commands.wire import now_ms, registry_for, send_broadcast, who
+    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
     from streams.kafka_client import read, require_topics
     from streams.profile_versions import text_record
 
@@ -145,7 +145,7 @@ def learn(
     registry = registry_for(chosen)
     learned = learned_from(read(chosen.kafka, counts), registry)
     known = _known(chosen)
-    at_ms = now_ms(chosen)
+    at_ms = present_ms(chosen)
     said: dict[str, Any] = {**learned.figures(), "version": None, "from": None}
     if send:
         if not reason:
@@ -187,9 +187,9 @@ def _known(chosen: Settings) -> Known:
 
 def _books(chosen: Settings) -> tuple[ProfileBook, list[ProfileBook]]:
     """The profiles in force now, and what comes into force later."""
-    from streams.commands.wire import now_ms
+    from streams.commands.wire import present_ms
 
-    versions, at_ms = _known(chosen).versions, now_ms(chosen)
+    versions, at_ms = _known(chosen).versions, present_ms(chosen)
     book = versions.books[versions.book_index_at(at_ms)]
     return book, [one for one in versions.books if one.effective_ms > at_ms]
 

@@ -65,7 +65,7 @@ def who() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def now_ms(chosen: Settings) -> int:
+def present_ms(chosen: Settings) -> int:
     """The present; for history the latest time that records have told."""
     stamped = stamp_ms(chosen)
     return time.time_ns() // 1_000_000 if stamped is None else stamped
