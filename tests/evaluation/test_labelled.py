@@ -238,12 +238,12 @@ def test_the_mapping_of_the_docs_is_one(tmp_path):
 @pytest.mark.parametrize("model", insured.MODELS)
 def test_made_up_people_are_ranked_and_told_their_chances_nearly_as_the_truth_has_them(model):
     data = insured.load(model)
-    data = data._replace(rows=data.rows[:2_400], labels=data.labels[:2_400], truth=data.truth[:2_400], formulas={})
-    assert data.rows == insured.load(model).rows[:2_400]
+    data = data._replace(rows=data.rows[:1_200], labels=data.labels[:1_200], truth=data.truth[:1_200], formulas={})
+    assert data.rows == insured.load(model).rows[:1_200]
     report = evaluated(data)
     best = auc(data.labels, data.truth)
-    assert best - 0.04 < report.figures[ONLINE]["auc"] < best + 0.01
-    assert report.truth_error() < 0.05
+    assert best - 0.05 < report.figures[ONLINE]["auc"] < best + 0.01
+    assert report.truth_error() < 0.06
     assert 0.8 < report.as_json()["calibration"]["slope"] < 1.25
     held = {point["asked"]: point["held"] for point in report.coverage()}
     assert held[0.5] > 0.3
