@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.batch import EVENT, EventBatch
+from schemas.batch import DECLARED, EVENT, EventBatch
 from schemas.codec import warm as warm_codec
+from state.calendar import start_of_day
+from state.row import Loan, Row
 from state.table import Table
 from state.versions import Policy, Versions
+from streams.scoring.evaluate import risk_row_of
 from streams.scoring.step import Clocks, step
 from streams.versions import packaged_weights
 
@@ -21,7 +24,16 @@ def warm() -> None:
     """Run each compiled function once on next to nothing."""
     warm_codec()
     empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
-    step(Table.of([b"nobody"], [None]), empty, Versions([Policy()], [packaged_weights()]), Clocks(0))
+    versions = Versions([Policy()], [packaged_weights()])
+    step(Table.of([b"nobody"], [None]), empty, versions, Clocks(0))
+    _warm_cases(versions)
+
+
+def _warm_cases(versions: Versions) -> None:
+    """What the first grant asks for (`streams.credit_examples`), of a customer with a loan that is paid."""
+    loan = Loan(b"1", 0, 100, 10, 0, 100, 10, 0, 0, 0, 0, 0, paid=[100, 0, 0, 0, 0], settled_day=0)
+    row = Row(declared=[1.0] * len(DECLARED), loans=[loan], points=[(b"", b"")], last_transaction_day=0)
+    risk_row_of(row, int(start_of_day(versions.days, 1)), versions)
 
 
 if __name__ == "__main__":
