@@ -23,7 +23,7 @@ from state.money import converted
 from state.profiles import PROFILES_MAX
 from state.table import Table
 from state.versions import Versions
-from streams.scoring.compiled_step import (
+from streams.scoring.compiled_room import (
     EYES,
     U_CARDS,
     U_CHANGES,
@@ -38,8 +38,8 @@ from streams.scoring.compiled_step import (
     USED,
     Eyes,
     Room,
-    run,
 )
+from streams.scoring.compiled_step import run
 from streams.scoring.tables import tables_of
 
 
