@@ -9,6 +9,7 @@ import typer
 
 from streams.commands.common import (
     AsJson,
+    CommandFailure,
     Exit,
     console,
     fail,
@@ -156,13 +157,21 @@ def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, An
 
 
 def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Beside]:
-    """By score made for credit: what was used, and what would have been enough, from the row as it is committed."""
+    """By score made for credit: what was used, and what would have been enough, from the row as it is committed.
+
+    Without the store the story of the topic is told all the same, and that the rest is missing.
+    """
+    from state.errors import StoreUnavailable
     from streams.attainable import data_used, way_words, ways
     from streams.commands.models import known_versions
     from streams.commands.store import read_row
     from streams.explain import CREDIT_SCORES, Beside
 
-    found = read_row(chosen, user)
+    try:
+        found = read_row(chosen, user)
+    except (StoreUnavailable, CommandFailure) as missing:
+        typer.echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
+        return {}
     if found is None:
         return {}
     row, _ = found

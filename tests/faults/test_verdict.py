@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from schemas.batch import Record
-from schemas.codec import Decoder, Encoder, StaticRegistry
+from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value, encode_value
 from state.versions import Policy, Versions
 from streams.recount import Recount, Terms, recount_partition
 from streams.scoring.reasons import REASON_TEXTS
@@ -52,10 +52,16 @@ def flipped(value: bytes | None) -> bytes:
     return (value or b"")[:-1] + bytes([(value or b"\0")[-1] ^ 1])
 
 
+def another(value: bytes | None) -> bytes:
+    """The same change of another score."""
+    fields = decode_value("ScoreChange", value or b"", REGISTRY)
+    return encode_value("ScoreChange", fields | {"new": fields["new"] + 0.5}, TERMS.encoder)
+
+
 CHANGED: dict[str, Callable[[list[Record]], list[Record]]] = {
     "lost": lambda records: records[:-1],
     "doubled": lambda records: [*records, records[0]],
-    "wrong": lambda records: [*records[:-1], records[-1]._replace(value=flipped(records[-1].value))],
+    "wrong": lambda records: [*records[:-1], records[-1]._replace(value=another(records[-1].value))],
     "out_of_order": lambda records: [records[1], records[0], *records[2:]],
 }
 

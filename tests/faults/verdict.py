@@ -10,6 +10,7 @@ from schemas.batch import Record
 from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
+from schemas.readable import Refused
 from streams.dead_letters import ERROR_PREFIX
 from streams.recount import Recount, Terms, recount_partition, same_row
 from streams.resolve import PROGRESS_KEY
@@ -148,7 +149,12 @@ def _changes_of_user(user: bytes, said: list[bytes], expected: list[bytes], verd
     if said == expected:
         return
     registry = StaticRegistry()
-    told = [(decode_value("ScoreChange", value, registry)["change_id"], value) for value in said]
+    told = []
+    for value in said:
+        try:
+            told.append((str(decode_value("ScoreChange", value, registry)["change_id"]), value))
+        except Refused as refused:
+            verdict.say("wrong", f"a change of {user.decode()}: {refused.detail}")
     due = {decode_value("ScoreChange", value, registry)["change_id"]: value for value in expected}
     for change_id, times in Counter(change_id for change_id, _ in told).items():
         for _ in range(times - 1):
