@@ -211,9 +211,8 @@ class _Work:
             events = self.batch.events[list(moment.events)]
             events["user"] = 0
             part = EventBatch(self.batch.partition, self.batch.records, events, self.batch.text, [name])
-            row = step(Table.of([name], [row]), part, self.versions, Clocks(moment.until_ms, self.swept_ms)).table.row(
-                0
-            )
+            taken = step(Table.of([name], [row]), part, self.versions, Clocks(moment.until_ms, self.swept_ms))
+            row = taken.table.row(0)
         return None if row is None else decode_row(row)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer
@@ -286,16 +287,15 @@ class KafkaLog:
         return offsets
 
     def _write(self, producer: Producer, transaction: Transaction) -> None:
-        parts: list[tuple[str, int, Sequence[Message | RowWrite]]]
-        parts = [(topic, -1, messages) for topic, messages in transaction.messages.items()]
-        parts += [(where.topic, where.partition, messages) for where, messages in transaction.placed.items()]
-        parts += [(where.topic, where.partition, rows) for where, rows in transaction.rows.items()]
-        for i, (topic, partition, messages) in enumerate(parts):
+        parts = [partial(_produce, producer, topic, -1, told) for topic, told in transaction.messages.items()]
+        parts += [partial(_produce, producer, *where, told) for where, told in transaction.placed.items()]
+        parts += [partial(_produce_rows, producer, *where, rows) for where, rows in transaction.rows.items()]
+        for i, write in enumerate(parts):
             if i == 1:
                 self._failpoint("K4.first_written")
             if i == len(parts) // 2:
                 self._failpoint("K5.half_written")
-            _produce(producer, topic, partition, messages)
+            write()
 
     def _too_large(self, transaction: Transaction) -> str:
         """Which record can never be taken, and what to do; nothing if each fits."""
@@ -366,15 +366,17 @@ def _is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL)
 
 
-def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message | RowWrite]) -> None:
-    """Queue records one by one: the client's own way to queue many takes a dictionary for each, which costs more."""
-    produce = producer.produce
-    for message in messages:
-        headers = message.headers if isinstance(message, Message) else None
-        if headers:
-            produce(topic, message[1], message[0], partition, headers=headers)  # type: ignore[arg-type]
-        else:
-            produce(topic, message[1], message[0], partition)
+# Records are queued one by one: the client's own way to queue many takes a dictionary for each, which costs more.
+
+
+def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message]) -> None:
+    for key, value, headers in messages:
+        producer.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
+
+
+def _produce_rows(producer: Producer, topic: str, partition: int, rows: Sequence[RowWrite]) -> None:
+    for user, row, _ in rows:
+        producer.produce(topic, row, user, partition)
 
 
 def _size_of(message: Message) -> int:

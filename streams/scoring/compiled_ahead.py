@@ -132,6 +132,7 @@ def is_example_moment(row: Scratch, phase: int, moment_ms: int, p: int, tables: 
 
 @compiled
 def held_at(row: Scratch, score: int) -> int:
+    """Which override holds a score, -1 where none does."""
     for i in range(row.h[H_OVERRIDES]):
         if row.overrides[i, O_SCORE] == score:
             return i
@@ -142,10 +143,11 @@ def held_at(row: Scratch, score: int) -> int:
 def says_something(
     row: Scratch, phase: int, moment_ms: int, w: int, p: int, r: int, b: int, tables: Tables, eyes: Eyes
 ) -> bool:
+    """Does time change anything that is said of the row by this moment? `eyes.ahead` is then the row as of it."""
     if _is_appointed(row, phase, moment_ms, tables):
         return True
-    evaluate(eyes.ahead, row, day_of(tables.days, moment_ms), tables, w, p, r)
     day = day_of(tables.days, moment_ms)
+    evaluate(eyes.ahead, row, day, tables, w, p, r)
     if b == version_at(tables.books, row.h[H_CLOCK]) and p == version_at(tables.policies, row.h[H_CLOCK]):
         if day >= profile_day(row, row.h[H_TODAY], tables, b, p):
             return True
@@ -174,6 +176,7 @@ def _has_moved(row: Scratch, seen: Seen, p: int, tables: Tables) -> bool:
 
 @compiled
 def score_moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> bool:
+    """Is a score as it is seen so far from what was last said that it is said anew? The steps are the policy's."""
     new, old = seen.scores[score], row.f[F_EMITTED + score]
     if FIRST_CODE <= score <= LAST_CODE or score == PROFILES:
         return new != old

@@ -367,6 +367,13 @@ PROTECTIONS = (
         test_worker.test_a_clock_that_was_ahead_and_is_set_right_holds_no_timer_up,
     ),
     Protection(
+        "no timer fires before what is in force is read",
+        "streams.worker `_take`",
+        "who takes over says timers that were left over under packaged versions",
+        edited(Worker, "_take", ("if partition.merge.clock_ms > until_ms:", "if False:")),
+        test_worker.test_who_takes_over_fires_no_timer_before_it_knows_what_is_in_force,
+    ),
+    Protection(
         "no clock passes what is known of the versions",
         "streams.broadcast `until_ms`",
         "a version is adopted late, by some workers later than by others",

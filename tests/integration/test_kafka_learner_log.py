@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from local.kafka import Kafka
 from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
 from streams.learner_log import Written
 from streams.log import AbortAndRewind, HaltPartition, RecreateProducer, StopWorker, TopicPartition
-from tests.conftest import KafkaAt, Topics
+from tests.conftest import Topics
 
 
 class Place:
@@ -29,6 +30,10 @@ class Place:
             KafkaLearnerLog(KafkaLearnerOptions(self.servers, f"{self.prefix}learner", call_timeout_seconds=2.0))
         )
         return self.logs[-1]
+
+    def close(self) -> None:
+        for log in self.logs:
+            log.close()
 
     def send(self, *values: bytes, partition: int = 0) -> None:
         producer = Producer({"bootstrap.servers": self.servers})
@@ -53,8 +58,21 @@ class Place:
 def place(kafka: Any, topics: Topics) -> Iterator[Place]:
     made = Place(kafka.bootstrap_servers, topics)
     yield made
-    for log in made.logs:
-        log.close()
+    made.close()
+
+
+@pytest.fixture
+def mortal() -> Iterator[Kafka]:
+    """A broker of its own: it is killed, and the one that all tests share is not."""
+    with Kafka.start() as broker:
+        yield broker
+
+
+@pytest.fixture
+def place_there(mortal: Kafka) -> Iterator[Place]:
+    made = Place(mortal.bootstrap_servers, Topics(mortal.bootstrap_servers, ""))
+    yield made
+    made.close()
 
 
 def opened(log: KafkaLearnerLog, eventually: Callable[..., None]) -> KafkaLearnerLog:
@@ -105,10 +123,9 @@ def test_a_record_that_its_topic_never_takes_is_told_with_both_sizes(place: Plac
 
 @pytest.mark.timeout(180)
 def test_a_brokers_restart_is_survived_by_reader_producer_and_questions(
-    place: Place, kafka: Any, eventually: Any
+    mortal: Kafka, place_there: Place, eventually: Any
 ) -> None:
-    if isinstance(kafka, KafkaAt):
-        pytest.skip("a Kafka that is not ours is not restarted")
+    place, kafka = place_there, mortal
     place.send(b"before")
     log = opened(place.log(), eventually)
     log.follow(place.where())
