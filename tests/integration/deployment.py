@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -18,6 +19,7 @@ from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.redis_store import RedisStore
 from streams.kafka_client import group_of, read, require_topics, waiting_records
+from streams.resolve import PROGRESS_KEY
 from streams.settings import Settings, load
 
 RESCORE = [sys.executable, "-m", "streams"]
@@ -132,15 +134,26 @@ class Deployment:
             time.sleep(0.05)
 
     def catch_up(self) -> None:
-        """Until everything sent was taken, and every timer due by then has fired: timers go in slices behind events."""
+        """Until everything sent was taken, the store has it, and every timer due by then has fired.
+
+        Positions are committed before the store is written: whoever is killed between the two, or slow there, leaves a
+        store behind that says of no timer that it is due. Timers go in slices behind events.
+        """
         self.wait(lambda: self.waiting() == 0, "everything is taken")
         clocks_ms: dict[int, int] = {}
         for topic in INPUT_TOPICS:
             for record in self.read(topic):
                 clocks_ms[record.partition] = max(clocks_ms.get(record.partition, 0), record.timestamp_ms)
+        marks = {r.partition: r.offset for r in self.read("rescore-state") if r.key == PROGRESS_KEY}
         with closing(self._store()) as store:
-            for partition, clock_ms in clocks_ms.items():
-                self.wait(lambda p=partition, c=clock_ms: (store.earliest_due_ms(p) or c + 1) > c, "no timer is due")
+
+            def at_rest(partition: int) -> bool:
+                due_ms, held = store.earliest_due_at(partition)
+                saved = held is not None and held.ready and held.state_offset >= marks[partition]
+                return saved and (due_ms is None or due_ms > clocks_ms[partition])
+
+            for partition in clocks_ms:
+                self.wait(partial(at_rest, partition), f"partition {partition} is saved and has no timer due")
 
     def log(self, slot: int) -> str:
         """The end of what a worker wrote."""
