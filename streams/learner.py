@@ -156,6 +156,9 @@ class Learner:
         memory: dict[bytes, Any] = {}
         yield from self._read_memory(memory)
         self._rounds, checkpoint = self._remember(memory)
+        for model in self._rounds.credit.values():
+            for tree in model.trees.values():
+                yield from tree.grow()
         places = [TopicPartition(self._options.examples, p) for p in range(count)]
         while (firsts := self._log.first_offsets(places)) is None:
             yield

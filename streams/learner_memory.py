@@ -16,6 +16,7 @@ from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.population_sample import member_body, member_of
 from streams.learning.rounds import VALUE, Round, Rounds
+from streams.learning.tree_challenger import TreeChallenger
 from streams.learning.value_learner import LEARNERS, ValueLearner
 from streams.scoring.specs import Challenger
 
@@ -32,6 +33,7 @@ class LearnerMemory:
     def __init__(self) -> None:
         self._good: dict[str, object] = {}  # by model: its good state as it was written last
         self._versions: dict[str, set[str]] = {}
+        self._trees: dict[str, dict[str, TreeChallenger]] = {}
         self._first = True
 
     # Reading.
@@ -62,6 +64,10 @@ class LearnerMemory:
                 kept = memory[at + b"/learner/" + challenger.encode()]
                 learner.learners[challenger] = BayesianLogisticRegression.from_body(kept)
                 learner.good[challenger] = memory[at + b"/good/" + challenger.encode()]
+            for challenger, tree in learner.trees.items():
+                seen = ((int.from_bytes(n, "big"), row) for n, row in _below(memory, _seen_prefix(at, challenger)))
+                tree.restore(memory[at + b"/learner/" + challenger.encode()], seen)
+            self._trees[name] = dict(learner.trees)
             cases = ((case, _json(said)) for case, said in _below(memory, at + b"/case/"))
             learner.cases.restore(cases, body["counts"])
             rows = ((int.from_bytes(place, "big"), row) for place, row in _below(memory, at + b"/row/"))
@@ -102,6 +108,7 @@ class LearnerMemory:
         model.people.changed.clear()
         for challenger, learner in model.learners.items():
             yield at + b"/learner/" + challenger.encode(), _json(learner.body())
+        yield from self._grown(model, at)
         if self._good.get(model.name) is not model.good:
             self._good[model.name] = model.good
             for challenger, good in model.good.items():
@@ -109,6 +116,19 @@ class LearnerMemory:
         yield from self._approved(model, at)
         challengers = {name: _challenger_body(one) for name, one in model.spec.challengers.items()}
         yield at, _json(model.body() | {"next_row": model.people.next_place, "challengers": challengers})
+
+    def _grown(self, model: CreditLearner, at: bytes) -> Iterator[Said]:
+        """Examples that trees learned from; those of a tree that was withdrawn, or is another one now, go."""
+        for challenger, before in self._trees.get(model.name, {}).items():
+            if model.trees.get(challenger) is not before:
+                for number in before.rows.keys() | before.changed.keys():
+                    yield _seen_key(at, challenger, number), None
+        self._trees[model.name] = dict(model.trees)
+        for challenger, tree in model.trees.items():
+            for number, row in sorted(tree.changed.items()):
+                yield _seen_key(at, challenger, number), row
+            tree.changed.clear()
+            yield at + b"/learner/" + challenger.encode(), _json(tree.body())
 
     def _approved(self, model: CreditLearner, at: bytes) -> Iterator[Said]:
         now, before = {one.version: one.body for one in model.approved}, self._versions.get(model.name, set())
@@ -120,14 +140,14 @@ class LearnerMemory:
 
 
 def _challenger_body(challenger: Challenger) -> list[Any]:
-    half_life, features, prior_variance = challenger
-    return [None if math.isinf(half_life) else half_life, list(features), prior_variance]
+    half_life, features, *more = challenger
+    return [None if math.isinf(half_life) else half_life, list(features), *more]
 
 
 def _challengers_of(body: Mapping[str, Any]) -> dict[str, Challenger]:
     return {
-        name: Challenger(math.inf if half_life is None else half_life, tuple(features), prior_variance)
-        for name, (half_life, features, prior_variance) in body.items()
+        name: Challenger(math.inf if half_life is None else half_life, tuple(features), *more)
+        for name, (half_life, features, *more) in body.items()
     }
 
 
@@ -150,6 +170,14 @@ def _learner_key(name: str) -> bytes:
 
 def _good_key(name: str) -> bytes:
     return _learner_key(name) + b"/good"
+
+
+def _seen_prefix(at: bytes, challenger: str) -> bytes:
+    return at + b"/seen/" + challenger.encode() + b"/"
+
+
+def _seen_key(at: bytes, challenger: str, number: int) -> bytes:
+    return _seen_prefix(at, challenger) + number.to_bytes(6, "big").hex().encode()
 
 
 def _credit_key(name: str) -> bytes:

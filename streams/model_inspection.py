@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from streams.learning.chances import RunningChances
+from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import RunningError
 from streams.learning.rounds import VALUE
 from streams.learning.value_learner import LEARNERS
 from streams.publish import text_of_ms
+from streams.scoring.specs import ADDITIVE
 
 
 class Remembered(NamedTuple):
@@ -26,9 +27,15 @@ class Remembered(NamedTuple):
         """Who learns beside the champion of a model."""
         return list(LEARNERS) if name == VALUE else list(self.models[name]["lately"])
 
+    def kind(self, name: str, challenger: str) -> str:
+        """What a challenger is: additive, tree or forest."""
+        said = self.models[name].get("challengers", {}).get(challenger, [])
+        return str(said[3]) if len(said) > 3 else ADDITIVE
+
     def versions(self, name: str) -> list[str]:
         """Everything that can be promoted or gone back to."""
-        return [*self.challengers(name), *(one["version"] for one in self.models[name]["approved"])]
+        adoptable = [one for one in self.challengers(name) if self.kind(name, one) == ADDITIVE]
+        return [*adoptable, *(one["version"] for one in self.models[name]["approved"])]
 
 
 def summary(remembered: Remembered) -> dict[str, Any]:
@@ -52,7 +59,9 @@ def _credit(remembered: Remembered, name: str) -> dict[str, Any]:
     rows = [_row(one, _figures(RunningChances.of(one["lately"]))) for one in body["approved"]]
     for challenger in remembered.challengers(name):
         figures = _figures(RunningChances.of(body["lately"][challenger]))
-        rows.append(_challenger(challenger, body["shadow"].get(challenger), figures))
+        row = _challenger(challenger, body["shadow"].get(challenger), figures)
+        row["role"] = "challenger" if (kind := remembered.kind(name, challenger)) == ADDITIVE else f"shadow {kind}"
+        rows.append(row | {"against_champion": _against(body.get("against", {}).get(challenger))})
     envelope = body["envelope"]
     return _state(body, rows) | {
         "cases": body["counts"],
@@ -60,6 +69,16 @@ def _credit(remembered: Remembered, name: str) -> dict[str, Any]:
         "envelope": None if envelope is None else {"approved_by": envelope[2], "reason": envelope[3]},
         "envelope_now": body["envelope_now"],
     }
+
+
+def _against(numbers: Sequence[float] | None) -> dict[str, Any] | None:
+    """Log loss less the champion's on the same cases: below 0 is better, where it is sure by two standard errors."""
+    found = RunningDifference(*(numbers or ()))
+    if found.weight <= 0:
+        return None
+    sure = abs(found.mean) > 2.0 * found.error
+    words = "no worse, no better" if not sure else "better" if found.mean < 0 else "worse"
+    return {"log_loss": round(found.mean, 6), "error": round(found.error, 6), "is": words}
 
 
 def _state(body: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -99,6 +118,7 @@ def details(remembered: Remembered, version: str, name: str = "") -> dict[str, A
         if version in lately:
             groups = RunningChances.of(lately[version]).calibration()
             more["calibration"] = [group._asdict() for group in groups]
+            more["moves"] = (body["shadow"].get(version) or {}).get("moves", [])
     return {
         "version": found[0][1] if found else None,
         "timeline": sorted(shown, key=lambda one: str(one["at"])),
@@ -123,6 +143,8 @@ def more_lines(said: Mapping[str, Any]) -> Iterator[str]:
         yield "envelope     " + (f"approved by {approved['approved_by']}: {approved['reason']}" if approved else "none")
         if model["envelope_now"]:
             yield f"             would let nothing in now: {model['envelope_now']}"
+    for before, after, count in said.get("moves", ()):
+        yield f"would move   {count:,} people from band {before} of the chance to band {after} (0 is the lowest)"
     for group in said.get("calibration", ()):
         outcomes = f"{group['weight']:,.0f} outcomes"
         yield f"calibration  said {group['said']:.3f}, happened {group['happened']:.3f} ({outcomes})"
@@ -140,17 +162,24 @@ def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
         title = f"{name}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
         figures = ["off by (ln)"] if name == VALUE else ["log loss", "AUC", "calibration off by"]
         table = Table(title=title, title_justify="left")
-        for column in ("version", "role", *figures, "examples", "in force from", "would move"):
+        compared = [] if name == VALUE else ["log loss against champion's"]
+        for column in ("version", "role", *figures, "examples", *compared, "in force from", "would move"):
             table.add_column(column, justify="right" if column in (*figures, "examples") else "left")
         keys = ["rmse"] if name == VALUE else ["log_loss", "auc", "calibration_error"]
         for row in model["versions"]:
             numbers = ["-" if row[key] is None else f"{row[key]:.4f}" for key in keys]
             moves = _moves(row["would_move"])
-            table.add_row(row["version"], row["role"], *numbers, f"{row['examples']:,}", row["adopted"] or "-", moves)
+            against = [] if name == VALUE else [_against_words(row.get("against_champion"))]
+            examples, adopted = f"{row['examples']:,}", row["adopted"] or "-"
+            table.add_row(row["version"], row["role"], *numbers, examples, *against, adopted, moves)
         yield table
 
 
-def _moves(moves: Mapping[str, int] | None) -> str:
+def _against_words(against: Mapping[str, Any] | None) -> str:
+    return "" if against is None else f"{against['log_loss']:+.4f} ± {against['error']:.4f}: {against['is']}"
+
+
+def _moves(moves: Mapping[str, Any] | None) -> str:
     return "" if not moves else f"{moves['up']:,} up, {moves['down']:,} down of {moves['of']:,}"
 
 
@@ -159,7 +188,7 @@ def _row(one: Mapping[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     return {"version": one["version"], "role": "approved", "adopted": adopted, **figures, "would_move": None}
 
 
-def _challenger(name: str, moves: Mapping[str, int] | None, figures: dict[str, Any]) -> dict[str, Any]:
+def _challenger(name: str, moves: Mapping[str, Any] | None, figures: dict[str, Any]) -> dict[str, Any]:
     return {"version": name, "role": "challenger", "adopted": None, **figures, "would_move": moves}
 
 

@@ -31,7 +31,8 @@ def list_models(as_json: AsJson = False) -> None:
     """Show of each model the version in force, those that may come back, and the challengers that learn beside it.
 
     All figures of a model are of the same customers, foretold before anything was learned from them. `would move` says
-    how many people a challenger would put in a better and a worse band.
+    how many people a challenger would put in a better and a worse band. A shadow tree or forest is never in force: it
+    shows how much better a model could be.
 
     Example: rescore models list --json | jq -r .models.risk.champion
     """
@@ -169,6 +170,7 @@ def declare(
     """Declare a model of your own that learns from requests and outcomes, or other challengers of one there is.
 
     A protected attribute in a credit or insurance model is refused. What a model looks at is fixed once it is declared.
+    A challenger of the kind tree or forest learns in the shadow and is never in force.
 
     Example: rescore models declare leases leases.json --reason "pilot"
     """
@@ -228,11 +230,14 @@ def _decide(
 ) -> None:
     """Publish a decision; the learner obeys at the next boundary of an epoch."""
     from streams.commands.wire import present_ms, who
+    from streams.scoring.specs import ADDITIVE, never_in_force
 
     chosen = settings()
     remembered = _remembered(chosen)
     if name not in remembered.models:
         fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
+    if version in remembered.challengers(name) and (kind := remembered.kind(name, version)) != ADDITIVE:
+        fail(never_in_force(version, kind), f"`rescore models show {version} --name {name}` shows it", Exit.USAGE)
     if version and version not in (known := remembered.versions(name)):
         fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
     now_ms = present_ms(chosen)

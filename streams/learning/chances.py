@@ -43,6 +43,49 @@ def _zeros() -> Floats:
 
 
 @dataclass(slots=True)
+class RunningDifference:
+    """How much a loss differs from another on the same cases, and how sure that is; fading like `RunningChances`.
+
+    >>> against = RunningDifference()
+    >>> against.take(np.array([0.1, -0.1, 0.3, 0.1]), 1e9)
+    >>> round(against.mean, 3), round(against.error, 3)
+    (0.1, 0.071)
+    """
+
+    weight: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+    weight_squares: float = 0.0
+
+    def take(self, differences: Floats, half_life: float) -> None:
+        """Take differences (n,) in order."""
+        n = len(differences)
+        shares = 0.5 ** (np.arange(n - 1, -1, -1) / half_life)
+        kept = 0.5 ** (n / half_life)
+        self.weight = kept * self.weight + float(np.sum(shares))
+        self.total = kept * self.total + float(np.sum(shares * differences))
+        self.squares = kept * self.squares + float(np.sum(shares * differences * differences))
+        self.weight_squares = kept * kept * self.weight_squares + float(np.sum(shares * shares))
+
+    @property
+    def mean(self) -> float:
+        """The mean difference; NaN before the first."""
+        return self.total / self.weight if self.weight > 0 else math.nan
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; NaN before the first."""
+        if self.weight <= 0:
+            return math.nan
+        variance = max(self.squares / self.weight - self.mean**2, 0.0)
+        return math.sqrt(variance * self.weight_squares) / self.weight
+
+    def body(self) -> list[float]:
+        """Its numbers."""
+        return [self.weight, self.total, self.squares, self.weight_squares]
+
+
+@dataclass(slots=True)
 class RunningChances:
     """Chances against what happened; an example counts half after `half_life` further ones.
 

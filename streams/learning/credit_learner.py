@@ -8,6 +8,7 @@ before; going back to an approved version that does better is automatic. Pure: c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,15 +18,16 @@ from numpy.typing import NDArray
 
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.cases import CaseExample, Cases, Labelled
-from streams.learning.chances import RunningChances, losses
+from streams.learning.chances import RunningChances, RunningDifference, losses
 from streams.learning.decisions import TIMELINE_MAX, Happening, Order
 from streams.learning.epochs import LearningPolicy
 from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import PageHinkley, body_of, stability_index
 from streams.learning.recent_rows import RecentRows
+from streams.learning.tree_challenger import TreeChallenger
 from streams.scoring.additive import logistic, sums_of, tempered
 from streams.scoring.model import Model, ModelWeights, read_model
-from streams.scoring.specs import Challenger, ModelSpec
+from streams.scoring.specs import Challenger, ModelSpec, never_in_force
 
 Floats = NDArray[np.float64]
 
@@ -64,8 +66,12 @@ class CreditLearner:
     def __init__(self, spec: ModelSpec, policy: LearningPolicy, packaged: Mapping[str, Any] | None = None) -> None:
         self.spec, self._policy, self._packaged = spec, policy, packaged
         self.cases = Cases(policy.request_days, policy.loan_days)
-        self.learners = {name: self._fresh(one) for name, one in spec.challengers.items()}
-        self.lately = {name: RunningChances() for name in self.learners}
+        self.learners = {name: self._fresh(one) for name, one in spec.challengers.items() if not one.is_grown}
+        self.trees = {name: self._seed(one) for name, one in spec.challengers.items() if one.is_grown}
+        """Challengers that can never be in force: they tell how much better one could be."""
+        self.lately = {name: RunningChances() for name in self.challengers}
+        self.against = {name: RunningDifference() for name in self.challengers}
+        """Log loss of each challenger less the champion's on the same cases, since that is champion."""
         self.good = {name: learner.body() for name, learner in self.learners.items()}
         """The learners at the last closing at which nothing was wrong: where they go back to after a drift."""
         self.approved: list[ApprovedModel] = []
@@ -83,14 +89,20 @@ class CreditLearner:
         self.enveloped_ms = LONG_AGO_MS
         self.envelope_now = ""  # why an envelope would let nothing in, as of the last closing
         self.stability = 0.0
-        self.shadow: dict[str, dict[str, int]] = {}
-        """How many of the last who asked each challenger would move to a better or worse band: up, down, of."""
+        self.shadow: dict[str, dict[str, Any]] = {}
+        """How many of the last who asked each challenger would move to a better or worse band: up, down, of; and
+        `moves`, from which band to which."""
         self.timeline: list[Happening] = []
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self.spec.name
+
+    @property
+    def challengers(self) -> list[str]:
+        """All who learn beside the champion."""
+        return [*self.learners, *self.trees]
 
     @property
     def champion(self) -> ApprovedModel | None:
@@ -113,13 +125,21 @@ class CreditLearner:
             return
         self.good = dict(self.good)
         for name in [name for name, one in self.spec.challengers.items() if spec.challengers.get(name) != one]:
-            del self.learners[name], self.lately[name], self.good[name]
-            self.shadow.pop(name, None)
+            for held in (self.learners, self.trees, self.lately, self.against, self.good, self.shadow):
+                held.pop(name, None)
         self.spec = spec
         for name, one in spec.challengers.items():
-            if name not in self.learners:
-                self.learners[name], self.lately[name] = self._fresh(one), RunningChances()
+            if name in self.lately:
+                continue
+            self.lately[name], self.against[name] = RunningChances(), RunningDifference()
+            if one.is_grown:
+                self.trees[name] = self._seed(one)
+            else:
+                self.learners[name] = self._fresh(one)
                 self.good[name] = self.learners[name].body()
+
+    def _seed(self, challenger: Challenger) -> TreeChallenger:
+        return TreeChallenger(challenger, self.spec.manifest.features)
 
     def _fresh(self, challenger: Challenger, start: Mapping[str, Any] | None = None) -> BayesianLogisticRegression:
         """A learner before its first example: from an approved version, a packaged one, or nothing."""
@@ -153,6 +173,8 @@ class CreditLearner:
         if erased:
             self.cases.forget(erased)
             self.people.forget(erased)
+            for tree in self.trees.values():
+                tree.forget(erased)
         known: list[Labelled] = []
         for example in examples:
             known += self.cases.pass_time(example.timestamp_ms - 1)
@@ -183,16 +205,29 @@ class CreditLearner:
         rows, labels = [one.inputs for one in known], np.array([one.label for one in known])
         half_life = float(self.policy.error_half_life_examples)
         said: Floats | None = None
+        lost: Floats | None = None
         for version in self.approved:
             said = version.chances(rows)
             version.lately.take(said, labels, half_life)
         if said is not None:  # the last one's: the champion's
             self.recent.take(said, labels, half_life * RECENT_SHARE)
             self.fairness.take([one.aside for one in known], self._favoured(said), labels, self.spec.favourable)
-            self._watch(losses(said, labels), boundary_ms)
+            lost = losses(said, labels)
+            self._watch(lost, boundary_ms)
         for name, learner in self.learners.items():
             chances = logistic(tempered(*learner.learn_before(rows, labels.tolist())))
-            self.lately[name].take(chances, labels, half_life)
+            self._compare(name, chances, labels, lost)
+        for name, tree in self.trees.items():
+            mine = np.array([tree.takes(one.case) for one in known])
+            chances = tree.learn_before([one for one, takes in zip(known, mine.tolist(), strict=True) if takes])
+            self._compare(name, chances, labels[mine], None if lost is None else lost[mine])
+
+    def _compare(self, name: str, chances: Floats, labels: Floats, champion_lost: Floats | None) -> None:
+        """How good a challenger is lately, by itself and against the champion on the same cases."""
+        half_life = float(self.policy.error_half_life_examples)
+        self.lately[name].take(chances, labels, half_life)
+        if champion_lost is not None:
+            self.against[name].take(losses(chances, labels) - champion_lost, half_life)
 
     def _favoured(self, chances: Floats) -> NDArray[np.bool_]:
         """Who is told what they want: the best band."""
@@ -233,6 +268,8 @@ class CreditLearner:
 
     def _refusal(self, order: Order) -> str:
         """Why a version can not be put in force; empty where it can."""
+        if order.version in self.trees:
+            return never_in_force(order.version, self.trees[order.version].kind)
         if order.what == "rollback" and (not order.version or order.version in self.learners):
             return "" if len(self.approved) > 1 and not order.version else "there is no approved version to go back to"
         if order.version in self.learners:
@@ -277,7 +314,7 @@ class CreditLearner:
                     self._quarantine(boundary_ms, why, champion.version)
             elif len(rows) >= PEOPLE_MIN:
                 champion.expected = _sorted(now)
-            for name in self.learners:
+            for name in self.challengers:
                 self.shadow[name] = self._moves(self._bands(self._chances(name, rows)), self._bands(now))
         if self.quarantine_until_ms is None:
             self.good = {name: learner.body() for name, learner in self.learners.items()}
@@ -336,18 +373,22 @@ class CreditLearner:
             return name, f"{moved:.1%} would be in another band, at most {policy.envelope_moves:.0%}"
         return name, ""
 
-    def _chances(self, learner: str, rows: Sequence[Mapping[str, Any]]) -> Floats:
-        return self.learners[learner].probabilities(rows)
+    def _chances(self, challenger: str, rows: Sequence[Mapping[str, Any]]) -> Floats:
+        if challenger in self.trees:
+            return self.trees[challenger].probabilities(rows)
+        return self.learners[challenger].probabilities(rows)
 
     def _bands(self, chances: Floats) -> NDArray[np.int64]:
         """Band by the chance (n,): 0 the lowest."""
         return np.searchsorted(np.array(self.spec.floors), chances, side="right")
 
-    def _moves(self, then: NDArray[np.int64], now: NDArray[np.int64]) -> dict[str, int]:
-        """Up is better for the person."""
+    def _moves(self, then: NDArray[np.int64], now: NDArray[np.int64]) -> dict[str, Any]:
+        """Up is better for the person. `moves`: [from band, to band, how many], 0 the lowest chance."""
         more, less = int((then > now).sum()), int((then < now).sum())
         up, down = (more, less) if self.spec.favourable else (less, more)
-        return {"up": up, "down": down, "of": len(now)}
+        pairs = Counter(zip(now.tolist(), then.tolist(), strict=True))
+        moves = [[before, after, count] for (before, after), count in sorted(pairs.items()) if before != after]
+        return {"up": up, "down": down, "of": len(now), "moves": moves}
 
     # Versions.
 
@@ -371,8 +412,8 @@ class CreditLearner:
             self.approved.append(left)
         self.approved.append(again)
         self._thin_out(boundary_ms)
-        for learner, challenger in self.spec.challengers.items():
-            self.learners[learner] = self._fresh(challenger, to.body)
+        for learner in self.learners:
+            self.learners[learner] = self._fresh(self.spec.challengers[learner], to.body)
             self.lately[learner] = RunningChances.of(to.lately.body())
         return self._publish(again, boundary_ms, "rolled_back", f"to {to.version}: {why}", who)
 
@@ -380,6 +421,7 @@ class CreditLearner:
         self.drift, self.stability = PageHinkley(), 0.0
         self.quarantine_until_ms = self.calm_loss = None
         self.recent = RunningChances()
+        self.against = {name: RunningDifference() for name in self.challengers}
         version.expected = _sorted(version.chances(self.people.rows())) if self.people.rows() else ()
         self.good = {name: learner.body() for name, learner in self.learners.items()}
         self._note(boundary_ms, what, version.version, who, why)
@@ -403,6 +445,7 @@ class CreditLearner:
                 for one in self.approved
             ],
             "lately": {name: one.body() for name, one in self.lately.items()},
+            "against": {name: one.body() for name, one in self.against.items()},
             "recent": self.recent.body(),
             "drift": body_of(self.drift),
             "fairness": self.fairness.body(),
@@ -428,6 +471,8 @@ class CreditLearner:
             approved.lately, approved.expected = RunningChances.of(one["lately"]), tuple(one["expected"])
             self.approved.append(approved)
         self.lately = {name: RunningChances.of(one) for name, one in body["lately"].items()}
+        against = body.get("against", {})  # older ones did not compare case by case
+        self.against = {name: RunningDifference(*against.get(name, ())) for name in self.challengers}
         self.recent, self.drift = RunningChances.of(body["recent"]), PageHinkley(**body["drift"])
         self.fairness = FairnessTable.of(body["fairness"])
         self.quarantine_until_ms, self.frozen = body["quarantine_until_ms"], body["frozen"]

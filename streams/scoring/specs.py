@@ -37,16 +37,40 @@ WORD_MAX = 64
 GROUPS_ASIDE_MAX = 8
 
 
+ADDITIVE = "additive"
+WINDOWS = {"tree": 10_000, "forest": 4_000}
+"""Kinds of challengers that are grown, and how many of the last examples each is a function of, at most."""
+
+WINDOW_MIN, WINDOW_MAX = 100, 100_000
+
+
 class Challenger(NamedTuple):
-    """One way to learn the same: from these features (none: all of the manifest), forgetting by half, as sure."""
+    """One way to learn the same, from these features (none: all of the manifest).
+
+    An additive one forgets by half and is as sure as its prior variance says; only that can come into force. A tree or
+    forest is grown from the last `window_examples`, of one case in `one_in`, and stays in the shadow.
+    """
 
     half_life_examples: float = math.inf
     features: tuple[str, ...] = ()
     prior_variance: float | None = None  # None: the packaged model's, or the estimator's
+    kind: str = ADDITIVE
+    window_examples: int = 0
+    one_in: int = 1
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether it is a tree or a forest."""
+        return self.kind != ADDITIVE
 
 
-CHALLENGERS: Mapping[str, Challenger] = {"steady": Challenger(), "nimble": Challenger(half_life_examples=5_000.0)}
-"""Who learns where nothing else is declared: one forgets nothing, one follows a population that changes."""
+CHALLENGERS: Mapping[str, Challenger] = {
+    "steady": Challenger(),
+    "nimble": Challenger(half_life_examples=5_000.0),
+    "tree": Challenger(kind="tree", window_examples=WINDOWS["tree"]),
+}
+"""Who learns where nothing else is declared: one forgets nothing, one follows a population that changes, and a tree
+tells in the shadow how much additive models leave on the table. A forest does so too, for ten times the cost."""
 
 
 class ModelSpec(NamedTuple):
@@ -162,6 +186,8 @@ def spec_of(name: str, body: Mapping[str, Any], effective_ms: int) -> ModelSpec:
     if not manifest.features:
         raise ValueError(f"model {name} has no features")
     challengers = {key: _challenger(key, one, manifest) for key, one in body.get("challengers", {}).items()}
+    if challengers and all(one.is_grown for one in challengers.values()):
+        raise ValueError(f"model {name} needs a challenger that is {ADDITIVE}: trees and forests are never in force")
     favourable = bool(body.get("favourable", packaged.favourable if packaged else False))
     return ModelSpec(manifest, inputs, favourable, begins_with, challengers or CHALLENGERS, effective_ms)
 
@@ -191,6 +217,10 @@ def _challenger(name: str, said: Mapping[str, Any], manifest: Manifest) -> Chall
         raise ValueError(f"challenger {name!r} has {', '.join(Challenger._fields)}, not {', '.join(said)}")
     if strange := set(said.get("features", ())) - set(manifest.names):
         raise RefusedManifest(f"challenger {name}: {', '.join(sorted(strange))} is not in the manifest of its model")
+    if said.get("kind", ADDITIVE) != ADDITIVE:
+        return _grown(name, said)
+    if strange := {"window_examples", "one_in"} & set(said):
+        raise ValueError(f"challenger {name}: {', '.join(sorted(strange))} is for {' and '.join(WINDOWS)} alone")
     half_life = said.get("half_life_examples")
     made = Challenger(
         math.inf if half_life is None else float(half_life),
@@ -200,6 +230,29 @@ def _challenger(name: str, said: Mapping[str, Any], manifest: Manifest) -> Chall
     if made.half_life_examples <= 0 or (made.prior_variance is not None and not 0 < made.prior_variance < math.inf):
         raise ValueError(f"challenger {name}: half_life_examples and prior_variance have to be above 0")
     return made
+
+
+def _grown(name: str, said: Mapping[str, Any]) -> Challenger:
+    """A tree or a forest, as declared."""
+    kind = said["kind"]
+    if kind not in WINDOWS:
+        raise ValueError(f"challenger {name} is of kind {kind!r}; there are {', '.join((ADDITIVE, *WINDOWS))}")
+    if strange := {"half_life_examples", "prior_variance"} & set(said):
+        raise ValueError(f"challenger {name}: a {kind} has no {', '.join(sorted(strange))}; it has window_examples")
+    window, one_in = said.get("window_examples", WINDOWS[kind]), said.get("one_in", 1)
+    if type(window) is not int or type(one_in) is not int or not WINDOW_MIN <= window <= WINDOW_MAX or one_in < 1:
+        raise ValueError(
+            f"challenger {name}: window_examples has to be between {WINDOW_MIN:,} and {WINDOW_MAX:,}, one_in at least 1"
+        )
+    return Challenger(features=tuple(said.get("features", ())), kind=kind, window_examples=window, one_in=one_in)
+
+
+def never_in_force(name: str, kind: str) -> str:
+    """Why a tree or a forest is not promoted."""
+    return (
+        f"{name} is a {kind} and can never be in force: it is no plain weights that every worker scores with to the "
+        "byte, and its chances are no sum that explains itself; it shows how much better a model could be"
+    )
 
 
 def spec_at(specs: Sequence[ModelSpec], name: str, moment_ms: int) -> ModelSpec | None:

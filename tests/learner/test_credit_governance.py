@@ -210,6 +210,9 @@ def test_what_a_learner_knows_survives_as_plain_json_to_the_byte():
     for name, learner in twin.model.learners.items():
         again.learners[name] = BayesianLogisticRegression.from_body(json.loads(json.dumps(learner.body())))
         again.good[name] = json.loads(json.dumps(twin.model.good[name]))
+    for name, tree in twin.model.trees.items():
+        rows = [(number, json.loads(row)) for number, row in tree.rows.items()]
+        again.trees[name].restore(json.loads(json.dumps(tree.body())), rows)
     again.cases.restore(twin.model.cases.held.items(), body["counts"])
     again.people.restore(((place, list(row)) for place, row in twin.model.people._places.items()),
                          twin.model.people.next_place)  # fmt: skip
@@ -237,7 +240,49 @@ def test_challengers_come_and_go_by_declaration():
     lender.model.follow(SPEC._replace(challengers=more))
     assert lender.model.learners["steady"] is steady
     assert set(lender.model.learners) == set(lender.model.lately) == set(lender.model.good) == {"steady", "narrow"}
+    assert lender.model.trees == {}
     assert [f.name for f in lender.model.learners["narrow"].known_features] == ["dti"]
+
+
+def test_a_tree_learns_in_the_shadow_and_is_never_in_force():
+    lender = Lender()
+    lender.live(30)
+    lender.live(1, PROMOTE)
+    lender.live(1, ENVELOPE, PROMOTE._replace(version="tree"))
+    lender.live(1, PROMOTE._replace(what="rollback", version="tree"))
+    model = lender.model
+    assert [(line.what, line.version) for line in model.timeline if line.version == "tree"] == [("refused", "tree")] * 2
+    assert "can never be in force" in model.timeline[-1].why
+    assert model.lately["tree"].examples == model.lately["steady"].examples > 1_000
+    assert 0.65 < model.lately["tree"].auc < model.lately["steady"].auc
+    lender.live(40)
+    assert {line.why.split(":")[0] for line in model.timeline if line.what in ("promoted", "adopted")} <= {
+        "steady", "within the envelope that board approved", "nimble",
+    }  # fmt: skip
+    assert len(lender.closed) >= 1
+
+
+def test_challengers_are_compared_with_the_champion_case_by_case():
+    lender = Lender()
+    lender.live(20)
+    assert lender.model.against["tree"].weight == 0.0  # nobody to compare with
+    lender.live(1, PROMOTE)
+    lender.live(20)
+    tree, steady = lender.model.against["tree"], lender.model.against["steady"]
+    assert tree.mean > 2 * tree.error > 0.0
+    assert abs(steady.mean) < tree.mean
+    lender.live(1, Order("promote", "nimble", "ann", "?"))
+    assert lender.model.against["tree"].weight == 0.0
+
+
+def test_a_rollback_leaves_trees_as_they_are():
+    lender = Lender()
+    lender.live(30)
+    lender.live(1, PROMOTE)
+    lender.live(1, PROMOTE._replace(version="nimble"))
+    before = lender.model.trees["tree"].examples
+    lender.live(2, Order("rollback", "", "ann", "?"))
+    assert lender.model.trees["tree"].examples == before + 80
 
 
 def test_models_are_shown_with_who_would_move_and_how_good_they_are():
@@ -246,7 +291,9 @@ def test_models_are_shown_with_who_would_move_and_how_good_they_are():
     lender.live(1, PROMOTE)
     lender.live(10)
     value = lender.rounds.model.body()
-    remembered = Remembered(FIRST_DAY * DAY_MS, {"value": value, "leases": json.loads(json.dumps(lender.model.body()))})
+    kinds = {"challengers": {"tree": [None, [], None, "tree", 10_000, 1]}}
+    leases = json.loads(json.dumps(lender.model.body())) | kinds
+    remembered = Remembered(FIRST_DAY * DAY_MS, {"value": value, "leases": leases})
     said = summary(remembered)
     leases = said["models"]["leases"]
     assert leases["champion"] == lender.model.champion.version
@@ -254,6 +301,12 @@ def test_models_are_shown_with_who_would_move_and_how_good_they_are():
     assert nimble["auc"] > 0.75
     assert nimble["would_move"]["of"] == 1_000
     assert leases["waiting"]["bytes"] > 0
+    tree = next(row for row in leases["versions"] if row["version"] == "tree")
+    assert (tree["role"], tree["against_champion"]["is"]) == ("shadow tree", "worse")
+    assert sum(count for *_, count in details(remembered, "tree", "leases")["moves"]) == sum(
+        tree["would_move"][way] for way in ("up", "down")
+    )
+    assert "tree" not in remembered.versions("leases")
     shown = details(remembered, "nimble", "leases")
     assert len(shown["calibration"]) > 5
     assert any("remembered" in line for line in more_lines(shown))

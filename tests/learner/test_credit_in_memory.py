@@ -10,6 +10,7 @@ import pytest
 
 from state.calendar import DAY_MS
 from streams.learner_log import LEARNER_STEPS
+from streams.learning.chances import RunningChances
 from streams.log import STEPS
 from streams.processor import user_hash
 from streams.scoring.manifest import protected_attribute
@@ -25,6 +26,8 @@ LEARNING = replace(POLICY, epoch_ms=3 * DAY_MS, request_days=30)
 def bank() -> LearningWorld:
     """A world with the whole story in it, and what persons decide on the way."""
     world = LearningWorld(learning=LEARNING)
+    grown = {"tree": {"kind": "tree", "window_examples": 100}, "grove": {"kind": "forest", "window_examples": 100}}
+    world.declare("acceptance", FIRST_MS, challengers={"steady": {}, "nimble": {"half_life_examples": 5_000}, **grown})
     world.decide("promote", FIRST_MS + 60 * DAY_MS, "steady", model="acceptance")
     world.decide("promote", FIRST_MS + 122 * DAY_MS, "nimble", model="risk")
     world.publish(STORY, advance_days=4)
@@ -106,6 +109,17 @@ def test_challengers_learn_what_the_packaged_model_does_not_know(calm):
     assert acceptance.lately["steady"].auc > 0.8
     assert acceptance.lately["steady"].log_loss < acceptance.approved[0].lately.log_loss
     assert acceptance.cases.size_bytes > 0
+
+
+def test_trees_learn_every_case_and_what_is_kept_of_them_is_bounded_by_their_windows(calm):
+    body = learned(calm, "acceptance")
+    for name in ("tree", "grove"):
+        assert body["lately"][name]["examples"] == body["lately"]["steady"]["examples"]
+        assert RunningChances.of(body["lately"][name]).auc > 0.65
+        kept = [key for key in calm.models() if key.startswith(b"credit/acceptance/seen/" + name.encode())]
+        assert 50 <= len(kept) <= 100
+    risk = [key for key in calm.models() if key.startswith(b"credit/risk/seen/tree/")]
+    assert len(risk) == learned(calm, "risk")["lately"]["tree"]["examples"]
 
 
 def test_nothing_is_adopted_but_by_a_person(calm):
@@ -236,4 +250,4 @@ def test_an_erased_customer_leaves_no_case():
     world.publish(teller.events, advance_days=4)
     world.run(world.worker(), world.learner())
     assert learned(world, "risk")["counts"] == {"requests": 2, "erased": 2}
-    assert not [key for key in world.models() if b"/case/" in key or b"/row/" in key]
+    assert not [key for key in world.models() if b"/case/" in key or b"/row/" in key or b"/seen/" in key]

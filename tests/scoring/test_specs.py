@@ -45,6 +45,12 @@ def test_a_packaged_model_keeps_its_purpose_whatever_is_declared():
         ("mine", {"purpose": "credit", "features": [DTI], "challengers": {"a": {"speed": 1}}}, "challenger 'a'"),
         ("mine", {"purpose": "credit", "features": [DTI], "challengers": {"a": {"features": ["sex"]}}}, "manifest"),
         ("mine", {"purpose": "credit", "features": [DTI], "challengers": {"a": {"half_life_examples": 0}}}, "above 0"),
+        ("risk", {"challengers": {"a": {"kind": "net"}}}, "of kind 'net'"),
+        ("risk", {"challengers": {"a": {"kind": "tree", "half_life_examples": 5}}}, "a tree has no half_life_examples"),
+        ("risk", {"challengers": {"a": {"kind": "tree", "window_examples": 5}}}, "between 100 and 100,000"),
+        ("risk", {"challengers": {"a": {"kind": "forest", "one_in": 0}}}, "one_in at least 1"),
+        ("risk", {"challengers": {"a": {"one_in": 2}}}, "is for tree and forest alone"),
+        ("risk", {"challengers": {"a": {"kind": "tree"}}}, "needs a challenger that is additive"),
         ("risk", {"features": [DTI]}, "give a model with others another name"),
     ],
 )
@@ -63,6 +69,15 @@ def test_more_challengers_of_a_packaged_model_can_be_declared():
     spec = spec_of("risk", {"challengers": {"slow": {}, "plain": {"features": ["dti"], "prior_variance": 0.3}}}, 0)
     assert spec.manifest == PACKAGED_SPECS["risk"].manifest
     assert set(spec.challengers) == {"slow", "plain"}
+
+
+def test_trees_and_forests_are_declared_with_their_windows():
+    grown = {"tree": {"kind": "tree", "features": ["dti"]}, "grove": {"kind": "forest", "one_in": 8}}
+    spec = spec_of("risk", {"challengers": {"steady": {}, **grown}}, 0)
+    assert spec.challengers["tree"].window_examples == 10_000
+    assert spec.challengers["tree"].features == ("dti",)
+    assert (spec.challengers["grove"].window_examples, spec.challengers["grove"].one_in) == (4_000, 8)
+    assert [name for name, one in spec.challengers.items() if one.is_grown] == ["tree", "grove"]
 
 
 def test_a_request_written_flat_is_read_as_the_source_writes_it():

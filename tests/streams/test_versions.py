@@ -178,7 +178,7 @@ def test_what_a_declared_model_looks_at_is_fixed() -> None:
     found = known(*(config(i, "manifest.leases", body) for i, body in enumerate([first, other, again])))
     (refusal,) = found.refused
     assert "take another name" in refusal.reason
-    assert [list(spec.challengers) for spec in found.specs] == [["steady", "nimble"], ["slow"]]
+    assert [list(spec.challengers) for spec in found.specs] == [["steady", "nimble", "tree"], ["slow"]]
 
 
 def test_a_version_of_risk_is_the_streams_and_everyone_is_scored_anew_with_it() -> None:
