@@ -117,6 +117,8 @@ def test_a_person_sees_all_models_and_promotes_none_without_a_card(calm, tmp_pat
     assert shown["version"]["auc"] > 0.6
     assert "remembered" in calm.rescore("models", "show", "--name", "risk").stdout
     promote = ("models", "promote", "steady", "--name", "acceptance", "--reason", "because")
+    tree = calm.rescore("models", "promote", "tree", *promote[3:], "--card", str(tmp_path / "card.md"), check=False)
+    assert (tree.returncode, "can never be in force" in tree.stderr) == (2, True)
     refused = calm.rescore(*promote, check=False)
     assert (refused.returncode, "--card FILE" in refused.stderr) == (2, True)
     card = tmp_path / "card.md"
