@@ -1,167 +1,220 @@
-"""What learning costs, in this process alone: `python -m local.bench_learning` prints it.
+"""What learning costs the hot path, in this process alone: `rescore bench learning`. No Kafka, no Redis.
 
-The worker's part is what cases and reports add to what batches take: generated customers over two months of whom every
-tenth has declared something (`--declared-share`), with loans as the generator grants them. The learner's part is cases
-a CPU-second, with the 15 features of risk, model and memory records included. No Kafka, no Redis.
+The same stream goes through three processors: without any learning, with the examples of the value model, and with
+cases and borrowers' reports too. They take turns batch by batch, in another order each time, so that whatever else the
+machine does falls on all of them alike; a round's ratio is that of its sums, and the figure the median of the rounds.
+What talks to servers is left out, so that a worker's own share is smaller than what is told here.
+
+The stream: generated customers, whose transactions and loans are the generator's. Of a share of them each has declared
+income and debts before anything is measured, and asks for a decision once in 365 days, which is answered 10 days later.
+The first `PRELUDE_DAYS` are taken and not measured: by then examples have labels, and loans have come to day 91.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from typing import Any, ClassVar
+from statistics import median
+from time import process_time
+from typing import Any
 
 import numpy as np
 
 from local.generator import events, population
 from schemas.batch import Record
-from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
+from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
-from state.calendar import DAY_MS, day_starts
+from state.calendar import DAY_MS
+from state.versions import Versions
 from streams.avro_values import Values
-from streams.learner_memory import LearnerMemory
-from streams.learning.cases import CaseExample
-from streams.learning.credit_learner import CreditLearner
-from streams.learning.epochs import Epochs, LearningPolicy
-from streams.learning.rounds import Rounds, Waiting
-from streams.learning.value_learner import ValueLearner
+from streams.collector import GarbageCollector
 from streams.output import Message, Output
-from streams.packaged_models import packaged_body
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
-from streams.scoring.risk import RISK_MANIFEST
-from streams.scoring.specs import PACKAGED_SPECS
 from streams.versions import Known, first_policy
 from streams.warm import warm
 
-RECORDS = 2_000
-CUSTOMERS, DAYS = 2_000, 60
+PRELUDE_DAYS = 110
+ASKS_EVERY_DAYS, ANSWERED_AFTER_DAYS = 365, 10
 SEED = 5
+WITHOUT, VALUE, WHOLE = range(3)
+SHARES = (0.0, 0.1, 1.0)
 
 
-class Watched(ScoreProcessor):
-    """A processor that tells what its cases and reports take: two sides by turns differ by more than that by chance."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured, and in what batches."""
 
-    spent: ClassVar[dict[str, float]] = {}
-
-    def _more(self, *given: Any) -> list[tuple[int, Message]]:
-        with timed(self.spent, "cases and reports"):
-            return super()._more(*given)
-
-
-def history(declared_share: float) -> list[Record]:
-    """Generated events, and declarations of some customers on the first day."""
-    people = population(SEED, CUSTOMERS, date(2025, 1, 1), DAYS)
-    begin_ms, values = people.begin_ms, Values()
-    encoders = {topic: values.encoder(topic) for topic in INPUT_TOPICS}
-    made: list[tuple[int, str, str, bytes]] = []
-    for name in people.user_ids[: round(declared_share * CUSTOMERS)]:
-        said = {"event_id": f"d-{name}", "user_id": name, "income": 2_500.0, "debt": 350.0, "request_id": None}
-        made.append((begin_ms, "applicants", name, encoders["applicants"](said)))
-    made += [
-        (event.timestamp_ms, event.topic, event.key, encoders[event.topic](event.value))
-        for event in events(people)
-        if event.topic in INPUT_TOPICS and isinstance(event.value, dict)
-    ]
-    made.sort(key=lambda one: (one[0], INPUT_TOPICS.index(one[1])))
-    return [Record(topic, 0, i, at_ms, key.encode(), value) for i, (at_ms, topic, key, value) in enumerate(made)]
+    customers: int = 1_000
+    days: int = 30
+    records: int = 1_000  # in a batch
+    rounds: int = 7
 
 
-@contextmanager
-def timed(spent: dict[str, float], name: str) -> Iterator[None]:
-    """Add the CPU seconds of what is done inside."""
-    began = time.process_time()
-    yield
-    spent[name] = spent.get(name, 0.0) + time.process_time() - began
+@dataclass(frozen=True, slots=True)
+class HotPath:
+    """What a stream costs without learning, and by how much more with it."""
+
+    declared_share: float
+    events: int
+    batches: int
+    said: dict[str, int]  # examples by kind and model
+    microseconds: float  # CPU an event without learning
+    value_share: float  # more by the examples of the value model: 0.01 is a hundredth
+    whole_share: float  # more by all of learning
+    whole_shares: list[float]  # of each round
+
+    def as_json(self) -> dict[str, object]:
+        """For machines."""
+        return asdict(self)
 
 
-def worker_cost(declared_share: float) -> dict[str, float]:
-    """CPU seconds of batches, and of their cases and reports; how many events, loans and examples there were."""
-    known = Known.first(first_policy("EUR", "UTC"))
-    encoder = Encoder(StaticRegistry(), REASON_TEXTS)
-    decoder = Decoder(StaticRegistry(), 1)
-    processor = Watched(decoder, encoder, CloudEvents("/bench"), lambda: known.versions, b"key")
-    rows: dict[bytes, bytes] = {}
-    records = history(declared_share)
-    spent = Watched.spent = {"said": 0, "events": len(records), "loans": sum(r.topic == "loans" for r in records)}
-    for start in range(0, len(records), RECORDS):
-        with timed(spent, "all"):
-            output = _taken(processor, rows, records[start : start + RECORDS])
-        spent["said"] += len(output.examples)
-    return spent
+class _WithoutCases(ScoreProcessor):
+    """Knows of the value model's examples alone."""
+
+    def _more(self, *_given: Any) -> list[tuple[int, Message]]:
+        return []
 
 
-def _taken(processor: ScoreProcessor, rows: dict[bytes, bytes], batch: Sequence[Record]) -> Output:
-    clock_ms = batch[-1].timestamp_ms
-    output = processor.process(0, batch, lambda users: [rows.get(user) for user in users], (), clock_ms)
-    for image in output.images:
-        if image.row is not None:
-            rows[image.user] = image.row
-    return output
+@dataclass(slots=True)
+class _Side:
+    """One of the processors, and the rows it has made."""
+
+    processor: ScoreProcessor
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def take(self, batch: Sequence[Record]) -> Output:
+        """Take a batch as a worker does."""
+        began = process_time()
+        output = self.processor.process(0, batch, self._load, (), batch[-1].timestamp_ms)
+        self.seconds += process_time() - began
+        self.rows.update((image.user, image.row) for image in output.images)
+        return output
+
+    def _load(self, users: Sequence[bytes]) -> list[bytes | None]:
+        return [self.rows.get(user) for user in users]
 
 
-def learner_cost(examples: int, per_epoch: int) -> dict[str, float]:
-    """CPU seconds of cases through the rounds of learning, and of what is remembered of each step."""
-    policy = LearningPolicy(epoch_ms=DAY_MS)
-    epochs = Epochs([policy], day_starts("UTC"))
-    known, memory = Known.first(first_policy("EUR", "UTC")), LearnerMemory()
-    rounds = Rounds(
-        ValueLearner(known.versions.weights[0], policy),
-        begin=lambda spec: CreditLearner(spec, policy, packaged_body(spec.begins_with)),
+def run(size: Size, shares: Sequence[float] = SHARES) -> Iterator[HotPath]:
+    """Measure streams of which such shares of the customers have declared something. About half a minute each."""
+    warm()
+    GarbageCollector()  # as a worker has it
+    for share in shares:
+        yield measure(size, share)
+
+
+def measure(size: Size, declared_share: float) -> HotPath:
+    """Take the same stream on all sides, round after round."""
+    prelude, measured = _batches(stream(size, declared_share), size.records)
+    sides = _sides()
+    _in_turns(sides, prelude)
+    before = [dict(side.rows) for side in sides]
+    rounds, outputs = [], []
+    for _ in range(size.rounds):
+        for side, rows in zip(sides, before, strict=True):
+            side.rows, side.seconds = dict(rows), 0.0
+        outputs = _in_turns(sides, measured)
+        rounds.append([side.seconds for side in sides])
+    count = sum(map(len, measured))
+    shares = [[each[side] / each[WITHOUT] - 1.0 for each in rounds] for side in (VALUE, WHOLE)]
+    return HotPath(
+        declared_share,
+        count,
+        len(measured),
+        _said(outputs),
+        round(median(each[WITHOUT] for each in rounds) / count * 1e6, 2),
+        round(median(shares[0]), 4),
+        round(median(shares[1]), 4),
+        [round(each, 4) for each in shares[1]],
     )
-    spent: dict[str, float] = {"bytes": 0}
-    rng = np.random.default_rng(SEED)
-    for day in range(examples // per_epoch):
-        waiting = _cases(rng, day, per_epoch)
-        with timed(spent, "learn"):
-            done = rounds.advance(
-                20_000 * DAY_MS + day * DAY_MS, waiting, [], epochs, lambda n, _: PACKAGED_SPECS.get(n)
-            )
-        assert done is not None
-        with timed(spent, "remember"):
-            spent["bytes"] += sum(len(key) + len(value or b"") for key, value in memory.changes(rounds, done))
-    return spent
 
 
-def _cases(rng: np.random.Generator, day: int, count: int) -> list[Waiting]:
-    at_ms = (20_000 + day) * DAY_MS
-    found = []
-    for i in range(count):
-        inputs = {name: round(float(x), 6) for name, x in zip(RISK_MANIFEST.names, rng.normal(1, 1, 15), strict=True)}
-        case = day.to_bytes(8, "big") + i.to_bytes(8, "big")
-        asked = CaseExample(at_ms, case, "risk", "request", case, inputs)
-        told = CaseExample(at_ms, case, "risk", "outcome", case, label=float(rng.random() < 0.1))
-        found += [Waiting(at_ms, asked, 0, 2 * i), Waiting(at_ms, told, 0, 2 * i + 1)]
+def _in_turns(sides: Sequence[_Side], batches: Sequence[Sequence[Record]]) -> list[Output]:
+    """Each batch on each side, in another order each time; what the last side said of each."""
+    found: list[Output] = []
+    for i, batch in enumerate(batches):
+        turns = [(i + turn) % len(sides) for turn in range(len(sides))]
+        found.append({which: sides[which].take(batch) for which in turns}[WHOLE])
     return found
 
 
-def main(arguments: Sequence[str], say: Callable[[str], None] = print) -> None:
-    """Measure and say it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--declared-share", type=float, default=0.1)
-    parser.add_argument("--examples", type=int, default=20_000)
-    chosen = parser.parse_args(arguments)
-    warm()
-    found = worker_cost(chosen.declared_share)
-    rest = found["all"] - found["cases and reports"]
-    say(
-        f"worker: {found['events']:,.0f} events, {found['loans']:,.0f} of loans, {found['said']:,.0f} examples: "
-        f"{rest / found['events'] * 1e6:.2f} us of CPU an event, cases and reports "
-        f"{found['cases and reports'] / found['events'] * 1e6:.2f} more: {found['cases and reports'] / rest:+.1%}"
-    )
-    for per_epoch in (20, 200, 2_000):
-        count = chosen.examples // (10 if per_epoch < 200 else 1)
-        spent = learner_cost(count, per_epoch)
-        each = {name: spent[name] / count * 1e6 for name in ("learn", "remember")}
-        say(
-            f"learner, {per_epoch:,} cases an epoch: {1e6 / sum(each.values()):,.0f} cases a CPU-second "
-            f"({each['learn']:.0f} us to learn, {each['remember']:.0f} to remember {spent['bytes'] / count:,.0f} bytes)"
-        )
+def _sides() -> list[_Side]:
+    with_learning = Known.first(first_policy("EUR", "UTC")).versions
+    # Nobody is ever active enough to be an example; nothing else looks at this.
+    silent = [replace(policy, example_activity_days=-1) for policy in with_learning.policies]
+    without = replace(with_learning, policies=silent, memo={})
+    return [
+        _Side(_processor(_WithoutCases, without)),
+        _Side(_processor(_WithoutCases, with_learning)),
+        _Side(_processor(ScoreProcessor, with_learning)),
+    ]
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _processor(kind: type[ScoreProcessor], versions: Versions) -> ScoreProcessor:
+    encoder = Encoder(StaticRegistry(), REASON_TEXTS)
+    return kind(Decoder(StaticRegistry(), 1), encoder, CloudEvents("/bench"), lambda: versions, b"key")
+
+
+def _said(outputs: Sequence[Output]) -> dict[str, int]:
+    registry = StaticRegistry()
+    said = [decode_value("Example", one.value or b"", registry) for output in outputs for one in output.examples]
+    return dict(sorted(Counter(f"{one['kind']} {one['model']}" for one in said).items()))
+
+
+def _batches(records: list[Record], size: int) -> tuple[list[list[Record]], list[list[Record]]]:
+    """Batches of the prelude, and those that are measured."""
+    begin_ms = records[0].timestamp_ms + PRELUDE_DAYS * DAY_MS
+    cut = sum(record.timestamp_ms < begin_ms for record in records)
+    parts = (records[:cut], records[cut:])
+    return tuple([part[at : at + size] for at in range(0, len(part), size)] for part in parts)  # type: ignore[return-value]
+
+
+def stream(size: Size, declared_share: float) -> list[Record]:
+    """The records of a partition in order of time: transactions, loans, and what those who declare say and ask."""
+    people = population(SEED, size.customers, date(2025, 1, 1), PRELUDE_DAYS + size.days)
+    values = Values()
+    encode = {topic: values.encoder(topic) for topic in INPUT_TOPICS}
+    told = [
+        (event.timestamp_ms, event.topic, event.key, event.value)
+        for event in events(people)
+        if event.topic in INPUT_TOPICS and isinstance(event.value, dict)
+    ]
+    chance = np.random.default_rng(SEED)
+    for number, name in enumerate(people.user_ids[: round(declared_share * size.customers)]):
+        told += _declaration(name, people.begin_ms)
+        asked_day = int(chance.integers(ASKS_EVERY_DAYS))
+        told += _request(name, number, people.begin_ms + asked_day * DAY_MS + int(chance.integers(DAY_MS)))
+    end_ms = people.begin_ms + (PRELUDE_DAYS + size.days) * DAY_MS
+    told = sorted((one for one in told if one[0] < end_ms), key=lambda one: (one[0], INPUT_TOPICS.index(one[1])))
+    return [
+        Record(topic, 0, offset, at_ms, key.encode(), encode[topic](fields))
+        for offset, (at_ms, topic, key, fields) in enumerate(told)
+    ]
+
+
+Told = tuple[int, str, str, dict[str, Any]]
+
+
+def _declaration(name: str, at_ms: int) -> Iterator[Told]:
+    yield at_ms, "applicants", name, {"event_id": f"d-{name}", "user_id": name, "income": 2_500.0, "debt": 350.0}
+
+
+def _request(name: str, number: int, at_ms: int) -> Iterator[Told]:
+    """A customer asks for a loan or, every other one, whether a mortgage would be accepted; and is answered."""
+    model, attributes = "risk", {"model": "risk"}
+    if number % 2:
+        model, attributes = "acceptance", {"model": "acceptance", **MORTGAGE}
+    asked = {"event_id": f"q-{name}", "user_id": name, "request_id": number, "attributes": attributes}
+    declared = {"income": 2_600.0, "debt": 300.0, "loan_amount": 5_000.0}
+    yield at_ms, "applicants", name, asked | declared
+    answer = {"event_id": f"a-{name}", "user_id": name, "request_id": number, "model": model, "label": number % 3 == 0}
+    yield at_ms + ANSWERED_AFTER_DAYS * DAY_MS, "outcomes", name, answer
+
+
+MORTGAGE: dict[str, Any] = {
+    "credit.loan": 80_000.0, "credit.value": 100_000.0, "credit.time": 30.0, "credit.tin": 3.0, "credit.type": "first",
+    "client1.income": 3_000.0, "client1.contract": "permanent", "client1.debt_month": 100.0, "gender": "female",
+}  # fmt: skip

@@ -1,18 +1,20 @@
 """Between bytes and columns: what the processes call. The ways it is done are in the modules named here.
 
 `decode` (schemas.decode) makes an `EventBatch` of records. `encode_changes`, `encode_scorecards`, `encode_examples` and
-`encode_inversions` (schemas.encode) make values of what a step said. `encode_value`, `decode_value`, `change_to_dict`
-and `card_to_dict` (schemas.writing) are for single values and for people; `CloudEvents` makes headers.
+`encode_inversions` (schemas.encode) make values of what a step said, `encode_example` (schemas.examples) that of one
+example. `encode_value`, `decode_value`, `change_to_dict` and `card_to_dict` (schemas.writing) are for single values
+and for people; `CloudEvents` makes headers.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from schemas.batch import CARD, CHANGE, EVENT, REASON, Changes, EventBatch, Record
+from schemas.batch import CARD, CHANGE, EVENT, EXAMPLE, REASON, Changes, EventBatch, Record
 from schemas.cloud_events import CloudEvents
 from schemas.decode import Decoder, decode
 from schemas.encode import encode_changes, encode_examples, encode_inversions, encode_scorecards
+from schemas.examples import encode_example
 from schemas.known_schemas import Registry, RegistryUnavailable, SchemaNotRegistered, StaticRegistry
 from schemas.partitioner import Partitioner, partition_of
 from schemas.readable import Refused
@@ -34,6 +36,7 @@ __all__ = [
     "decode",
     "decode_value",
     "encode_changes",
+    "encode_example",
     "encode_examples",
     "encode_inversions",
     "encode_scorecards",
@@ -63,3 +66,4 @@ def warm() -> None:
     encode_changes(changes, batch, batch.users, names, encoder)
     encode_changes(changes, EventBatch(0, [], np.zeros(1, EVENT), batch.text, []), batch.users, names, encoder)
     encode_scorecards(changes, batch.users, names, encoder)
+    encode_examples(np.zeros(1, EXAMPLE), [b"hash"], encoder)

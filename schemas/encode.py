@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from schemas.batch import Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
-from schemas.write_kernel import write_cards, write_changes
+from schemas.write_kernel import write_cards, write_changes, write_examples
 from schemas.writing import Encoder, VersionNames, encode_value
 
 CHANGE_BYTES_MAX = 400
@@ -20,6 +20,9 @@ CHANGE_BYTES_MAX = 400
 
 CARD_BYTES_MAX = 980
 """Of a card without its texts and names: 79 fields of at most 11 bytes."""
+
+EXAMPLE_BYTES_MAX = 128
+"""Of an example without its hash and its words: 19 features of at most 3 bytes, and fields of at most 11, most of 1."""
 
 HIT_NUMBERS_BYTES = 50
 LISTS_BYTES = 16
@@ -92,24 +95,19 @@ def encode_scorecards(changes: Changes, users: Sequence[bytes], names: VersionNa
 def encode_examples(
     examples: Columns, user_hashes: Sequence[bytes], encoder: Encoder, model: str = "value"
 ) -> list[bytes]:
-    """Values of `rescore-examples`; `user_hashes[i]` is the keyed hash of the user of example i. About 15 us each."""
-    return [
-        encode_value(
-            "Example",
-            {
-                "kind": "example",
-                "model": model,
-                "user_hash": user_hash,
-                "day": int(row["day"]),
-                "timestamp_ms": int(row["timestamp_ms"]),
-                "features": row["features"].tolist(),
-                "forecast": float(row["forecast"]),
-                "label": float(row["label"]),
-            },
-            encoder,
-        )
-        for row, user_hash in zip(examples, user_hashes, strict=True)
-    ]
+    """Values of `rescore-examples`, one for each row in its order. About 0.3 us each.
+
+    `user_hashes[i]` is the keyed hash of the user of example i; all are of one length.
+    """
+    if not len(examples):
+        return []
+    begin = np.frombuffer(encoder.prefix_of("Example") + _string("example") + _string(model), np.uint8)
+    hash_bytes = len(user_hashes[0])
+    out = np.empty(len(examples) * (EXAMPLE_BYTES_MAX + len(begin) + hash_bytes), np.uint8)
+    ends = np.zeros(len(examples) + 1, np.int64)
+    hashes = np.frombuffer(b"".join(user_hashes), np.uint8)
+    write_examples(examples, hashes, hash_bytes, begin, out, ends[1:])
+    return _cut(out, ends)
 
 
 def encode_inversions(inversions: Columns, batch: EventBatch, users: Sequence[bytes], encoder: Encoder) -> list[bytes]:

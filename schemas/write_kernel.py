@@ -1,4 +1,4 @@
-"""The compiled writers: score changes and scorecards from columns to Avro, the bytes that `schemas.writing` defines.
+"""The compiled writers: score changes, scorecards, examples from columns to Avro, the bytes `schemas.writing` defines.
 
 Avro has no padding and no names on the wire, so a writer is the schema's fields in their order and nothing else. When a
 schema changes, so does its writer here; a test compares both on random columns.
@@ -33,6 +33,7 @@ VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies; then i
 # each profile title, and behind all titles what stands at the end of a hit: text, purpose, whether it is sensitive
 WINDOWS = len(WINDOW_DAYS)
 DIGITS_MAX = 20
+FIELDS_BEHIND_LABEL = 5  # of an example: member, case, inputs, aside, until_ms, all null for the value model
 
 
 @compiled
@@ -117,6 +118,31 @@ def write_cards(
         at = _text_or_null(out, at, text, card.point_at, card.point_length)
         at = _risk(out, at, card, risk_floors, words, word_starts)
         at = _profiles(out, at, card.score[PROFILES], words, word_starts, named)
+        ends[i] = at
+
+
+@compiled
+def write_examples(examples: Any, hashes: Any, hash_bytes: int, begin: Any, out: Any, ends: Any) -> None:
+    """Write examples of the value model one behind the other, and where each ends.
+
+    `begin` is what stands before the hash: prefix, kind, model; `hashes` are of `hash_bytes` each.
+    """
+    at = 0
+    for i in range(len(examples)):
+        example = examples[i]
+        at = _bytes(out, at, begin, 0, len(begin))
+        at = _bytes(out, _long(out, _byte(out, at, 2), hash_bytes), hashes, i * hash_bytes, hash_bytes)
+        at = _byte(out, at, 0)  # epoch
+        at = _long(out, _byte(out, at, 2), example.day)
+        at = _long(out, _byte(out, at, 2), example.timestamp_ms)
+        at = _long(out, _byte(out, at, 2), len(example.features))
+        for j in range(len(example.features)):
+            at = _long(out, at, example.features[j])
+        at = _byte(out, at, 0)
+        at = _double(out, _byte(out, at, 2), example.forecast)
+        at = _double(out, _byte(out, at, 2), example.label)
+        for _ in range(FIELDS_BEHIND_LABEL):
+            at = _byte(out, at, 0)
         ends[i] = at
 
 

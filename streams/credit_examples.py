@@ -3,51 +3,60 @@
 A request (`applicants` with a request_id) and a grant (a loan issued to who has declared something) are cases; an
 outcome (`outcomes`), or day 91 past due, says how a case ended. The learner joins them (`streams.learning.cases`). What
 is said of a customer depends on the customer's own records alone, never on where a batch was cut: where a row is needed
-as it stood in the middle of a batch, the same step is taken again up to there, for that customer alone. These records
-are rare beside transactions, so this is plain Python: some 0.7 ms each, and nothing for a batch without them.
+as it stood in the middle of a batch, the same step is taken again up to there, for that customer alone.
+
+All rows that a batch's cases ask for are made in one step and read by one compiled call. `streams.cases_oracle` says
+the same of one case after the other in plain Python; a test holds both together to the byte.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from schemas.batch import EventBatch
+from schemas.batch import Columns, EventBatch
+from schemas.codec import Encoder, encode_example
 from schemas.kinds import Cause, Kind
 from schemas.readable import read_fields
-from schemas.writing import Encoder, encode_value
 from state.calendar import day_of, start_of_day
-from state.layout import decode_row, has_declared
+from state.layout import has_declared
 from state.loans import LATE_DAYS, NPL
-from state.row import Row
-from state.table import Table
 from state.versions import Versions
 from streams.output import Message
-from streams.scoring.evaluate import risk_row_of
+from streams.rows_within import NO_EVENTS, Question, Rows, Within
+from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
-from streams.scoring.step import Clocks, Step, step
+from streams.scoring.step import Step
 
 DEFAULT_DAYS = LATE_DAYS[NPL - 1]
 """A loan unpaid for so many days after its due day is in default (the usual definition: more than 90)."""
 
 GRANTS_TEACH = "risk"
 HASH_BYTES = 16
-LONG_AGO_MS = -(2**62)
-OF_INTEREST = (Kind.APPLICANT, Kind.OUTCOME, Kind.LOAN_ISSUED, Kind.LOAN_CANCELLED)
+APPLICANT, OUTCOME, ISSUED, CANCELLED = (  # plain numbers: a member of an enumeration takes half a microsecond to find
+    int(kind) for kind in (Kind.APPLICANT, Kind.OUTCOME, Kind.LOAN_ISSUED, Kind.LOAN_CANCELLED)
+)
+OF_INTEREST: NDArray[np.bool_] = np.isin(np.arange(256), (APPLICANT, OUTCOME, ISSUED, CANCELLED))
+"""By kind of an event: whether it can be one of a case."""
+BY_TIME = int(Cause.TIME)
 
 Fields = dict[str, Any]
+Inputs = dict[str, float]
 
 
-class _Moment(NamedTuple):
-    """A customer (by index) just after the first of their events, and once time has passed up to `until_ms`."""
+class _Draft(NamedTuple):
+    """What is to be said of a customer (by index) once the row is read that was asked for (-1: none is needed)."""
 
     user: int
-    events: tuple[int, ...]
-    until_ms: int = LONG_AGO_MS
+    asked: int
+    finish: Callable[[Inputs, bool], Fields | None]  # inputs of the row, and whether anything had been declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,157 +72,142 @@ class CreditExamples:
     ) -> list[tuple[int, Message]]:
         """The examples of a batch that was taken, each with its time, what time itself decides before what is told.
 
-        `before` are the rows of the users of `done.table` as they were loaded.
+        `before` are the rows of the users of `done.table` as they were loaded. Raises CorruptRow.
         """
-        work = _Work(batch, before, done, versions, swept_ms)
-        found = [*self._defaults(work), *self._cases(work)]
-        return [(said["timestamp_ms"], self._message(work.users[user], said)) for user, said in found]
+        told, turned = _told(batch, done), _turned(done)
+        if not told and not turned:
+            return []
+        work = _Work(Within.of(batch, before, done, versions, swept_ms), self.encoder, self.specs())
+        users, key, encoder = done.table.users, self.key, self.encoder
+        found = work.said(told, turned)
+        return [(said["timestamp_ms"], message_of(users[user], said, key, encoder)) for user, said in found]
 
-    def _message(self, user: bytes, said: Fields) -> Message:
-        hashed = user_hash(user, self.key)
-        case = None if said["case"] is None else user_hash(said["case"], self.key)
-        return Message(hashed, encode_value("Example", {**said, "user_hash": hashed, "case": case}, self.encoder))
 
-    def _cases(self, work: _Work) -> Iterator[tuple[int, Fields]]:
-        events = work.batch.events
-        for i in np.flatnonzero(np.isin(events["kind"], OF_INTEREST)).tolist():
-            if int(events[i]["record"]) in work.rejected:
-                continue
-            kind = Kind(int(events[i]["kind"]))
-            if kind == Kind.APPLICANT:
-                said = self._request(work, i)
-            elif kind == Kind.OUTCOME:
-                said = self._outcome(work, i)
-            else:
-                said = self._grant(work, i, kind)
-            if said is not None:
-                yield int(events[i]["user"]), said
+def _told(batch: EventBatch, done: Step) -> list[tuple[int, int]]:
+    """The events that may be said of a case and their kinds, without those that were refused."""
+    kinds = batch.events["kind"]
+    told = np.flatnonzero(OF_INTEREST[kinds])
+    if len(told) and done.journal.rejects:
+        refused = {reject.record for reject in done.journal.rejects}
+        told = told[[record not in refused for record in batch.events["record"][told].tolist()]]
+    return list(zip(told.tolist(), kinds[told].tolist(), strict=True))
 
-    def _request(self, work: _Work, i: int) -> Fields | None:
-        """A declaration with a request_id asks for a decision; the model is named by the attribute `model`."""
-        fields = read_fields(work.value(i), "Applicant", self.encoder.registry)
-        if fields["request_id"] is None:
-            return None
-        attributes, at_ms = fields["attributes"] or {}, work.stamp_ms(i)
-        model = str(attributes.get("model") or GRANTS_TEACH)
-        spec = spec_at(self.specs(), model, at_ms)
-        said: Fields = {"kind": "request", "model": model, "timestamp_ms": at_ms, "inputs": {}}
-        if spec is not None:
-            row = work.row_after(i) if spec.inputs == CUSTOMER else None
-            customer = {} if row is None else _rounded(risk_row_of(row, row.clock_ms, work.versions))
-            said |= {"inputs": spec.row(attributes, dict(customer)), "aside": kept_aside(attributes) or None}
-        return said | {"case": case_of_request(fields["request_id"])}
 
-    def _outcome(self, work: _Work, i: int) -> Fields:
-        fields = read_fields(work.value(i), "Outcome", self.encoder.registry)
-        case = None
-        if fields["request_id"] is not None:
-            case = case_of_request(fields["request_id"])
-        elif fields["loan_id"] is not None:
-            case = case_of_loan(work.user_of(i), fields["loan_id"].encode())
-        label = float(work.batch.events[i]["value"])
-        at_ms = work.stamp_ms(i)
-        return {"kind": "outcome", "model": fields["model"], "timestamp_ms": at_ms, "label": label, "case": case}
-
-    def _grant(self, work: _Work, i: int, kind: Kind) -> Fields | None:
-        """A loan to someone who has declared something: the customer as just before it; a correction moves its end."""
-        event, user = work.batch.events[i], int(work.batch.events[i]["user"])
-        if not work.may_have_declared(user):
-            return None
-        loan_id = work.batch.slice_of_text(int(event["loan_id_at"]), int(event["loan_id_length"]))
-        said: Fields = {"model": GRANTS_TEACH, "timestamp_ms": work.stamp_ms(i),
-                        "case": case_of_loan(work.users[user], loan_id)}  # fmt: skip
-        if kind == Kind.LOAN_CANCELLED:
-            return said | {"kind": "withdrawn"}
-        said |= {"kind": "request", "until_ms": _default_ms(work.versions, int(event["due_ms"])), "inputs": None}
-        if event["revision"]:
-            return said
-        row = work.row_with(i)
-        if row is None or row.declared is None:
-            return None
-        row.loans = [loan for loan in row.loans if loan.loan_id != loan_id]
-        moment_ms = max(row.clock_ms, work.stamp_ms(i))
-        return said | {"inputs": _rounded(risk_row_of(row, moment_ms, work.versions))}
-
-    def _defaults(self, work: _Work) -> Iterator[tuple[int, Fields]]:
-        """Loans that time has brought to day 91 past due: their change names the first of them that turned that day."""
-        rows = work.done.changes.rows
-        turned = rows[(rows["cause"] == Cause.TIME) & (rows["loan_length"] > 0)]
-        moments = sorted({(int(row["decided_ms"]), int(row["user"])) for row in turned})
-        for at_ms, user in moments:
-            if not work.may_have_declared(user):
-                continue
-            row = work.row_at(user, at_ms)
-            if row is None or row.declared is None:
-                continue
-            day = day_of(work.versions.days, at_ms)
-            for loan in row.loans:
-                if loan.settled_day is None and day - loan.due_day == DEFAULT_DAYS:
-                    case = case_of_loan(work.users[user], loan.loan_id)
-                    yield user, {"kind": "outcome", "model": GRANTS_TEACH, "timestamp_ms": at_ms, "label": 1.0,
-                                 "case": case}  # fmt: skip
+def _turned(done: Step) -> list[tuple[int, int]]:
+    """When time has brought a loan of which customers to another state: then a change names one that turned."""
+    rows = done.changes.rows
+    at = np.flatnonzero(rows["cause"] == BY_TIME)
+    turned = rows[at[rows["loan_length"][at] > 0]]
+    return sorted(set(zip(turned["decided_ms"].tolist(), turned["user"].tolist(), strict=True)))
 
 
 class _Work:
-    """One batch that was taken, and rows of its users as they stood within it."""
+    """One batch: what is to be said of it, and the rows that takes."""
 
-    def __init__(
-        self, batch: EventBatch, before: Sequence[bytes | None], done: Step, versions: Versions, swept_ms: int
-    ) -> None:
-        self.batch, self.before, self.done, self.versions = batch, before, done, versions
-        self.swept_ms = swept_ms
-        self.users = done.table.users
-        self.rejected = {reject.record for reject in done.journal.rejects}
-        applied = batch.events["user"][batch.events["kind"] == Kind.APPLICANT]
-        self._applied = set(applied.tolist())
+    def __init__(self, within: Within, encoder: Encoder, specs: Sequence[ModelSpec]) -> None:
+        self._within, self._batch, self._registry, self._specs = within, within.batch, encoder.registry, specs
+        self._rows = Rows(within)
+        self._applied: set[int] = set()  # who has declared something in this batch
 
-    def value(self, i: int) -> bytes:
-        """The value of event i as it was received."""
-        return self.batch.records[int(self.batch.events[i]["record"])].value or b""
+    def said(self, told: Sequence[tuple[int, int]], turned: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Fields]]:
+        """What is said, of whom (by index): defaults, then cases."""
+        events = self._batch.events
+        self._applied.update(int(events["user"][i]) for i, kind in told if kind == APPLICANT)
+        for at_ms, user in turned:
+            if self._may_have_declared(user):
+                self._rows.ask(Question(user, self._within.events_before(user, at_ms), at_ms))
+        turns = len(self._rows.questions)
+        drafts = [draft for i, kind in told if (draft := self._draft(i, kind)) is not None]
+        inputs: list[Inputs] = []
+        declared: list[bool] = []
+        if self._rows.questions:
+            found = self._rows.found()
+            if turns:
+                yield from (self._default(*one) for one in found.loans_ended(turns, DEFAULT_DAYS))
+            rows, declared = found.inputs(turns)
+            inputs = [_named(row) for row in rows]
+        for user, asked, finish in drafts:
+            said = finish(inputs[asked - turns], declared[asked - turns]) if asked >= 0 else finish({}, False)
+            if said is not None:
+                yield user, said
 
-    def stamp_ms(self, i: int) -> int:
-        """When event i became known."""
-        return int(self.batch.events[i]["timestamp_ms"])
+    def _default(self, number: int, loan_id: bytes) -> tuple[int, Fields]:
+        """A loan that time has brought to day 91 past due."""
+        user, _, at_ms, *_ = self._rows.questions[number]
+        case = case_of_loan(self._within.users[user], loan_id)
+        return user, {"kind": "outcome", "model": GRANTS_TEACH, "timestamp_ms": at_ms, "label": 1.0, "case": case}
 
-    def user_of(self, i: int) -> bytes:
-        """Whose event i is."""
-        return self.users[int(self.batch.events[i]["user"])]
-
-    def may_have_declared(self, user: int) -> bool:
+    def _may_have_declared(self, user: int) -> bool:
         """False where the customer has certainly declared nothing, before this batch or in it."""
-        row = self.before[user]
+        row = self._within.before[user]
         return user in self._applied or (row is not None and has_declared(row))
 
-    def row_after(self, i: int) -> Row | None:
-        """The row of event i's customer just after it."""
-        user = int(self.batch.events[i]["user"])
-        mine = np.flatnonzero(self.batch.events["user"][: i + 1] == user)
-        return self._row(_Moment(user, tuple(mine.tolist())))
+    def _draft(self, i: int, kind: int) -> _Draft | None:
+        event = self._batch.events[i]
+        user, at_ms = int(event["user"]), int(event["timestamp_ms"])
+        if kind == APPLICANT:
+            return self._request(i, user, at_ms)
+        if kind == OUTCOME:
+            said = self._outcome(i, user, at_ms) | {"label": float(event["value"])}
+            return _Draft(user, -1, lambda _inputs, _declared: said)
+        return self._grant(i, kind, event, user) if self._may_have_declared(user) else None
 
-    def row_with(self, i: int) -> Row | None:
-        """The row of event i's customer just after it, or, where it is their first in the batch, just before: cheaper,
-        and the same to who leaves out what the event brought.
-        """
-        user = int(self.batch.events[i]["user"])
-        if (self.batch.events["user"][:i] == user).any():
-            return self.row_after(i)
-        return self._row(_Moment(user, ()))
+    def _fields(self, i: int, name: str) -> Fields:
+        return read_fields(self._batch.records[int(self._batch.events["record"][i])].value or b"", name, self._registry)
 
-    def row_at(self, user: int, moment_ms: int) -> Row | None:
-        """A customer's row once the timers due at a moment have fired: before the first event that came no earlier."""
-        mine = np.flatnonzero(self.batch.events["user"] == user)
-        later = np.flatnonzero(self.batch.events["timestamp_ms"][mine] >= moment_ms)
-        return self._row(_Moment(user, tuple(mine[: later[0] if len(later) else len(mine)].tolist()), moment_ms))
+    def _request(self, i: int, user: int, at_ms: int) -> _Draft | None:
+        """A declaration with a request_id asks for a decision; the model is named by the attribute `model`."""
+        fields = self._fields(i, "Applicant")
+        if fields["request_id"] is None:
+            return None
+        attributes = fields["attributes"] or {}
+        model, case = str(attributes.get("model") or GRANTS_TEACH), case_of_request(fields["request_id"])
+        said: Fields = {"kind": "request", "model": model, "timestamp_ms": at_ms, "case": case, "inputs": {}}
+        spec = spec_at(self._specs, model, at_ms)
+        if spec is None:
+            return _Draft(user, -1, lambda _inputs, _declared: said)
+        asked = self._rows.ask(Question(user, self._within.events_until(i))) if spec.inputs == CUSTOMER else -1
+        return _Draft(user, asked, partial(_requested, said, attributes, spec))
 
-    def _row(self, moment: _Moment) -> Row | None:
-        name, row = self.users[moment.user], self.before[moment.user]
-        if moment.events:
-            events = self.batch.events[list(moment.events)]
-            events["user"] = 0
-            part = EventBatch(self.batch.partition, self.batch.records, events, self.batch.text, [name])
-            taken = step(Table.of([name], [row]), part, self.versions, Clocks(moment.until_ms, self.swept_ms))
-            row = taken.table.row(0)
-        return None if row is None else decode_row(row)
+    def _outcome(self, i: int, user: int, at_ms: int) -> Fields:
+        """How a request or a loan has ended."""
+        fields, case = self._fields(i, "Outcome"), None
+        if fields["request_id"] is not None:
+            case = case_of_request(fields["request_id"])
+        elif fields["loan_id"] is not None:
+            case = case_of_loan(self._within.users[user], fields["loan_id"].encode())
+        return {"kind": "outcome", "model": fields["model"], "timestamp_ms": at_ms, "case": case}
+
+    def _grant(self, i: int, kind: int, event: Columns, user: int) -> _Draft:
+        """A loan to someone who has declared something: the customer as just before it; a correction moves its end."""
+        at, length, at_ms = int(event["loan_id_at"]), int(event["loan_id_length"]), int(event["timestamp_ms"])
+        case = case_of_loan(self._within.users[user], self._batch.slice_of_text(at, length))
+        said: Fields = {"kind": "withdrawn", "model": GRANTS_TEACH, "timestamp_ms": at_ms, "case": case}
+        mine = self._within.events_until(i)
+        if kind == ISSUED:
+            said |= {"kind": "request", "until_ms": default_ms(self._within.versions, int(event["due_ms"]))}
+        if kind == CANCELLED or event["revision"]:
+            asked = self._rows.ask(Question(user, mine))
+            return _Draft(user, asked, lambda _inputs, declared: said if declared else None)
+        # Of the customer's first event in the batch the row just before will do: it is the same without this loan.
+        asked = self._rows.ask(Question(user, mine if len(mine) > 1 else NO_EVENTS, at_ms, at, length))
+        return _Draft(user, asked, lambda inputs, declared: said | {"inputs": inputs} if declared else None)
+
+
+def _requested(said: Fields, attributes: Fields, spec: ModelSpec, inputs: Inputs, _declared: bool) -> Fields:
+    return said | {"inputs": spec.row(attributes, dict(inputs)), "aside": kept_aside(attributes) or None}
+
+
+def _named(row: Sequence[float]) -> Inputs:
+    named = zip(RISK_MANIFEST.names, row, strict=True)
+    return {name: round(value, DIGITS) for name, value in named if math.isfinite(value)}
+
+
+def message_of(user: bytes, said: Mapping[str, Any], key: bytes, encoder: Encoder) -> Message:
+    """What is said of a customer's case, with hashes instead of names."""
+    hashed = user_hash(user, key)
+    case = None if said["case"] is None else user_hash(said["case"], key)
+    return Message(hashed, encode_example({**said, "user_hash": hashed, "case": case}, encoder))
 
 
 def user_hash(user: bytes, key: bytes) -> bytes:
@@ -231,9 +225,6 @@ def case_of_loan(user: bytes, loan_id: bytes) -> bytes:
     return b"loan/%d/%b/%b" % (len(user), user, loan_id)
 
 
-def _default_ms(versions: Versions, due_ms: int) -> int:
+def default_ms(versions: Versions, due_ms: int) -> int:
+    """When a loan that is due then, and stays unpaid, is in default."""
     return int(start_of_day(versions.days, day_of(versions.days, due_ms) + DEFAULT_DAYS))
-
-
-def _rounded(row: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, DIGITS) for name, value in row.items()}

@@ -21,10 +21,10 @@ from schemas.codec import (
     VersionNames,
     decode,
     encode_changes,
+    encode_example,
     encode_examples,
     encode_inversions,
     encode_scorecards,
-    encode_value,
 )
 from schemas.kinds import Cause, RejectCode
 from state.layout import CorruptRow
@@ -122,7 +122,7 @@ class ScoreProcessor:
         for user, erased_ms in erasures(done.changes).items():
             hashed = user_hash(users[user], self.examples_key)
             fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
-            made.append((erased_ms, Message(hashed, encode_value("Example", fields, self.encoder))))
+            made.append((erased_ms, Message(hashed, encode_example(fields, self.encoder))))
         return made
 
     def _more(

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.batch import DECLARED, EVENT, EventBatch
+from schemas.batch import EVENT, EventBatch
 from schemas.codec import warm as warm_codec
-from state.calendar import start_of_day
-from state.row import Loan, Row
 from state.table import Table
 from state.versions import Policy, Versions
-from streams.scoring.evaluate import risk_row_of
-from streams.scoring.step import Clocks, step
+from streams.rows_within import NO_EVENTS, Question, Rows, Within
+from streams.scoring.step import ByUser, Clocks, step
 from streams.versions import packaged_weights
 
 
@@ -30,10 +28,12 @@ def warm() -> None:
 
 
 def _warm_cases(versions: Versions) -> None:
-    """What the first grant asks for (`streams.credit_examples`), of a customer with a loan that is paid."""
-    loan = Loan(b"1", 0, 100, 10, 0, 100, 10, 0, 0, 0, 0, 0, paid=[100, 0, 0, 0, 0], settled_day=0)
-    row = Row(declared=[1.0] * len(DECLARED), loans=[loan], points=[(b"", b"")], last_transaction_day=0)
-    risk_row_of(row, int(start_of_day(versions.days, 1)), versions)
+    """What the first grant and the first default ask for (`streams.credit_examples`)."""
+    empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
+    by_user = ByUser(NO_EVENTS, np.zeros(2, np.int64))
+    found = Rows(Within(empty, [None], [b"nobody"], by_user, versions, 0), [Question(0, NO_EVENTS)]).found()
+    found.inputs(0)
+    found.loans_ended(1, 0)
 
 
 if __name__ == "__main__":

@@ -217,6 +217,50 @@ def parts(
         )
 
 
+@app.command()
+@guarded
+def learning(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the hot path; its figures are their medians.")] = 7,
+    records: Annotated[int, typer.Option(min=10, help="Records in a batch.")] = 1_000,
+    waiting: Annotated[int, typer.Option(min=100, help="Cases that wait in the learner.")] = 250_000,
+    json_file: JsonFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What learning costs: the hot path beside the same without it, cases a CPU-second, memory of waiting cases.
+
+    The same stream in one process, batch by batch in turns, where nobody, one in ten, everyone has declared something.
+
+    Example: rescore bench learning --rounds 15
+    """
+    from local.bench_learner import learning as measured_learning
+    from local.bench_learner import memory
+    from local.bench_learning import Size, run
+
+    tell = say if as_json else typer.echo
+    hot = []
+    for one in run(Size(rounds=rounds, records=records)):
+        hot.append(one)
+        tell(
+            f"{one.declared_share:.0%} have declared: {one.microseconds:.2f} us an event without learning; examples of "
+            f"the value model {one.value_share:+.1%}, all learning {one.whole_share:+.1%} ({one.events:,} events, "
+            f"{sum(one.said.values()):,} examples)"
+        )
+    learned = [measured_learning(20_000 if per_epoch > 100 else 2_000, per_epoch) for per_epoch in (20, 200, 2_000)]
+    for each in learned:
+        tell(
+            f"learner, {each.cases_an_epoch:,} cases an epoch: {each.cases_a_second:,.0f} cases a CPU-second, "
+            f"{each.bytes:,.0f} bytes written each"
+        )
+    held = memory(waiting)
+    tell(
+        f"{held.cases:,} cases wait: {held.bytes_held:,.0f} bytes each ({held.bytes_told:,.0f} told), restored in "
+        f"{held.restore_seconds:.1f} s; one more takes {held.added:.0f} us, {held.added_when_full:.0f} when full"
+    )
+    found: dict[str, object] = {"hot_path": [one.as_json() for one in hot]}
+    found |= {"learner": [each.as_json() for each in learned], "waiting": held.as_json()}
+    _tell(found, json_file, as_json)
+
+
 @app.command(name="bytes")
 @guarded
 def bytes_(

@@ -54,6 +54,17 @@ class Clocks(NamedTuple):
     swept_ms: int = -(2**62)
 
 
+class ByUser(NamedTuple):
+    """Events grouped by user: `order[starts[u]:starts[u + 1]]` are those of user u, in merge order."""
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def of(self, user: int) -> NDArray[np.int64]:
+        """The events of a user."""
+        return self.order[self.starts[user] : self.starts[user + 1]]
+
+
 class Step(NamedTuple):
     """What a batch did."""
 
@@ -61,6 +72,7 @@ class Step(NamedTuple):
     changes: Changes
     examples: Columns  # EXAMPLE
     journal: Journal
+    by_user: ByUser
 
 
 def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) -> Step:
@@ -72,8 +84,8 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     """
     if table.users[: len(batch.users)] != batch.users:
         raise ValueError("the table's users have to begin with the batch's users, in the same order")
-    table = _upgraded(table)
-    order, order_starts = _by_user(batch.events["user"], len(table.users))
+    table = upgraded_table(table)
+    by_user = _by_user(batch.events["user"], len(table.users))
     hashes = np.array([xxhash.xxh64_intdigest(user) for user in table.users], np.uint64)
     money = converted(batch.events, versions.rate_table)
     categories = categories_of(batch.events, versions.text_table)
@@ -82,27 +94,27 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     while True:
         room = _room(table, batch, wanted)
         done = run(
-            table.packed, table.starts, hashes, batch.events, order, order_starts, money, categories, batch.text,
-            clocks.partition_ms, clocks.swept_ms, tables, _scratch(), _eyes(), room,
+            table.packed, table.starts, hashes, batch.events, *by_user, money, categories, batch.text,
+            clocks.partition_ms, clocks.swept_ms, tables, the_scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break
         if room.used[U_CORRUPT] >= 0:
             raise _corrupt(table.users[room.used[U_CORRUPT]])
         wanted *= 2
-    return _result(table, batch, room)
+    return _result(table, batch, room, by_user)
 
 
-def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Events grouped by user, each group in merge order; an advance belongs to nobody (-1)."""
+def _by_user(users: NDArray[np.int32], count: int) -> ByUser:
+    """An advance belongs to nobody (-1)."""
     order = np.flatnonzero(users >= 0)
     order = order[np.argsort(users[order], kind="stable")]
     starts = np.zeros(count + 1, np.int64)
     np.cumsum(np.bincount(users[order], minlength=count), out=starts[1:])
-    return order, starts
+    return ByUser(order, starts)
 
 
-def _upgraded(table: Table) -> Table:
+def upgraded_table(table: Table) -> Table:
     """Rows of an older layout, rewritten in the newest one (rare: once per row after an upgrade)."""
     filled = table.starts[1:] > table.starts[:-1]
     if (table.packed[table.starts[:-1][filled]] == LAYOUT_VERSION).all():
@@ -122,7 +134,7 @@ def _corrupt(user: bytes) -> CorruptRow:
 
 
 @lru_cache(maxsize=1)
-def _scratch() -> Scratch:
+def the_scratch() -> Scratch:
     """The one scratch of this process: a step begins by clearing what it uses."""
     return scratch()
 
@@ -153,7 +165,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
     )
 
 
-def _result(table: Table, batch: EventBatch, room: Room) -> Step:
+def _result(table: Table, batch: EventBatch, room: Room, by_user: ByUser) -> Step:
     used = room.used
     after = Table(table.users, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
     changes = Changes(
@@ -167,6 +179,5 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))
         for event, code in room.rejects[: used[U_REJECTS]]
     ]
-    return Step(
-        after, changes, room.examples[: used[U_EXAMPLES]], Journal(room.inversions[: used[U_INVERSIONS]], rejects)
-    )
+    journal = Journal(room.inversions[: used[U_INVERSIONS]], rejects)
+    return Step(after, changes, room.examples[: used[U_EXAMPLES]], journal, by_user)

@@ -24,6 +24,7 @@ from schemas.codec import (
     decode,
     decode_value,
     encode_changes,
+    encode_example,
     encode_examples,
     encode_inversions,
     encode_scorecards,
@@ -212,6 +213,61 @@ def test_examples_and_inversions_come_back_as_they_were_said() -> None:
     said = decode_value("Inversion", value, REGISTRY)
     assert (said["topic"], said["offset"], said["user_id"]) == ("dev.transactions", 1, "ann")
     assert (said["incarnation"], said["ordinal"]) == ("3-5", 12)
+
+
+@pytest.mark.parametrize("registry", [REGISTRY, Framing()])
+@pytest.mark.parametrize("seed", range(4))
+def test_examples_in_bulk_are_the_bytes_of_each_by_itself(registry: StaticRegistry, seed: int) -> None:
+    random, encoder = default_rng(seed), Encoder(registry)
+    examples = np.zeros(50, EXAMPLE)
+    examples["features"] = random.integers(0, 65_536, (50, 19)) >> random.integers(0, 17, (50, 19))
+    examples["day"], examples["timestamp_ms"] = whole(random, 50), -whole(random, 50)
+    examples["forecast"], examples["label"] = random.normal(size=(2, 50))
+    hashes = [random.bytes(16) for _ in examples]
+    assert encode_examples(examples, hashes, encoder) == [
+        encode_value(
+            "Example",
+            {"kind": "example", "model": "value", "user_hash": user, "day": int(one["day"]),
+             "timestamp_ms": int(one["timestamp_ms"]), "features": one["features"].tolist(),
+             "forecast": float(one["forecast"]), "label": float(one["label"])},
+            encoder,
+        )
+        for one, user in zip(examples, hashes, strict=True)
+    ]  # fmt: skip
+    assert encode_examples(examples[:0], [], encoder) == []
+
+
+longs = st.integers(-(2**62), 2**62)
+doubles = st.floats(allow_nan=False)
+lists = st.none() | st.lists(st.integers(-(2**31), 2**31 - 1), max_size=20)
+members = st.fixed_dictionaries(
+    {"consistency": doubles},
+    optional={"features": lists, "status": st.none() | doubles, "revenue": doubles, "recency": doubles},
+)
+example_fields = st.fixed_dictionaries(
+    {"kind": st.text(), "model": st.text()},
+    optional={
+        "user_hash": st.none() | st.binary(),
+        "epoch": st.none() | longs,
+        "day": longs,
+        "timestamp_ms": longs,
+        "features": lists,
+        "forecast": doubles,
+        "label": st.none() | doubles,
+        "member": st.none() | members,
+        "case": st.binary(max_size=200),
+        "inputs": st.none() | st.dictionaries(st.text(), doubles | st.text(), max_size=70),
+        "aside": st.none() | st.dictionaries(st.text(), st.text(), max_size=9),
+        "until_ms": longs,
+    },
+)
+
+
+@given(example_fields)
+def test_an_example_by_itself_is_the_bytes_its_schema_says(fields: dict[str, Any]) -> None:
+    for registry in (REGISTRY, Framing()):
+        encoder = Encoder(registry)
+        assert encode_example(fields, encoder) == encode_value("Example", fields, encoder)
 
 
 def test_progress_comes_back_as_it_was_said() -> None:

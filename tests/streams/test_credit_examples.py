@@ -1,0 +1,154 @@
+"""Cases of a batch in columns are those that the readable loop finds one by one, to the byte, wherever batches end."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.batch import EventBatch
+from schemas.codec import Encoder, StaticRegistry, decode_value
+from schemas.kinds import Kind
+from schemas.writing import encode_value
+from state.layout import LAYOUT_VERSION, CorruptRow, encode_row
+from state.row import Row
+from state.table import Table
+from state.versions import Versions
+from streams.cases_oracle import OracleCases
+from streams.credit_examples import CreditExamples
+from streams.output import Message
+from streams.rows_within import NO_EVENTS, Question, Rows, Within
+from streams.scoring.risk import RISK_MANIFEST
+from streams.scoring.specs import ModelSpec, spec_of
+from streams.scoring.step import ByUser, Clocks, step
+from tests.scoring import random_streams as streams
+
+ENCODER = Encoder(StaticRegistry())
+KEY = b"key"
+NEVER_SWEPT_MS = -(2**62)
+
+
+def declared_models(effective_ms: int) -> list[ModelSpec]:
+    """One that looks at the customer beside its own feature, under a name of its own."""
+    features = ["dti", "status", "trx_income", {"name": "shoe", "knots": [30, 50]}]
+    return [spec_of("leases", {"inputs": "customer", "begins_with": "risk", "purpose": "credit", "features": features},
+                    effective_ms)]  # fmt: skip
+
+
+def lending(seed: int, events: int = 600, users: int = 9) -> EventBatch:
+    """A random stream with more requests, outcomes and unpaid loans than usual, and the values they were read from."""
+    chance = np.random.default_rng(seed)
+    batch = streams.stream(seed, events, users)
+    for i, event in enumerate(batch.events):
+        record = batch.records[i]
+        if event["kind"] == Kind.APPLICANT:
+            record = record._replace(value=encode_value("Applicant", asked(chance), ENCODER))
+        elif event["kind"] == Kind.OUTCOME:
+            record = record._replace(value=encode_value("Outcome", answered(chance), ENCODER))
+        batch.records[i] = record
+    return replace(batch, text=batch.text.copy())
+
+
+def asked(chance: np.random.Generator) -> dict[str, Any]:
+    model = chance.choice(["risk", "acceptance", "leases", "gossip", ""])
+    attributes = {"model": str(model), "credit.loan": 1e5, "credit.value": 2e5, "shoe": 44.0, "gender": "female"}
+    return {
+        "request_id": int(chance.integers(40)) if chance.random() < 0.7 else None,
+        "attributes": attributes if chance.random() < 0.9 else None,
+    }
+
+
+def answered(chance: np.random.Generator) -> dict[str, Any]:
+    way = chance.integers(3)
+    return {
+        "model": str(chance.choice(["risk", "acceptance"])),
+        "label": bool(chance.random() < 0.5),
+        "request_id": int(chance.integers(40)) if way == 0 else None,
+        "loan_id": f"L-{chance.integers(5)}" if way == 1 else None,
+    }
+
+
+def cut(batch: EventBatch, size: int) -> list[EventBatch]:
+    parts = []
+    for start, end in pairwise([*range(0, len(batch.events), size), len(batch.events)]):
+        events = batch.events[start:end].copy()
+        seen: dict[int, int] = {}
+        for fields in events:
+            fields["user"] = seen.setdefault(int(fields["user"]), len(seen))
+        parts.append(EventBatch(0, batch.records, events, batch.text, [batch.users[user] for user in seen]))
+    return parts
+
+
+def said(batch: EventBatch, size: int, versions: Versions, oracle: bool = False) -> list[tuple[int, Message]]:
+    """The examples of a stream, batch by batch; of both ways, which have to be the same, or of one."""
+    rows: dict[bytes, bytes | None] = {}
+    models, found, clock_ms, swept_ms = declared_models(streams.START_MS), [], 0, NEVER_SWEPT_MS
+    for part in cut(batch, size):
+        clock_ms = max(clock_ms, int(part.events["timestamp_ms"].max()))
+        others = sorted(set(rows) - set(part.users))
+        before = [rows.get(user) for user in [*part.users, *others]]
+        done = step(Table.of([*part.users, *others], before), part, versions, Clocks(clock_ms, swept_ms))
+        fast = CreditExamples(ENCODER, lambda: models, KEY).messages(part, before, done, versions, swept_ms)
+        if oracle:
+            slow = OracleCases(ENCODER, models, KEY, part, before, done, versions, swept_ms).messages()
+            assert fast == slow
+        found += fast
+        swept_ms = clock_ms
+        rows.update((user, done.table.row(i)) for i, user in enumerate(done.table.users))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cases_in_columns_are_those_of_the_readable_loop(seed: int) -> None:
+    found = said(lending(seed), [1, 7, 60, 250, 600, 33][seed], streams.versions(adoptions=seed % 2 == 0), oracle=True)
+    kinds = Counter(decode_value("Example", one.value or b"", ENCODER.registry)["kind"] for _, one in found)
+    assert kinds["request"] > 20
+    assert kinds["outcome"] > 10
+    assert [at_ms for at_ms, _ in found if at_ms % streams.DAY_MS == 0], "nobody was in default"
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_where_batches_end_makes_no_difference(seed: int) -> None:
+    batch, versions = lending(seed, events=400), streams.versions()
+    whole, *others = (sorted(said(batch, size, versions)) for size in (400, 1, 23))
+    assert len(whole) > 30
+    for other in others:
+        assert other == whole
+
+
+def test_a_batch_without_a_case_says_nothing() -> None:
+    batch = lending(1)
+    quiet = replace(batch, events=batch.events[batch.events["kind"] == Kind.TRANSACTION])
+    done = step(Table.of(batch.users, [None] * len(batch.users)), quiet, streams.versions(), Clocks(0))
+    examples = CreditExamples(ENCODER, tuple, KEY)
+    assert examples.messages(quiet, [None] * len(batch.users), done, streams.versions(), NEVER_SWEPT_MS) == []
+
+
+def test_a_row_that_can_not_be_read_is_said_to_be_whose_it_is() -> None:
+    batch = lending(1)
+    step_of_nothing = ByUser(NO_EVENTS, np.zeros(3, np.int64))
+    broken = [None, bytes([LAYOUT_VERSION]) + b"\xff\xff"]
+    within = Within(batch, broken, [b"ann", b"bob"], step_of_nothing, streams.versions(), NEVER_SWEPT_MS)
+    found = Rows(within, [Question(0, NO_EVENTS), Question(1, NO_EVENTS)]).found()
+    assert found.inputs(2) == ([], [])
+    with pytest.raises(CorruptRow, match="user b'bob' can not be read"):
+        found.inputs(1)
+    with pytest.raises(CorruptRow, match="bob"):
+        found.loans_ended(2, 91)
+
+
+def test_a_row_of_an_older_layout_is_read_as_it_is() -> None:
+    row = Row(incarnation_offset=1, clock_ms=streams.START_MS, declared=[2_000.0, 500.0, *[math.nan] * 6], due_ms=None)
+    newest = encode_row(row, streams.START_MS // streams.DAY_MS)
+    older = bytes([2]) + newest[1:]
+    by_user = ByUser(NO_EVENTS, np.zeros(3, np.int64))
+    within = Within(lending(1), [older, newest], [b"ann", b"bob"], by_user, streams.versions(), NEVER_SWEPT_MS)
+    inputs, declared = Rows(within, [Question(0, NO_EVENTS), Question(1, NO_EVENTS)]).found().inputs(0)
+    assert declared == [True, True]
+    assert inputs[0][RISK_MANIFEST.names.index("dti")] == 0.25
+    np.testing.assert_array_equal(inputs[0], inputs[1])
