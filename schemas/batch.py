@@ -188,6 +188,8 @@ INVERSION = np.dtype(
         ("incarnation_offset", np.int64),
         ("ordinal", np.int64),  # it is the ordinal-th record (from 0) of this incarnation of its user
         ("clock_ms", np.int64),  # the user's clock when it was taken: timers due by then had fired
+        ("after_ms", np.int64),  # without a row: it follows all that the user had up to then; else MISSING_TIME_MS
+        ("forgotten", np.bool_),  # not even the marker of an erasure was left
     ]
 )
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import Changes, Columns, EventBatch
+from schemas.batch import MISSING_TIME_MS, Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 from schemas.write_kernel import write_cards, write_changes, write_examples
@@ -123,6 +123,8 @@ def encode_inversions(inversions: Columns, batch: EventBatch, users: Sequence[by
                 "incarnation": f"{row['incarnation_rank']}-{row['incarnation_offset']}",
                 "ordinal": int(row["ordinal"]),
                 "clock_ms": int(row["clock_ms"]),
+                "after_ms": None if row["after_ms"] == MISSING_TIME_MS else int(row["after_ms"]),
+                "forgotten": bool(row["forgotten"]),
             },
             encoder,
         )

@@ -36,7 +36,7 @@ class Output:
     `changes`, `scorecards`, `examples` and `journal` go to the topics of these names, `dead_letters` maps a dead-letter
     topic to its records. `images` are the after-images of the rows that changed, with their next due times.
     `checked` are the next due times of rows that were looked at and did not change: they alter the store's index of
-    due times and nothing else, so a batch that has only these needs no transaction.
+    due times and nothing else, so a batch that has only these needs no transaction. `erases`: somebody was forgotten.
     """
 
     changes: list[Message] = field(default_factory=list)
@@ -46,6 +46,7 @@ class Output:
     dead_letters: dict[str, list[Message]] = field(default_factory=dict)
     images: list[RowWrite] = field(default_factory=list)
     checked: list[tuple[bytes, int | None]] = field(default_factory=list)
+    erases: bool = False
 
     @property
     def silent(self) -> bool:
@@ -66,12 +67,14 @@ class Processor(Protocol):
         due_users: Sequence[bytes],
         clock_ms: int,
         swept_ms: int = -(2**62),
+        erased_ms: int = -(2**62),
     ) -> Output:
         """Take records of one partition (in merge order, possibly none) and the users whose timers are due.
 
         `clock_ms` is the partition's clock once the batch is taken: every timer of the users touched that is due by
-        then fires. Users who have a row were looked at for all new weights up to `swept_ms`. Each of `due_users` must
-        come back in `images` or `checked` with a due time beyond `clock_ms`.
+        then fires. Users who have a row were looked at for all new weights up to `swept_ms`; `erased_ms` is the
+        partition's clock when an erasure was last taken, before these records. Each of `due_users` must come back in
+        `images` or `checked` with a due time beyond `clock_ms`.
 
         The same arguments and rows must give the same bytes. Bad records are dead letters in the output; only what
         makes it impossible to decide at all is raised: `PauseAndRetry` where waiting helps (a registry that does not

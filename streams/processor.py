@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
 
-from schemas.batch import Changes, EventBatch, Record, Reject
+import numpy as np
+
+from schemas.batch import EventBatch, Record, Reject
 from schemas.codec import (
     CloudEvents,
     Decoder,
@@ -26,8 +28,9 @@ from schemas.codec import (
     encode_inversions,
     encode_scorecards,
 )
-from schemas.kinds import Cause, RejectCode
-from state.layout import CorruptRow
+from schemas.kinds import Cause, Kind, RejectCode
+from state.layout import CorruptRow, decode_row, upgraded
+from state.row import Row
 from state.store import RowWrite
 from state.table import NEVER_MS, Table
 from state.versions import Versions
@@ -41,6 +44,7 @@ from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
 
 LETTER_BYTES_MAX = 2**62
+NEVER_BEFORE_MS = -(2**62)
 KEY_BYTES_KEPT = 1_024  # of a letter that had to be cut
 
 
@@ -70,6 +74,7 @@ class ScoreProcessor:
         due_users: Sequence[bytes],
         clock_ms: int,
         swept_ms: int = -(2**62),
+        erased_ms: int = -(2**62),
     ) -> Output:
         """See `streams.output.Processor`."""
         versions = self.versions()
@@ -78,14 +83,17 @@ class ScoreProcessor:
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
             before = load(users)
-            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms))
-            return self._output(batch, done, versions, self._more(batch, before, done, versions, swept_ms))
+            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms))
+            ended = erasures(batch, before, done)
+            return self._output(batch, done, versions, ended, self._more(batch, before, done, versions, swept_ms))
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
             raise HaltPartition(str(error)) from error
 
-    def _output(self, batch: EventBatch, done: Step, versions: Versions, more: list[tuple[int, Message]]) -> Output:
+    def _output(
+        self, batch: EventBatch, done: Step, versions: Versions, ended: dict[int, int], more: list[tuple[int, Message]]
+    ) -> Output:
         users, names = done.table.users, self._names_of(versions)
         values = encode_changes(done.changes, batch, users, names, self.encoder)
         headers = self.events.change_headers(done.changes, batch, users)
@@ -96,14 +104,15 @@ class ScoreProcessor:
         return Output(
             changes=[Message(users[u], v, h) for u, v, h in zip(owners, values, headers, strict=True)],
             scorecards=[
-                *(Message(users[user], None) for user in sorted(erased(done.changes) - set(card_owners))),
+                *(Message(users[user], None) for user in sorted(set(ended) - set(card_owners))),
                 *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
             ],
-            examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
+            examples=[made for _, made in sorted([*self._examples(done, ended), *more], key=itemgetter(0))],
             journal=self._journal(batch, done),
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,
             checked=checked,
+            erases=bool((batch.events["kind"] == Kind.ERASE).any()),
         )
 
     def _names_of(self, versions: Versions) -> VersionNames:
@@ -112,14 +121,14 @@ class ScoreProcessor:
             self._names = names_of(versions)
         return self._names
 
-    def _examples(self, done: Step) -> list[tuple[int, Message]]:
+    def _examples(self, done: Step, ended: dict[int, int]) -> list[tuple[int, Message]]:
         """Training examples, and for each customer who was erased the word that theirs are to be forgotten; by time."""
         users = done.table.users
         hashes = [user_hash(users[user], self.examples_key) for user in done.examples["user"].tolist()]
         values = encode_examples(done.examples, hashes, self.encoder) if hashes else []
         moments = done.examples["timestamp_ms"].tolist()
         made = [(at_ms, Message(key, value)) for at_ms, key, value in zip(moments, hashes, values, strict=True)]
-        for user, erased_ms in erasures(done.changes).items():
+        for user, erased_ms in ended.items():
             hashed = user_hash(users[user], self.examples_key)
             fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
             made.append((erased_ms, Message(hashed, encode_example(fields, self.encoder))))
@@ -159,15 +168,28 @@ def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | 
     return images, checked
 
 
-def erased(changes: Changes) -> set[int]:
-    """Users (by index) whose scores ended with an erasure: their scorecard becomes a tombstone."""
-    return set(erasures(changes))
+def erasures(batch: EventBatch, before: Sequence[bytes | None], done: Step) -> dict[int, int]:
+    """When users (by index) were erased last, of those who had a life that ended with it.
 
-
-def erasures(changes: Changes) -> dict[int, int]:
-    """When users (by index) were erased last, of those whose scores ended with it."""
-    gone = changes.rows[changes.rows["cause"] == Cause.ERASURE]
-    return dict(zip(gone["user"].tolist(), gone["decided_ms"].tolist(), strict=True))
+    Changes say it by the user's clock. An erasure says nothing of a customer who had no score: theirs is known from
+    the records, and the clock is the latest it can have been, as refused records let timers move it too.
+    """
+    events, refused = batch.events, {reject.record for reject in done.journal.rejects}
+    erasing = events["kind"] == Kind.ERASE
+    ended: dict[int, int] = {}
+    for user in np.unique(events["user"][erasing & (events["user"] >= 0)]).tolist():
+        packed = before[user]
+        row = Row() if packed is None else decode_row(upgraded(packed))
+        lives, clock_ms = row.exists, NEVER_BEFORE_MS if packed is None else row.clock_ms
+        for event in events[events["user"] == user]:
+            clock_ms = max(clock_ms, int(event["timestamp_ms"]))
+            if int(event["record"]) in refused:
+                continue
+            if lives and event["kind"] == Kind.ERASE:
+                ended[user] = clock_ms
+            lives = event["kind"] != Kind.ERASE
+    said = done.changes.rows[done.changes.rows["cause"] == Cause.ERASURE]
+    return ended | dict(zip(said["user"].tolist(), said["decided_ms"].tolist(), strict=True))
 
 
 def dead_letters(

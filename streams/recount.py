@@ -47,7 +47,11 @@ Place = tuple[str, int, int]
 
 
 class Inverted(NamedTuple):
-    """An entry of the journal: this record was taken as the ordinal-th of its user's incarnation, at this clock."""
+    """An entry of the journal: this record was taken as the ordinal-th of its user's incarnation, at this clock.
+
+    `after_ms` is set where the user had no row: everything of theirs that is stamped up to then had been taken before.
+    `forgotten`: there was no marker of an erasure either.
+    """
 
     topic: str
     partition: int
@@ -56,6 +60,8 @@ class Inverted(NamedTuple):
     incarnation: str
     ordinal: int
     clock_ms: int
+    after_ms: int | None = None
+    forgotten: bool = False
 
     @property
     def place(self) -> Place:
@@ -259,6 +265,8 @@ def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: R
         if behind and (not plain or _is_next(walk.row, *late[behind[0]], events[plain[0]], terms)):
             i = behind.popleft()
             fire(late[i][1].clock_ms)
+            while late[i][1].forgotten and walk.row.erased_ms is not None:
+                fire(oracle.next_moment(walk))
         else:
             i = plain.popleft()
             fire(events[i].number("timestamp_ms"))
@@ -281,10 +289,11 @@ def _is_next(row: Row, record: Record, entry: Inverted, plain: Event, terms: Ter
     """Was the journaled record taken before the next one in order of time?"""
     if row.exists:
         return entry.incarnation == f"{row.incarnation_rank}-{row.incarnation_offset}" and entry.ordinal == row.taken
-    # After an erasure it begins an incarnation of its own, or is one more erasure, which belongs to none. The clock
-    # tells whether it came first: the other one would be behind it, and journaled, had it come first and been earlier.
+    # After an erasure it begins an incarnation of its own, or is one more erasure, which belongs to none. It was behind
+    # all that is stamped up to the moment it names; what was behind it in turn is stamped later, or journaled.
     begins = f"{int(terms.decoder.rank_of(record.topic))}-{record.offset}"
-    return entry.incarnation in (begins, NOBODY) and plain.number("timestamp_ms") >= entry.clock_ms
+    after_ms = entry.clock_ms if entry.after_ms is None else entry.after_ms
+    return entry.incarnation in (begins, NOBODY) and plain.number("timestamp_ms") > after_ms
 
 
 def _packed(walk: oracle.Walk) -> bytes | None:
@@ -382,6 +391,10 @@ def checks(user: bytes, row: Row, versions: Versions, until_ms: int) -> Iterator
 
 
 def differing_inversions(recount: Recount, journal: Mapping[Place, Inverted]) -> list[tuple[Inverted, Inverted | None]]:
-    """Records that the recount takes behind their time and the journal does not know, or knows otherwise."""
+    """Records that the recount takes behind their time and the journal does not know, or knows otherwise.
+
+    What erasures of others made the journal say is not compared: a recount looks at one user.
+    """
     found = [entry for said in recount.users.values() for entry in said.inversions]
-    return [(entry, journal.get(entry.place)) for entry in found if journal.get(entry.place) != entry]
+    known = {place: entry._replace(after_ms=None, forgotten=False) for place, entry in journal.items()}
+    return [(entry, journal.get(entry.place)) for entry in found if known.get(entry.place) != entry]

@@ -44,6 +44,7 @@ class Progress(NamedTuple):
     code_version: str
     marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
     swept_ms: int | None = None  # everyone has been scored anew with all weights up to then that ask for it
+    erased_ms: int | None = None  # the clock when an erasure was last taken
 
 
 class ProgressCodec(Protocol):
@@ -67,6 +68,7 @@ class Standing(NamedTuple):
     nonce: str
     marked_ms: int | None = None
     swept_ms: int | None = None
+    erased_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,8 @@ def _attempt(partition: int, given: Resolution) -> Steps:
     next_offsets = yield from _next_offsets(partition, given, committed, mark)
     if mark is None:
         return Standing(0, next_offsets, given.first_clock_ms, nonce)
-    return Standing(
-        mark.progress.seq, next_offsets, mark.progress.clock_ms, nonce, mark.progress.marked_ms, mark.progress.swept_ms
-    )
+    known = mark.progress
+    return Standing(known.seq, next_offsets, known.clock_ms, nonce, known.marked_ms, known.swept_ms, known.erased_ms)
 
 
 def _last_progress(

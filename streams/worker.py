@@ -415,8 +415,8 @@ class Worker:
         """Let the processor think about each partition's batch; one that can not be decided now goes back."""
         processed = []
         for batch in batches:
-            number, swept_ms = batch.partition.number, batch.partition.standing.swept_ms
-            swept = {} if swept_ms is None else {"swept_ms": swept_ms}
+            number, standing = batch.partition.number, batch.partition.standing
+            moments = {"swept_ms": standing.swept_ms, "erased_ms": standing.erased_ms}
             try:
                 batch.output = self._processor.process(
                     number,
@@ -424,13 +424,15 @@ class Worker:
                     partial(self._load, batch.partition),
                     batch.due_users,
                     batch.taken.clock_ms,
-                    **swept,
+                    **{name: moment_ms for name, moment_ms in moments.items() if moment_ms is not None},
                 )
             except PauseAndRetry as wait:
                 self._rewind([number], str(wait))
             except HaltPartition as halt:
                 self._halt(number, str(halt))
             else:
+                if batch.output.erases:
+                    batch.standing = batch.standing._replace(erased_ms=batch.taken.clock_ms)
                 processed.append(batch)
         if processed:
             self._failpoint("K2.processed")
@@ -503,6 +505,7 @@ class Worker:
                 options.code_version,
                 standing.marked_ms,
                 standing.swept_ms,
+                standing.erased_ms,
             )
             transaction.progress[where] = Message(PROGRESS_KEY, self._wire.progress.encode(progress))
             for topic, offset in standing.next_offsets.items():

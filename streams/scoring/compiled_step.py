@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS, Columns
+from schemas.batch import FEATURE_SLOTS, MISSING_TIME_MS, Columns
 from schemas.compiled import compiled, copy_into
 from schemas.kinds import SCORES, Cause, Kind
 from state.calendar import day_of, start_of_day
@@ -111,6 +111,7 @@ def run(
     text: NDArray[np.uint8],
     clock_ms: int,
     swept_ms: int,
+    erased_ms: int,
     tables: Tables,
     row: Scratch,
     eyes: Eyes,
@@ -119,7 +120,7 @@ def run(
     """Take the batch; False where an output ran out of room (or a row is corrupt: `used[U_CORRUPT]` names it).
 
     `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
-    been looked at for all new weights up to `swept_ms` that ask for everyone.
+    been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms`: see `oracle.told_after_ms`.
     """
     used = room.used
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
@@ -146,6 +147,7 @@ def run(
                 due = next_due(row, phase, swept, False, tables, eyes)
         wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
         known = False  # `eyes.now` is the row as it stands
+        erased = np.int64(erased_ms)
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
             if events[i]["kind"] == ADVANCE:
@@ -168,9 +170,13 @@ def run(
             if row.h[H_ARENA] > ARENA_BYTES // 2 and not _tidy(row, room):
                 return False
             said = used[U_CHANGES]
-            known = _take(row, user, i, known, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room)
+            known = _take(
+                row, user, i, known, erased, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room
+            )
             if known:
                 changed = True
+                if events[i]["kind"] == ERASE:
+                    erased = max(erased, row.h[H_CLOCK])
                 if used[U_CHANGES] > said or row.h[H_INCARNATION_OFFSET] < 0:
                     due = next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
                     fill_in_until(room, first_change, due)
@@ -225,8 +231,8 @@ def _tidy(row: Scratch, room: Room) -> bool:
 
 @compiled
 def _take(
-    row: Scratch, user: int, i: int, known: bool, event: Fields, money: Fields, category: int, text: NDArray[np.uint8],
-    tables: Tables, eyes: Eyes, room: Room,
+    row: Scratch, user: int, i: int, known: bool, erased_ms: int, event: Fields, money: Fields, category: int,
+    text: NDArray[np.uint8], tables: Tables, eyes: Eyes, room: Room,
 ) -> bool:  # fmt: skip
     """Fold one event and say what it changed; answers whether it was taken. `known`: `eyes.now` is the row as it is."""
     h = row.h
@@ -235,8 +241,11 @@ def _take(
     w, p, r = versions_at(tables, clock)
     b = version_at(tables.books, clock)
     same_profiles = False
-    inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
     existed = h[H_INCARNATION_OFFSET] >= 0
+    marked = not existed and h[H_ERASED] != NO_TIME_MS
+    inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
+    after_ms = max(h[H_CLOCK], erased_ms) if marked else np.int64(erased_ms)
+    inverted = inverted or event["timestamp_ms"] <= after_ms
     rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
     adopting = False
     if existed:
@@ -274,6 +283,8 @@ def _take(
         said["incarnation_rank"] = h[H_INCARNATION_RANK] if exists else rank_before
         said["incarnation_offset"] = h[H_INCARNATION_OFFSET] if exists else offset_before
         said["ordinal"] = h[H_TAKEN] - 1 if exists else taken_before
+        said["after_ms"] = MISSING_TIME_MS if existed else after_ms
+        said["forgotten"] = not existed and not marked
         used[U_INVERSIONS] += 1
     if not exists:
         if existed:

@@ -116,6 +116,8 @@ class Inversion:
     incarnation: tuple[int, int]
     ordinal: int
     clock_ms: int
+    after_ms: int | None = None  # without a row: it follows all that the user had up to then
+    forgotten: bool = False  # not even the marker of an erasure was left
 
 
 @dataclass(slots=True)
@@ -143,6 +145,9 @@ class Walk:
     due_ms: int | None
     changed: bool = False
     looked_ms: int = -(2**62)  # new weights up to then have been looked at
+    erased_ms: int = -(
+        2**62
+    )  # the clock when an erasure was last taken: the partition's before this batch, the user's in it
 
 
 def step(
@@ -152,17 +157,19 @@ def step(
     versions: Versions,
     clock_ms: int,
     swept_ms: int = -(2**62),
+    erased_ms: int = -(2**62),
 ) -> OracleStep:
     """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event.
 
-    Rows that exist have been looked at for all new weights up to `swept_ms` that ask for everyone.
+    Rows that exist have been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms` is the
+    partition's clock when an erasure was last taken, before this batch.
     """
     events = events_of(batch, versions)
     out = OracleStep([], [], [])
     for user, user_id in enumerate(users):
         packed = rows[user]
         row = Row() if packed is None else known_row(packed, versions)
-        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
+        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms, erased_ms=erased_ms)
         if row.exists:
             walk.looked_ms = swept_ms
             swept = [moment for moment in versions.rescores if row.clock_ms < moment <= swept_ms]
@@ -196,7 +203,8 @@ def today_of(walk: Walk) -> int:
 def take(walk: Walk, index: int, event: Event) -> None:
     """Fold one event and say what it changed."""
     row, versions, out = walk.row, walk.versions, walk.out
-    inverted = is_inversion(row, event)
+    after_ms = told_after_ms(walk)
+    inverted = is_inversion(row, event) or event.number("timestamp_ms") <= after_ms
     before_row = copy.deepcopy(row)
     code = fold_one(row, event, versions)
     if code != RejectCode.NONE:
@@ -207,8 +215,10 @@ def take(walk: Walk, index: int, event: Event) -> None:
         said = row if row.exists else before_row
         incarnation = (said.incarnation_rank, said.incarnation_offset)
         ordinal = row.taken - 1 if row.exists else before_row.taken
-        out.inversions.append(Inversion(index, walk.user, incarnation, ordinal, row.clock_ms))
+        known = (None, False) if before_row.exists else (after_ms, before_row.erased_ms is None)
+        out.inversions.append(Inversion(index, walk.user, incarnation, ordinal, row.clock_ms, *known))
     if not row.exists:
+        walk.erased_ms = max(walk.erased_ms, row.clock_ms)
         if before_row.exists:
             emit_erasure(walk, index, event, before_row)
         walk.due_ms = next_due(walk)
@@ -223,6 +233,18 @@ def take(walk: Walk, index: int, event: Event) -> None:
     walk.due_ms = next_due(walk)
     for change in out.changes[first:]:
         change.valid_until_ms = valid_until(walk)
+
+
+def told_after_ms(walk: Walk) -> int:
+    """What is stamped up to then has its place told by the journal, as an erasure left too little to tell it by.
+
+    The user was perhaps erased, the marker of that is gone, and the record is stamped before the erasure: replay would
+    take it into the life that has ended. Nobody knows who was erased, only when somebody was: so everybody's records
+    that are stamped no later are journaled. Where the marker is still there, it knows when, but not whether a record of
+    its very millisecond came before it.
+    """
+    marked = not walk.row.exists and walk.row.erased_ms is not None
+    return max(walk.row.clock_ms, walk.erased_ms) if marked else walk.erased_ms
 
 
 def adopted_from(row: Row, moment_ms: int, versions: Versions) -> Evaluation | None:

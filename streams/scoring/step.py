@@ -48,10 +48,13 @@ class Clocks(NamedTuple):
 
     `swept_ms`: everyone in the table has been looked at for all new weights up to then that ask for everyone. What a
     step says is the same without it, and takes longer for who has been silent for long.
+
+    `erased_ms`: the partition's clock when an erasure was last taken, before this batch; see `oracle.told_after_ms`.
     """
 
     partition_ms: int
     swept_ms: int = -(2**62)
+    erased_ms: int = -(2**62)
 
 
 class ByUser(NamedTuple):
@@ -95,7 +98,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         room = _room(table, batch, wanted)
         done = run(
             table.packed, table.starts, hashes, batch.events, *by_user, money, categories, batch.text,
-            clocks.partition_ms, clocks.swept_ms, tables, the_scratch(), _eyes(), room,
+            clocks.partition_ms, clocks.swept_ms, clocks.erased_ms, tables, the_scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break

@@ -328,7 +328,7 @@ PROTECTIONS = (
         "the clock comes from the progress record",
         "streams.resolve `_attempt`",
         "a partition's clock goes back at a restart: timers wait for records that are newer",
-        edited(resolve, "_attempt", ("next_offsets, mark.progress.clock_ms, nonce", "next_offsets, 0, nonce")),
+        edited(resolve, "_attempt", ("next_offsets, known.clock_ms, nonce", "next_offsets, 0, nonce")),
     ),
     Protection(
         "inputs are merged by time",

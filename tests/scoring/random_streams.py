@@ -89,7 +89,15 @@ def books() -> list[ProfileBook]:
     return [first, ProfileBook("camper-1", START_MS + 80 * DAY_MS, (*profiles, camper))]
 
 
-def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions: float = 0.05) -> EventBatch:
+def stream(
+    seed: int,
+    events: int,
+    users: int,
+    gap_days: float = 0.7,
+    inversions: float = 0.05,
+    behind_days: int = 3,
+    erasures: float = 0.0,
+) -> EventBatch:
     """`events` events of `users` users in the order they are taken, some behind their time, some again, some late."""
     rng = np.random.default_rng(seed)
     columns = np.zeros(events, EVENT)
@@ -107,6 +115,8 @@ def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions
         fields = columns[i]
         at_ms += int(rng.exponential(gap_days * DAY_MS)) if rng.random() < 0.7 else 0
         kind = KINDS[rng.choice(len(KINDS), p=LIKELY)]
+        if erasures and rng.random() < erasures:
+            kind = Kind.ERASE
         user = int(rng.integers(users))
         if sent and rng.random() < 0.04:
             again = sent[int(rng.integers(len(sent)))]
@@ -117,7 +127,7 @@ def stream(seed: int, events: int, users: int, gap_days: float = 0.7, inversions
         else:
             fill(fields, kind, rng, at_ms, keep)
         fields["user"] = first_seen.setdefault(user, len(first_seen))
-        behind = int(rng.integers(0, 3 * DAY_MS)) if rng.random() < inversions else 0
+        behind = int(rng.integers(0, behind_days * DAY_MS)) if rng.random() < inversions else 0
         fields["record"], fields["offset"] = i, 10 * i
         fields["timestamp_ms"] = at_ms - behind
         fields["event_time_ms"] = min(fields["event_time_ms"], fields["timestamp_ms"])

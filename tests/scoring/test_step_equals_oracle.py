@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from schemas.batch import EventBatch
+from schemas.batch import MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, Score
 from state.layout import decode_row
 from state.table import NEVER_MS, Table
@@ -53,10 +54,10 @@ def assert_same(fast: Step, slow: oracle.OracleStep) -> None:
         assert (example["forecast"], example["label"]) == (due.forecast, due.label)
     journal = [
         (int(x["event"]), int(x["user"]), (int(x["incarnation_rank"]), int(x["incarnation_offset"])), int(x["ordinal"]),
-         int(x["clock_ms"]))
+         int(x["clock_ms"]), None if x["after_ms"] == MISSING_TIME_MS else int(x["after_ms"]), bool(x["forgotten"]))
         for x in fast.journal.inversions
     ]  # fmt: skip
-    assert journal == [(x.event, x.user, x.incarnation, x.ordinal, x.clock_ms) for x in slow.inversions]
+    assert journal == [astuple(x) for x in slow.inversions]
 
 
 def by_user(fast: Step, slow: oracle.OracleStep) -> list:
@@ -86,18 +87,20 @@ def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # typ
     """Both through the same batches, each over its own rows."""
     store: dict[bytes, bytes | None] = {}
     dues: dict[bytes, int] = {}
-    clock_ms, swept_ms, steps = 0, -(2**62), []
+    clock_ms, swept_ms, erased_ms, steps = 0, -(2**62), -(2**62), []
     for part in cut_batches(batch, cuts):
         clock_ms = max(clock_ms, int(part.events["timestamp_ms"].max(initial=clock_ms)))
         sweeps = any(swept_ms < moment <= clock_ms for moment in versions.rescores)
         others = sorted(u for u, due in dues.items() if (due <= clock_ms or sweeps) and u not in part.users)
         users = [*part.users, *others]
         rows = [store.get(user) for user in users]
-        slow = oracle.step(users, rows, part, versions, clock_ms)
+        slow = oracle.step(users, rows, part, versions, clock_ms, erased_ms=erased_ms)
         # The fast one is told that nobody has to be looked at again for what the last sweep was for: it is the same.
-        fast = step(Table.of(users, rows), part, versions, Clocks(clock_ms, swept_ms))
+        fast = step(Table.of(users, rows), part, versions, Clocks(clock_ms, swept_ms, erased_ms))
         assert_same(fast, slow)
         swept_ms = clock_ms
+        if (part.events["kind"] == Kind.ERASE).any():
+            erased_ms = clock_ms
         for i, user in enumerate(users):
             store[user] = fast.table.row(i)
             dues[user] = int(fast.table.due_ms[i])

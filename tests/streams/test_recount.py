@@ -25,17 +25,19 @@ from tests.scoring import random_streams as streams
 from tests.streams.scored import ENCODER, LETTERS, REGISTRY, ScoredWorld, published
 
 
-def lived_through(seed: int, events: int = 220, inversions: float = 0.08) -> ScoredWorld:
+def lived_through(
+    seed: int, events: int = 220, inversions: float = 0.08, users: int = 9, adoptions: bool = True, **more: float
+) -> ScoredWorld:
     """A world that has taken a random stream, in pieces, with batches of random sizes and a worker that dies once."""
     rng = np.random.default_rng(seed)
     gap_days = float(rng.choice([0.02, 0.7, 3.0]))
-    batch = streams.stream(seed, events, int(rng.integers(2, 9)), gap_days, inversions)
+    batch = streams.stream(seed, events, int(rng.integers(2, users)), gap_days, inversions, **more)
     policy = {
         "duplicates_max": int(rng.choice([3, 256])),
         "value_step": float(rng.choice([0.05, 2.0])),
         "look_ahead_candidates": int(rng.choice([1, 8])),  # with 1 most checks find nothing to say
     }
-    world = ScoredWorld(streams.versions(**policy))
+    world = ScoredWorld(streams.versions(adoptions, **policy))
     records = list(published(batch))
     cuts = [0, *sorted(int(cut) for cut in rng.integers(1, events, 5)), events]
     for piece, (start, end) in enumerate(pairwise(cuts)):
@@ -68,6 +70,21 @@ def test_the_compiled_recount_says_the_same(seed: int) -> None:
             assert said.inversions == other.inversions
             for one, two in ((said.row, other.row), (said.row_by_records, other.row_by_records)):
                 assert (one and without_due(one, world)) == (two and without_due(two, world))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_comes_when_its_customers_erasure_is_forgotten_is_taken_behind_it(compiled: bool) -> None:
+    """The marker of an erasure goes after a day; what is older still begins a new life, and the journal says where."""
+    begun = 0
+    for seed in range(40, 52):
+        world = lived_through(
+            seed, events=300, inversions=0.5, users=60, adoptions=False, behind_days=60, erasures=0.2
+        )  # no adoptions: nobody sweeps here for new weights that are for everyone, and most users are seldom looked at
+        assert world.check(compiled) > 10
+        journal = [inverted_of(record, world.decoder) for record in world.broker.visible("rescore-journal")]
+        erased = {record.key for record in world.broker.visible("commands") if b"erase" in (record.value or b"")}
+        begun += sum(entry.after_ms is not None and entry.user in erased for entry in journal)
+    assert begun > 5
 
 
 def without_due(row: bytes, world: ScoredWorld) -> bytes:
