@@ -8,8 +8,8 @@ guess is not likely enough, the category is unknown: no guess is better than a w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, KeysView, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ class TextWeights:
     words: NDArray[np.int64]
     likelihoods: NDArray[np.float64]  # (words, CATEGORIES), logarithms
     possible: NDArray[np.bool_]  # (CATEGORIES,): others are never guessed
+    counts: Mapping[tuple[int, int], float] = field(default_factory=dict, repr=False)  # what it is made of
 
 
 def text_weights(version: str, effective_ms: int, counts: Mapping[tuple[int, int], float]) -> TextWeights:
@@ -54,7 +55,7 @@ def text_weights(version: str, effective_ms: int, counts: Mapping[tuple[int, int
         table[np.searchsorted(words, word), category] = count
     by_category = table.sum(axis=0)
     likelihoods = np.log(table + SMOOTHING) - np.log(by_category + SMOOTHING * max(len(words), 1))
-    return TextWeights(version, effective_ms, words, likelihoods, by_category > 0)
+    return TextWeights(version, effective_ms, words, likelihoods, by_category > 0, counts)
 
 
 class OnlineGuesser:
@@ -88,14 +89,29 @@ class OnlineGuesser:
             for word in words:
                 self._add(word, category, 1.0)
 
-    def counts(self) -> Counts:
+    @property
+    def words(self) -> KeysView[int]:
+        """The words it knows."""
+        return self._rows.keys()
+
+    def total(self, word: int) -> float:
+        """How often it was told a word."""
+        return float(self._rows[word].sum())
+
+    def cells(self, word: int) -> list[tuple[int, float]]:
+        """Category and count of a word; nothing where it does not know it."""
+        row = self._rows.get(word)
+        return [] if row is None else [(int(category), float(row[category])) for category in np.flatnonzero(row)]
+
+    def drop(self, word: int) -> None:
+        """Forget a word."""
+        self._totals -= self._rows.pop(word)
+
+    def counts(self, cells_max: int | None = None) -> Counts:
         """What it has learned: the `CELLS_MAX` cells with the largest counts, so that rubbish does not grow a model."""
-        cells = [
-            (-float(row[category]), word, int(category))
-            for word, row in self._rows.items()
-            for category in np.flatnonzero(row)
-        ]
-        return {(word, category): -negated for negated, word, category in sorted(cells)[:CELLS_MAX]}
+        cells = [(-count, word, category) for word in self._rows for category, count in self.cells(word)]
+        most = CELLS_MAX if cells_max is None else cells_max
+        return {(word, category): -negated for negated, word, category in sorted(cells)[:most]}
 
     def _add(self, word: int, category: int, count: float) -> None:
         if word not in self._rows:

@@ -25,7 +25,8 @@ from streams.learning.credit_learner import CreditLearner
 from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs
 from streams.learning.population_sample import Member
-from streams.learning.rounds import Decided, Round, Rounds, Waiting
+from streams.learning.rounds import VALUE, Decided, Round, Rounds, Waiting
+from streams.learning.text_learner import TextExample, TextLearner, text_of
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.log import AbortAndRewind, Failpoint, HaltPartition, RecreateProducer, TopicPartition, no_failpoint
 from streams.packaged_models import packaged_body
@@ -66,6 +67,7 @@ class LearnerReport:
     model: ValueLearner
     credit: Mapping[str, CreditLearner] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    text: TextLearner | None = None
 
 
 class LearnerObserver:
@@ -204,6 +206,7 @@ class Learner:
             self._memory.recall_value(model, memory)
             rounds.open_until, rounds.unknown = dict(checkpoint["open_until"]), checkpoint["unknown"]
             rounds.credit = self._memory.recall_credit(memory, again)
+            rounds.text = self._memory.recall_text(memory, policy)
         self._told_limit_ms = checkpoint.get("told_limit_ms")
         return rounds, checkpoint
 
@@ -234,7 +237,8 @@ class Learner:
         known = self._broadcast.versions
         waiting = [one for partition in self._reading.values() for one in partition.waiting]
         specs = partial(spec_at, known.specs)
-        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs, specs)
+        texts = known.versions.texts
+        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs, specs, texts)
         if done is None:  # a new policy has moved the boundaries
             return
         for partition in self._reading.values():
@@ -244,7 +248,7 @@ class Learner:
         self._log.transact(self._records(done, known.epochs))
         self._failpoint("L8.remembered")
         seconds = {"learn": learned - watch, "transact": self._clock.monotonic_seconds() - learned}
-        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds))
+        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds, rounds.text))
 
     def _pause_ahead(self, least_ms: int | None) -> None:
         """Partitions that have marked more than others are not read further: what waits stays about one epoch."""
@@ -279,8 +283,8 @@ class Learner:
 
         for closed in done.closed:
             made = closed.weights
-            model = rounds.credit[made.name] if isinstance(made, ModelWeights) else rounds.model
-            why = next((h.what + ": " + h.why for h in model.timeline if h.version == made.version), "")
+            timeline = rounds.timeline_of(made.name if isinstance(made, ModelWeights) else VALUE)
+            why = next((h.what + ": " + h.why for h in timeline if h.version == made.version), "")
             weights(made.version, self._wire.weights(made, why), closed.boundary_ms)
         limit_ms = epochs.limit_ms(done.until_ms)
         if options.clocks_wait and limit_ms != self._told_limit_ms:
@@ -362,10 +366,12 @@ class _Partition:
 CASES = ("request", "outcome", "withdrawn")
 
 
-def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample:
+def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample | TextExample:
     """A training example from the fields of its record. Raises ValueError for what can not be one."""
     if said["kind"] in CASES:
         return case_of(said)
+    if said["kind"] == "text":
+        return text_of(said)
     if said["kind"] not in ("example", "report", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
         raise ValueError(f"{said['kind']} without what it needs")
     at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"])

@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from state.category_text import body_of_counts, counts_of
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.credit_learner import CreditLearner
+from streams.learning.epochs import LearningPolicy
 from streams.learning.population_sample import member_body, member_of
 from streams.learning.rounds import VALUE, Round, Rounds
+from streams.learning.text_learner import TEXT, TextLearner
 from streams.learning.tree_challenger import TreeChallenger
 from streams.learning.value_learner import LEARNERS, ValueLearner
 from streams.scoring.specs import Challenger
 
 CHECKPOINT, MODEL, CREDIT = b"checkpoint", b"model/value", b"credit/"
 SAMPLE, BORROWERS = b"sample/", b"borrower/"
+TEXT_MODEL = b"model/categories"
+WORD, WAITING, TEXT_VERSION = b"text/word/", b"text/waiting/", b"text/version/"
 
 Said = tuple[bytes, bytes | None]
 """Key and value; None: a tombstone."""
@@ -76,13 +81,27 @@ class LearnerMemory:
             found[name] = learner
         return found
 
+    def recall_text(self, memory: Mapping[bytes, Any], policy: LearningPolicy) -> TextLearner | None:
+        """The model that reads descriptions as it was left; None where none has learned yet."""
+        if TEXT_MODEL not in memory:
+            return None
+        learner = TextLearner(policy)
+        words, waiting = (
+            [(int.from_bytes(word, "big"), body) for word, body in _below(memory, prefix)] for prefix in (WORD, WAITING)
+        )
+        learner.restore(memory[TEXT_MODEL], words, waiting, lambda one: counts_of(memory[TEXT_VERSION + one.encode()]))
+        self._versions[TEXT] = {one.version for one in learner.approved}
+        return learner
+
     # Writing.
 
     def changes(self, rounds: Rounds, done: Round) -> Iterator[Said]:
         """What a step forward has changed, without the checkpoint."""
         yield from self._value(rounds.model, done)
-        for name in sorted(done.touched - {VALUE}):
+        for name in sorted(done.touched - {VALUE, TEXT}):
             yield from self._credit(rounds.credit[name])
+        if rounds.text is not None and TEXT in done.touched:
+            yield from self._text(rounds.text)
         self._first = False
 
     def _value(self, model: ValueLearner, done: Round) -> Iterator[Said]:
@@ -116,6 +135,22 @@ class LearnerMemory:
         yield from self._approved(model, at)
         challengers = {name: _challenger_body(one) for name, one in model.spec.challengers.items()}
         yield at, _json(model.body() | {"next_row": model.people.next_place, "challengers": challengers})
+
+    def _text(self, model: TextLearner) -> Iterator[Said]:
+        for prefix, changed, body_of in (
+            (WORD, model.changed, model.word_body), (WAITING, model.changed_waiting, model.waiting_body),
+        ):  # fmt: skip
+            for word in sorted(changed):
+                body = body_of(word)
+                yield prefix + word.to_bytes(4, "big").hex().encode(), None if body is None else _json(body)
+            changed.clear()
+        now, before = {one.version: one.counts for one in model.approved}, self._versions.get(TEXT, set())
+        for version in sorted(set(now) - before):
+            yield TEXT_VERSION + version.encode(), _json(body_of_counts(now[version]))
+        for version in sorted(before - set(now)):
+            yield TEXT_VERSION + version.encode(), None
+        self._versions[TEXT] = set(now)
+        yield TEXT_MODEL, _json(model.body())
 
     def _grown(self, model: CreditLearner, at: bytes) -> Iterator[Said]:
         """Examples that trees learned from; those of a tree that was withdrawn, or is another one now, go."""

@@ -91,6 +91,7 @@ class LearnerMetrics(LearnerObserver):
         self._cases = gauge("cases", "Requests, outcomes and answers that are remembered.", "model")
         self._case_bytes = gauge("cases_bytes", "What these take.", "model")
         self._case_ends = gauge("case_ends", "What came of cases so far: requests, contradicted, ...", "model", "end")
+        self._text_worth = gauge("text_worth", "Descriptions guessed right less those guessed wrong, share.", "version")
         self._waiting = gauge("waits_for_partitions", "Partitions that have not passed the boundary others have.")
         self._seconds = gauge("step_duration_seconds", "Time of the last step.", "step")
 
@@ -111,6 +112,10 @@ class LearnerMetrics(LearnerObserver):
         self._quarantine.labels("value").set(model.quarantine_until_ms is not None)
         for name, learner in report.credit.items():
             self._learned_from_cases(name, learner)
+        if report.text is not None:
+            for version, lately in (("online", report.text.lately), ("champion", report.text.champion.lately)):
+                if lately.examples:
+                    self._text_worth.labels(version).set(lately.worth)
         self._waiting.set(0)
         for step, seconds in report.seconds.items():
             self._seconds.labels(step).set(seconds)
@@ -167,7 +172,8 @@ class LearnerLines(LearnerObserver):
         for closed in done.closed:
             in_force = text_of_ms(closed.weights.effective_ms)
             self._logger.info("weights %s, in force from %s", closed.weights.version, in_force)
-        happened = [*model.timeline, *(line for one in report.credit.values() for line in one.timeline)]
+        others = [*report.credit.values(), *([] if report.text is None else [report.text])]
+        happened = [*model.timeline, *(line for one in others for line in one.timeline)]
         for happening in happened:
             if happening.at_ms > self._told and happening.what not in ("adopted", "refreshed"):
                 self._logger.warning("%s %s: %s", happening.version, happening.what, happening.why)

@@ -12,6 +12,7 @@ from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import RunningError
 from streams.learning.rounds import VALUE
+from streams.learning.text_learner import LEARNER, TEXT, RunningGuesses
 from streams.learning.value_learner import LEARNERS
 from streams.publish import text_of_ms
 from streams.scoring.specs import ADDITIVE
@@ -41,7 +42,8 @@ class Remembered(NamedTuple):
 def summary(remembered: Remembered) -> dict[str, Any]:
     """The models of `rescore models list`."""
     models = {
-        name: _value(body) if name == VALUE else _credit(remembered, name) for name, body in remembered.models.items()
+        name: _value(body) if name == VALUE else _text(body) if name == TEXT else _credit(remembered, name)
+        for name, body in remembered.models.items()
     }
     return {"learned_until": text_of_ms(remembered.learned_until_ms), "models": models}
 
@@ -52,6 +54,24 @@ def _value(body: Mapping[str, Any]) -> dict[str, Any]:
         moves = body.get("shadow", {}).get(name)
         rows.append(_challenger(name, moves, _error(RunningError(**body["errors"][name]))))
     return _state(body, rows) | {"refused_examples": body["refused"]}
+
+
+def _text(body: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [_row(one, _guesses(one["lately"])) for one in body["approved"]]
+    rows.append(_challenger(LEARNER, None, _guesses(body["lately"][LEARNER])))
+    said = {"quarantine_until_ms": None, "stability": None, "frozen": body["frozen"]}
+    return _state(said, rows) | {"words": body["words"], "waiting_words": body["waiting"]}
+
+
+def _guesses(numbers: Sequence[float]) -> dict[str, Any]:
+    """Shares of purchases: guessed, right of those, and right less wrong of all."""
+    found = RunningGuesses(*numbers)  # type: ignore[arg-type]
+    if found.weight <= 0:
+        return {"guessed": None, "right": None, "worth": None, "examples": 0}
+    right = found.right / found.guessed if found.guessed > 0 else None
+    shares = {"guessed": found.guessed / found.weight, "right": right, "worth": found.worth}
+    told = {name: None if share is None else round(share, 6) for name, share in shares.items()}
+    return {**told, "examples": found.examples}
 
 
 def _credit(remembered: Remembered, name: str) -> dict[str, Any]:
@@ -111,7 +131,7 @@ def details(remembered: Remembered, version: str, name: str = "") -> dict[str, A
     ]
     shown = [line for line in lines if not version or line["version"] == version or version in line["why"]]
     more: dict[str, Any] = {}
-    if len(chosen) == 1 and chosen[0] != VALUE:
+    if len(chosen) == 1 and chosen[0] not in (VALUE, TEXT):
         body = remembered.models[chosen[0]]
         lately = {one["version"]: one["lately"] for one in body["approved"]} | body["lately"]
         more = {"model": said[chosen[0]], "fairness": FairnessTable.of(body["fairness"]).table()}
@@ -154,22 +174,29 @@ def more_lines(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"fairness     {line['attribute']} {line['group']}: {line['cases']:,} cases, {ratio}{flagged}"
 
 
+FIGURES = {
+    VALUE: (["off by (ln)"], ["rmse"]),
+    TEXT: (["guessed", "right of these", "right less wrong"], ["guessed", "right", "worth"]),
+}
+CREDIT_FIGURES = (["log loss", "AUC", "calibration off by"], ["log_loss", "auc", "calibration_error"])
+"""Columns of a model's table, and where their numbers are."""
+
+
 def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
     """The summary for a person, a table a model."""
     for name, model in said["models"].items():
         state = "frozen" if model["frozen"] else f"in quarantine until {model['quarantine_until']}"
         calm = not model["frozen"] and model["quarantine_until"] is None
         title = f"{name}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
-        figures = ["off by (ln)"] if name == VALUE else ["log loss", "AUC", "calibration off by"]
+        figures, keys = FIGURES.get(name, CREDIT_FIGURES)
         table = Table(title=title, title_justify="left")
-        compared = [] if name == VALUE else ["log loss against champion's"]
+        compared = [] if name in FIGURES else ["log loss against champion's"]
         for column in ("version", "role", *figures, "examples", *compared, "in force from", "would move"):
             table.add_column(column, justify="right" if column in (*figures, "examples") else "left")
-        keys = ["rmse"] if name == VALUE else ["log_loss", "auc", "calibration_error"]
         for row in model["versions"]:
             numbers = ["-" if row[key] is None else f"{row[key]:.4f}" for key in keys]
             moves = _moves(row["would_move"])
-            against = [] if name == VALUE else [_against_words(row.get("against_champion"))]
+            against = [] if name in FIGURES else [_against_words(row.get("against_champion"))]
             examples, adopted = f"{row['examples']:,}", row["adopted"] or "-"
             table.add_row(row["version"], row["role"], *numbers, examples, *against, adopted, moves)
         yield table

@@ -42,6 +42,7 @@ from streams.output import Message, Output, PauseAndRetry, RowsLoader
 from streams.scoring.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
+from streams.text_examples import OneIn, text_examples, told_nothing
 
 LETTER_BYTES_MAX = 2**62
 NEVER_BEFORE_MS = -(2**62)
@@ -53,7 +54,8 @@ class ScoreProcessor:
     """Takes batches of one deployment. `versions` says what is known to be in force by now.
 
     `examples_key` keys the hash that stands for a user in training examples. A dead letter of more than
-    `letter_bytes_max` goes without its value. `specs` are the models that were declared beside the packaged ones.
+    `letter_bytes_max` goes without its value. `specs` are the models that were declared beside the packaged ones;
+    `texts_one_in` says how many descriptions teach.
     """
 
     decoder: Decoder
@@ -63,6 +65,7 @@ class ScoreProcessor:
     examples_key: bytes = b""
     letter_bytes_max: int = LETTER_BYTES_MAX
     specs: Callable[[], Sequence[ModelSpec]] = tuple
+    texts_one_in: Callable[[], OneIn] = lambda: told_nothing
     _names: VersionNames = field(init=False, default=VersionNames((), ()))
     _named: Versions | None = field(init=False, default=None)
 
@@ -137,11 +140,12 @@ class ScoreProcessor:
     def _more(
         self, batch: EventBatch, before: Sequence[bytes | None], done: Step, versions: Versions, swept_ms: int
     ) -> list[tuple[int, Message]]:
-        """Cases of credit and insurance models, and reports of borrowers; with their times."""
+        """Cases of credit and insurance models, reports of borrowers, descriptions with a code; with their times."""
         cases = CreditExamples(self.encoder, self.specs, self.examples_key)
         return [
             *cases.messages(batch, before, done, versions, swept_ms),
             *reports(batch, done, versions, self.encoder, self.examples_key),
+            *text_examples(batch, done, self.texts_one_in(), self.encoder, self.examples_key),
         ]
 
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:

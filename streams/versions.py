@@ -20,7 +20,7 @@ from schemas.batch import Record
 from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
-from state.category_text import packaged_text_weights
+from state.category_text import TextWeights, packaged_text_weights
 from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
 from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
 from streams.packaged_models import packaged_model
@@ -244,7 +244,7 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     of_value = [one for one in made if one[1].get("model") in (None, "value")]
     weights = _accepted(of_value, refused, partial(_weights, before))
     specs = _accepted(_with_prefix(bodies, SPEC_PREFIX), refused, _spec)
-    others = [one for one in made if one[1].get("model") not in (None, "value")]
+    others = [one for one in made if one[1].get("model") not in (None, "value", TEXT_NAME)]
     models = _accepted(others, refused, partial(_model, specs, before))
     base_currency = (policies or [policy])[0].base_currency
     rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
@@ -252,7 +252,9 @@ def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tu
     decisions = _accepted(_with_prefix(bodies, DECISION_PREFIX), refused, _decision)
     declared = sorted(_with_prefix(bodies, PROFILE_PREFIX), key=lambda one: one[0].offset)
     profiles = _accepted(declared, refused, declared_of)
-    texts = [packaged_text_weights(), *_accepted(bodies.get(TEXT_NAME, []), refused, text_of)]
+    learned_texts = [one for one in made if one[1].get("model") == TEXT_NAME]
+    texts = _accepted([*learned_texts, *bodies.get(TEXT_NAME, [])], refused, partial(_text, before))
+    texts = [packaged_text_weights(), *texts]
     risk = [packaged_risk(), *(_risk_of(one) for one in models if one.name == "risk")]
     moments = {one.effective_ms for one in models if one.name == "risk" and one.rescore}
     moments |= {one.effective_ms for one in profiles if not one.profile.enabled}  # whoever has it leaves it then
@@ -316,6 +318,17 @@ def _weights(
     if key not in before:
         before[key] = weights_of(body, at)
     made: Weights = before[key]
+    return made
+
+
+def _text(
+    before: dict[tuple[str, int], Any], body: dict[str, Any], effective_ms: int, earlier: list[Any]
+) -> TextWeights:
+    """A version of the model that reads descriptions, learned or published by a person. Each is made once."""
+    key = f"text {id(body)}", effective_ms
+    if key not in before:
+        before[key] = text_of(body, effective_ms, earlier)
+    made: TextWeights = before[key]
     return made
 
 

@@ -119,6 +119,7 @@ class InProcess:
             CloudEvents("/rescore/evaluate"),
             lambda: broadcast.versions.versions,
             specs=lambda: broadcast.versions.specs,
+            texts_one_in=lambda: broadcast.versions.epochs.texts_one_in,
         )
         marks = EpochMarks(
             lambda: broadcast.versions.epochs,

@@ -19,7 +19,7 @@ app = typer.Typer(help="See and decide about models: list, show, promote, rollba
 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Author = Annotated[str, typer.Option(help="Who decides; default: you, at this machine.")]
-Name = Annotated[str, typer.Option("--name", help="The model: value, risk, acceptance, home_insurance, ...")]
+Name = Annotated[str, typer.Option("--name", help="The model: value, risk, acceptance, categories, ...")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version as `rescore models list` shows it.")]
 
 ADOPTION_NOTICE_MS = 60_000
@@ -92,13 +92,13 @@ def promote(
     author: Author = "",
     as_json: AsJson = False,
 ) -> None:
-    """Put a challenger (steady, nimble) or an approved version in force from the next closing of an epoch on.
+    """Put a challenger (steady, nimble, online) or an approved version in force from the next closing of an epoch on.
 
     Nothing else puts a version of a credit or insurance model in force, but an envelope that a person has approved.
 
     Example: rescore models promote steady --name risk --card docs/cards/risk.md --reason "approved by the committee"
     """
-    if name != "value" and card is None:
+    if name not in ("value", "categories") and card is None:
         fail(f"{name} decides about people", "name the card that was approved: --card FILE", Exit.USAGE)
     _decide(name, "promote", version, reason, author, as_json, card)
 
@@ -200,11 +200,11 @@ def epochs(
     author: Author = "",
     as_json: AsJson = False,
 ) -> None:
-    """Decide when epochs of learning end, for a deployment that runs.
+    """Decide when epochs of learning end, for a deployment that runs; all else of the policy stays as it is.
 
     Example: rescore models epochs 300 --reason "learning begins"
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from schemas.writing import Encoder
     from streams.commands.wire import present_ms, registry_for, send_broadcast, who
@@ -215,8 +215,10 @@ def epochs(
     now_ms = present_ms(chosen)
     known = known_versions(chosen)
     number = len(known.learning) + 1
+    before = asdict(known.learning[-1]) if known.learning else {}
+    body = {key: value for key, value in before.items() if key not in ("version", "effective_ms")}
     try:
-        policy = learning_policy_of({"epoch_ms": seconds * 1_000, "adopt": adopt}, f"learning-{number}", now_ms)
+        policy = learning_policy_of(body | {"epoch_ms": seconds * 1_000, "adopt": adopt}, f"learning-{number}", now_ms)
     except ValueError as error:
         fail(str(error), "see `rescore models epochs --help`", Exit.USAGE)
     policy = replace(policy, effective_ms=now_ms + ADOPTION_NOTICE_MS)
@@ -292,7 +294,8 @@ def known_versions(chosen: Settings) -> Known:
 def _remembered(chosen: Settings) -> Remembered:
     """What the learner wrote down last about its models."""
     from streams.kafka_client import read, require_topics
-    from streams.learner_memory import CHECKPOINT, CREDIT, MODEL
+    from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL
+    from streams.learning.text_learner import TEXT
     from streams.model_inspection import Remembered
     from streams.topics import MEMORY_TOPIC
 
@@ -300,10 +303,10 @@ def _remembered(chosen: Settings) -> Remembered:
     for record in read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)])):
         key = record.key or b""
         is_credit = key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :]
-        if (key in (CHECKPOINT, MODEL) or is_credit) and record.value is not None:
+        if (key in (CHECKPOINT, MODEL, TEXT_MODEL) or is_credit) and record.value is not None:
             found[key] = json.loads(record.value)
     if MODEL not in found:
         fail("nothing has been learned yet", "rescore learner, and see `rescore models epochs --help`")
-    models = {"value": found[MODEL]}
+    models = {"value": found[MODEL]} | ({TEXT: found[TEXT_MODEL]} if TEXT_MODEL in found else {})
     models |= {key[len(CREDIT) :].decode(): body for key, body in sorted(found.items()) if key.startswith(CREDIT)}
     return Remembered(found[CHECKPOINT]["done_ms"], models)

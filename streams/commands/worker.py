@@ -295,6 +295,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         versions=lambda: broadcast.versions.versions,
         examples_key=key,
         specs=lambda: broadcast.versions.specs,
+        texts_one_in=lambda: broadcast.versions.epochs.texts_one_in,
         letter_bytes_max=chosen.topic_record_bytes_max + DEAD_LETTER_ROOM_BYTES - LETTER_FRAME_BYTES,
     )
     return Worker(
@@ -325,6 +326,7 @@ def _learning(chosen: Settings, encoder: Encoder) -> list[tuple[str, bytes, byte
         adopt=chosen.learning.adopt,
         rescore_everyone=chosen.learning.rescore_everyone,
         examples_min=chosen.learning.examples_min,
+        texts_one_in=chosen.learning.texts_one_in,
     )
     return [learning_record(policy, "rescore", "first learning policy of this deployment", encoder)]
 

@@ -54,6 +54,8 @@ class LearningPolicy:
     envelope_days: int = 30  # at least between two versions that an envelope lets in
     envelope_stability: float = 0.10  # PSI of the new version's scores against the old one's, at most
     envelope_moves: float = 0.05  # share of people in another band, at most
+    texts_one_in: int = 64  # transactions of which one teaches the model that reads descriptions; 0: none does
+    text_days: int = 30  # at least between two versions of that model that come into force by themselves
 
 
 def learning_policy_of(body: dict[str, Any], version: str, effective_ms: int) -> LearningPolicy:
@@ -115,6 +117,12 @@ class Epochs:
         """The policy in force; one that learns nothing before the first."""
         at = bisect_right(self._from_ms, moment_ms)
         return self._policies[at - 1] if at else LearningPolicy()
+
+    def texts_one_in(self, moments_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One transaction in how many is to teach from its description at these moments (n,); 0: none."""
+        shares = [0, *(one.texts_one_in if one.epoch_ms else 0 for one in self._policies)]
+        found: NDArray[np.int64] = np.array(shares, np.int64)[np.searchsorted(self._from_ms, moments_ms, side="right")]
+        return found
 
     def day_of(self, moment_ms: int) -> int:
         """The day of a moment, counted from 1970-01-01."""

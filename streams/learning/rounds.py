@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from state.category_text import TextWeights
 from state.versions import Weights
 from streams.learning.cases import CaseExample
 from streams.learning.credit_learner import CreditLearner
-from streams.learning.decisions import Order
-from streams.learning.epochs import FOREVER_MS, Epochs, moment_text
+from streams.learning.decisions import Happening, Order
+from streams.learning.epochs import FOREVER_MS, Epochs, LearningPolicy, moment_text
+from streams.learning.text_learner import TEXT, TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.scoring.model import ModelWeights
 from streams.scoring.specs import ModelSpec
@@ -26,7 +28,7 @@ class Waiting(NamedTuple):
     """An example that waits for its epoch to end."""
 
     due_ms: int  # its timestamp, or the first moment after the mark that was there before it
-    example: ValueExample | CaseExample
+    example: ValueExample | CaseExample | TextExample
     partition: int
     offset: int
 
@@ -76,6 +78,7 @@ class Rounds:
     credit: dict[str, CreditLearner] = field(default_factory=dict)
     begin: Callable[[ModelSpec], CreditLearner] | None = None
     unknown: int = 0  # records about models that do not exist
+    text: TextLearner | None = None  # made where the first description teaches
 
     def advance(
         self,
@@ -84,8 +87,12 @@ class Rounds:
         decisions: Sequence[Decided],
         epochs: Epochs,
         spec_at: SpecAt = lambda _name, _ms: None,
+        texts: Sequence[TextWeights] = (),
     ) -> Round | None:
-        """Go on to the last boundary that every partition has marked; None where that is where we are."""
+        """Go on to the last boundary that every partition has marked; None where that is where we are.
+
+        `texts` are the versions of the model that reads descriptions that are known.
+        """
         done_ms = epochs.last_until(until_ms)
         if done_ms is None or (self.done_ms is not None and done_ms <= self.done_ms):
             return None
@@ -107,9 +114,15 @@ class Rounds:
             for decided in orders.get(boundary_ms, []):
                 self._obey(decided, boundary_ms, done, epochs, spec_at)
             self._teach(boundary_ms, by_boundary.get(boundary_ms, []), done, epochs, spec_at)
+            self._teach_text(boundary_ms, by_boundary.get(boundary_ms, []), done, epochs, texts)
         self._close_before(done_ms + 1, done, epochs)
         self.done_ms = done_ms
         return done
+
+    def timeline_of(self, name: str) -> Sequence[Happening]:
+        """What happened to a model."""
+        learner = self.model if name == VALUE else self.text if name == TEXT else self.credit[name]
+        return [] if learner is None else learner.timeline
 
     def _next_end_ms(self, epochs: Epochs) -> int:
         """The boundary up to which time decides something next: a loan that was paid, a case nobody answers."""
@@ -120,6 +133,8 @@ class Rounds:
         if decided.model == VALUE:
             self.model.policy = epochs.policy_at(boundary_ms)
             self.model.obey(decided.order, boundary_ms)
+        elif decided.model == TEXT:
+            self._text_learner(epochs.policy_at(boundary_ms)).obey(decided.order, boundary_ms)
         elif (learner := self._learner(decided.model, boundary_ms, epochs, spec_at)) is not None:
             learner.obey(decided.order, boundary_ms)
         else:
@@ -156,6 +171,30 @@ class Rounds:
         done.examples += len(ordered)
         done.late += sum(one.due_ms != one.example.timestamp_ms for one in ordered)
 
+    def _teach_text(
+        self, boundary_ms: int, waiting: Sequence[Waiting], done: Round, epochs: Epochs, texts: Sequence[TextWeights]
+    ) -> None:
+        """The descriptions of one epoch, in one order, and the erasures."""
+        ordered = sorted(waiting, key=lambda one: (one.example.timestamp_ms, one.example.user_hash, one.offset))
+        found = [one.example for one in ordered if isinstance(one.example, TextExample)]
+        erased = {
+            one.example.user_hash: one.example.timestamp_ms
+            for one in ordered
+            if isinstance(one.example, ValueExample) and one.example.erased
+        }
+        if not found and (self.text is None or not erased):
+            return
+        learner = self._text_learner(epochs.policy_at(boundary_ms))
+        learner.follow(texts, boundary_ms)
+        done.taught += learner.learn(found, erased)
+        self._open(TEXT, boundary_ms, done, epochs)
+
+    def _text_learner(self, policy: LearningPolicy) -> TextLearner:
+        if self.text is None:
+            self.text = TextLearner(policy)
+        self.text.policy = policy
+        return self.text
+
     def _learner(self, name: str, boundary_ms: int, epochs: Epochs, spec_at: SpecAt) -> CreditLearner | None:
         """The learner of a model, made where it was not there before; None: there is no such model."""
         spec = spec_at(name, boundary_ms)
@@ -183,10 +222,14 @@ class Rounds:
             weights: Weights | ModelWeights | None
             if name == VALUE:
                 weights = self.model.close(boundary_ms, version, epochs.day_of(boundary_ms))
+            elif name == TEXT:
+                weights = self._text_learner(epochs.policy_at(boundary_ms)).close(boundary_ms, version)
             else:
                 weights = self.credit[name].close(boundary_ms, version)
             if weights is not None:
-                rescore, at_ms = epochs.policy_at(boundary_ms).rescore_everyone, epochs.adoption_ms(boundary_ms)
+                # what was read from descriptions stays as it was read: nobody is scored anew for that
+                rescore = epochs.policy_at(boundary_ms).rescore_everyone and name != TEXT
+                at_ms = epochs.adoption_ms(boundary_ms)
                 done.closed.append(Closed(boundary_ms, _in_force(weights, at_ms, rescore)))
 
 

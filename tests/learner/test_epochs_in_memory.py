@@ -86,14 +86,15 @@ def run_with_crashes(
 
 
 def test_versions_appear_one_a_day_each_in_force_at_the_next_turn_of_the_day(calm):
-    weights = [decode_value("Weights", value, StaticRegistry()) for _, _, value in calm.weights()]
+    of_value = [one for one in calm.weights() if one[1].startswith(b"value")]
+    weights = [decode_value("Weights", value, StaticRegistry()) for _, _, value in of_value]
     assert len(weights) > 5
-    for (stamp_ms, key, _), version in zip(calm.weights(), weights, strict=True):
+    for (stamp_ms, key, _), version in zip(of_value, weights, strict=True):
         assert version["version"].encode() == key
         assert version["effective_ms"] == stamp_ms + DAY_MS
         assert version["cause"]
         assert len(version["forecasts"]) >= 1_000
-    assert len({key for _, key, _ in calm.weights()}) == len(weights)
+    assert len({key for _, key, _ in of_value}) == len(weights)
 
 
 def test_every_example_is_learned_once(calm):
@@ -105,6 +106,47 @@ def test_every_example_is_learned_once(calm):
         and example["timestamp_ms"] <= (calm.learned_until() or 0)
     ]
     assert model["examples"] == len(labelled) > 30
+
+
+def texts_told(world: LearningWorld) -> list[dict]:
+    told = [decode_value("Example", r.value or b"", StaticRegistry()) for r in world.broker.visible("rescore-examples")]
+    return [dict(example) for example in told if example["kind"] == "text"]
+
+
+def test_one_transaction_in_four_teaches_from_its_description_and_each_once(calm):
+    bought = [e for e in STORY if e[0] == "transactions"]
+    told = texts_told(calm)
+    assert len(bought) / 6 < len(told) < len(bought) / 3
+    model = json.loads(calm.models()[b"model/categories"])
+    due = [one for one in told if one["timestamp_ms"] <= (calm.learned_until() or 0)]
+    assert model["lately"]["online"][0] == len(due) > 100
+    assert {len(one["user_hash"]) for one in told} == {16}
+    assert b"description" not in b"".join(r.value or b"" for r in calm.broker.visible("rescore-examples"))
+
+
+def test_what_was_learned_from_descriptions_comes_into_force_like_any_other_version(calm):
+    versions = [(stamp_ms, key, value) for stamp_ms, key, value in calm.weights() if key.startswith(b"categories")]
+    assert versions
+    (stamp_ms, key, value), *_ = versions
+    said = decode_value("Weights", value, StaticRegistry())
+    assert (said["model"], said["effective_ms"], said["rescore"]) == ("categories", stamp_ms + DAY_MS, None)
+    assert said["cause"].startswith("adopted: online: on the same purchases guesses")
+    known = calm.broadcast(calm.learner()._log, False)
+    while not known.read_on():
+        pass
+    texts = known.versions.versions.texts
+    assert known.versions.refused == ()
+    assert [text.version for text in texts] == ["categories-1", *(key.decode() for _, key, _ in versions)]
+    online = json.loads(calm.models()[b"model/categories"])["lately"]["online"]
+    assert online[3] / online[2] > 0.95  # of what it guessed, lately
+
+
+def test_without_a_share_no_description_teaches():
+    world = LearningWorld(learning=replace(POLICY, texts_one_in=0))
+    world.publish(STORY[:200])
+    world.run(world.worker(), world.learner())
+    assert texts_told(world) == []
+    assert b"model/categories" not in world.models()
 
 
 def test_changes_name_the_learned_versions_that_made_them(calm):
@@ -120,7 +162,8 @@ def test_no_version_is_late(calm):
     """Nothing was scored at or after a version's time with an earlier one."""
     effective = {
         version["version"]: version["effective_ms"]
-        for _, _, value in calm.weights()
+        for _, key, value in calm.weights()
+        if key.startswith(b"value")
         for version in [decode_value("Weights", value, StaticRegistry())]
     }
     for values in calm.outputs()["score-changes"].values():

@@ -69,7 +69,8 @@ def finish(where: Deployment) -> None:
 
 def swept(where: Deployment) -> bool:
     """Every partition has looked at everyone for all weights that are in force by its clock."""
-    rescores = [VALUES.decode("rescore-weights", value)["effective_ms"] for _, _, value in learned(where)]
+    versions = [VALUES.decode("rescore-weights", value) for _, _, value in learned(where)]
+    rescores = [version["effective_ms"] for version in versions if version["rescore"]]
     last = {r.partition: r.value for r in where.read("rescore-state") if r.key == PROGRESS_KEY}
     said = [VALUES.decode("rescore-state", value or b"") for value in last.values()]
     return all(
@@ -110,7 +111,8 @@ def test_requests_and_grants_teach_credit_models_beside(calm):
 @pytest.mark.timeout(900)
 def test_a_person_sees_all_models_and_promotes_none_without_a_card(calm, tmp_path):
     said = json.loads(calm.rescore("models", "list", "--json").stdout)
-    assert set(said["models"]) == {"value", "acceptance", "risk"}
+    assert set(said["models"]) == {"value", "categories", "acceptance", "risk"}
+    assert next(row for row in said["models"]["categories"]["versions"] if row["version"] == "online")["worth"] > 0.5
     assert said["models"]["acceptance"]["champion"] == "acceptance-1"
     shown = json.loads(calm.rescore("models", "show", "steady", "--name", "acceptance", "--json").stdout)
     assert {line["group"] for line in shown["fairness"]} == {"female", "male"}

@@ -38,7 +38,9 @@ REGISTRY = StaticRegistry()
 VALUES = Values(REGISTRY)
 BROADCAST = ("fx-rates", "rescore-weights", "rescore-config")
 OUTPUTS = ("score-changes", "scorecards", "rescore-state", "rescore-journal", "rescore-examples")
-POLICY = LearningPolicy(epoch_ms=DAY_MS, examples_min=30, error_half_life_examples=100)
+POLICY = LearningPolicy(
+    epoch_ms=DAY_MS, examples_min=30, error_half_life_examples=100, texts_one_in=4, text_days=20
+)  # fmt: skip
 
 
 def place(key: bytes, partitions: int) -> int:
@@ -150,6 +152,7 @@ class LearningWorld:
             lambda: broadcast.versions.versions,
             b"key",
             specs=lambda: broadcast.versions.specs,
+            texts_one_in=lambda: broadcast.versions.epochs.texts_one_in,
         )
         limit = (lambda: broadcast.versions.limit_ms) if self.records_clock else (lambda: FOREVER_MS)
         rescores = lambda: broadcast.versions.versions.rescores  # noqa: E731
@@ -195,7 +198,7 @@ class LearningWorld:
 
     def swept(self) -> bool:
         """Everyone has been looked at for all weights in force: a day's weights are at the end of the next."""
-        rescores = [stamp_ms + DAY_MS for stamp_ms, _, _ in self.weights()]
+        rescores = [stamp_ms + DAY_MS for stamp_ms, key, _ in self.weights() if not key.startswith(b"categories")]
         return all(
             progress.swept_ms == max((at_ms for at_ms in rescores if at_ms <= progress.clock_ms), default=None)
             for progress in self.progress().values()
