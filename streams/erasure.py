@@ -122,17 +122,38 @@ def in_examples(records: Sequence[tuple[Record, str]], settings: Mapping[str, st
     """Training examples under the customer's keyed hash, each with its kind; an erasure among them makes learners
     forget those before it."""
     place = "rescore-examples (by keyed hash)"
-    examples = [record for record, kind in records if kind == "example"]
+    examples = [record for record, kind in records if kind != "erasure"]
     told = [i for i, (_, kind) in enumerate(records) if kind == "erasure"]
     if not examples:
         return Copy(place, "gone", "none")
-    before = [record for i, (record, kind) in enumerate(records) if kind == "example" and told and i < told[-1]]
+    before = [record for i, (record, kind) in enumerate(records) if kind != "erasure" and told and i < told[-1]]
     if len(before) < len(examples):
         if told:
             return Copy(place, "gone", "those of a new life, begun after the erasure")
         return Copy(place, "remains", f"{len(examples):,} examples, and no word to the learners to forget them")
     held = in_log(place, before, settings)
     return Copy(place, held.standing, f"{held.what}; learners are told to forget them", held.until_ms)
+
+
+def in_memory(records: Sequence[Record], hashed: str, settings: Mapping[str, str], new_life: bool = False) -> Copy:
+    """What the learner remembers (`rescore-learner`): records with the customer's keyed hash, in hexadecimal, in their
+    key or value. It drops them at the end of the epoch in which the erasure was."""
+    place, mark = "rescore-learner (by keyed hash)", hashed.encode()
+    holding = [one for one in records if one.value is not None and (mark in (one.key or b"") or mark in one.value)]
+    if not holding:
+        return Copy(place, "gone", "nothing")
+    last = {one.key: one for one in records}
+    now = [one for one in holding if last[one.key] is one]
+    if now and new_life:
+        return Copy(place, "gone", "those of a new life, begun after the erasure")
+    if now:
+        words = "the learner drops them at the end of its epoch: look again with --prove-only"
+        return Copy(place, "remains", f"{len(now):,} record{'' if len(now) == 1 else 's'}; {words}")
+    what = f"dropped; {len(holding):,} earlier wait for compaction"
+    lag_ms = int(settings.get("max.compaction.lag.ms", NEVER_MS))
+    if lag_ms >= NEVER_MS:
+        return Copy(place, "remains", f"{what}, for which no limit is set: rescore topics apply")
+    return Copy(place, "expires", what, max(one.timestamp_ms for one in records) + lag_ms + CLEANER_MS)
 
 
 def in_workers() -> Copy:

@@ -172,7 +172,7 @@ class LearningSettings(Part):
         default=True, description="everyone is scored anew then; else each customer at the next event"
     )
     texts_one_in: int = Field(
-        default=64, ge=0, description="transactions of which one teaches to read descriptions; 0: none does"
+        default=128, ge=0, description="transactions of which one teaches to read descriptions; 0: none does"
     )
 
 

@@ -72,13 +72,14 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     from schemas.kinds import INPUT_TOPICS
     from streams.commands.wire import partition_of
     from streams.dead_letters import SUFFIX
-    from streams.erasure import NO_ROW, in_examples, in_log, in_table, in_workers
+    from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
     from streams.kafka_client import admin_of, require_topics
-    from streams.topics import describe
+    from streams.kafka_client import read as read_topics
+    from streams.topics import MEMORY_TOPIC, describe
 
     logs = ["score-changes", "actions", "rescore-journal", *INPUT_TOPICS, *(name + SUFFIX for name in INPUT_TOPICS)]
     tables = ["rescore-state", "scorecards"]
-    full = [chosen.topic(name) for name in (*logs, *tables, "rescore-examples")]
+    full = [chosen.topic(name) for name in (*logs, *tables, "rescore-examples", MEMORY_TOPIC)]
     counts = require_topics(chosen.kafka, full)
     found = describe(admin_of(chosen.kafka), full)
 
@@ -97,6 +98,9 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
         records = read(name)
         copies.append(in_table(name, records, _erased_at(name, records), settings_of(name), new_life))
     copies.append(in_examples(_examples(chosen, user, counts), settings_of("rescore-examples")))
+    memory = chosen.topic(MEMORY_TOPIC)
+    remembered = list(read_topics(chosen.kafka, {memory: counts[memory]}))
+    copies.append(in_memory(remembered, _hashed(chosen, user).hex(), settings_of(MEMORY_TOPIC), new_life))
     copies += [in_log(name, read(name), settings_of(name)) for name in logs]
     return [*copies, in_workers()]
 
@@ -149,14 +153,20 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
     return in_store(row, due_ms, moment_ms, horizon_ms)
 
 
+def _hashed(chosen: Settings, user: str) -> bytes:
+    """What stands for the customer in training examples."""
+    from streams.credit_examples import user_hash
+
+    key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
+    return user_hash(user.encode(), key)
+
+
 def _examples(chosen: Settings, user: str, counts: dict[str, int]) -> list[tuple[Record, str]]:
     from streams.commands.wire import values
-    from streams.credit_examples import user_hash
     from streams.kafka_client import read
 
     topic = chosen.topic("rescore-examples")
-    key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
-    hashed, known = user_hash(user.encode(), key), values(chosen)
+    hashed, known = _hashed(chosen, user), values(chosen)
     found = [record for record in read(chosen.kafka, {topic: counts[topic]}) if record.key == hashed]
     return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
 

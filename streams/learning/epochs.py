@@ -54,7 +54,7 @@ class LearningPolicy:
     envelope_days: int = 30  # at least between two versions that an envelope lets in
     envelope_stability: float = 0.10  # PSI of the new version's scores against the old one's, at most
     envelope_moves: float = 0.05  # share of people in another band, at most
-    texts_one_in: int = 64  # transactions of which one teaches the model that reads descriptions; 0: none does
+    texts_one_in: int = 128  # transactions of which one teaches the model that reads descriptions; 0: none does
     text_days: int = 30  # at least between two versions of that model that come into force by themselves
 
 

@@ -20,7 +20,8 @@ CUSTOMERS = history(60, 85)
 LENDING = tuple(event for event in lending() if event[3] <= CUSTOMERS[-1][3])
 STORY = tuple(sorted((*CUSTOMERS, *LENDING), key=lambda event: event[3]))
 LAST_MS = (STORY[-1][3] // DAY_MS + 2) * DAY_MS
-MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200", "LEARNING__EXAMPLES_MIN": "20"}
+MORE = {"CLOCK": "records", "PARTITIONS": "3", "LEARNING__EPOCH_SECONDS": "259200", "LEARNING__EXAMPLES_MIN": "20",
+        "LEARNING__TEXTS_ONE_IN": "8"}  # fmt: skip
 """Epochs of three days."""
 
 

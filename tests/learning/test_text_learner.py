@@ -14,6 +14,9 @@ from streams.learning import text_learner
 from streams.learning.decisions import Order
 from streams.learning.epochs import LearningPolicy
 from streams.learning.text_learner import CUSTOMERS_MIN, LEARNER, TextExample, TextLearner, text_of
+from streams.learning.value_learner import ValueLearner
+from streams.model_inspection import Remembered, as_tables, details, summary, timeline_lines
+from streams.versions import packaged_weights
 
 DAY_MS = 86_400_000
 POLICY = LearningPolicy(examples_min=40, text_days=10)
@@ -189,6 +192,23 @@ def test_what_it_knows_survives_as_json_at_any_moment():
         assert restarted.model.counts() == calm.model.counts()
         assert restarted.waiting == calm.waiting
     assert [line.what for line in calm.timeline].count("adopted") >= 1
+
+
+def test_it_is_shown_beside_the_other_models():
+    learner = taught(purchases(300))
+    learner.close(DAY_MS, "categories-2025")
+    value = ValueLearner(packaged_weights(), POLICY).body()
+    remembered = Remembered(5, {"value": value, "categories": json.loads(json.dumps(learner.body()))})
+    said = summary(remembered)["models"]["categories"]
+    assert said["champion"] == "categories-2025"
+    online = next(row for row in said["versions"] if row["version"] == LEARNER)
+    assert online["worth"] > 0.8
+    assert online["examples"] == 300
+    assert remembered.versions("categories") == [LEARNER, "categories-1", "categories-2025"]
+    assert len(list(as_tables(summary(remembered)))) == 2
+    shown = details(remembered, "categories-2025", "categories")
+    assert any("adopted" in line for line in timeline_lines(shown["timeline"]))
+    json.dumps([said, shown], allow_nan=False)
 
 
 def test_a_policy_says_how_long_to_wait():

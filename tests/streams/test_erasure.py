@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.batch import Record
 from state.row import Row
-from streams.erasure import DAY_MS, Copy, in_examples, in_log, in_store, in_table, is_through
+from streams.erasure import DAY_MS, Copy, in_examples, in_log, in_memory, in_store, in_table, is_through
 
 LAG = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 
@@ -54,3 +54,21 @@ def test_examples_count_as_forgotten_once_learners_are_told() -> None:
     assert (told.standing, told.until_ms) == ("expires", 2 + 2 * DAY_MS)
     assert in_examples([(record(3), "erasure"), (record(4), "example")], settings).standing == "gone"
     assert in_examples([], settings).standing == "gone"
+    for kind in ("request", "report", "text"):
+        assert in_examples([(record(1), kind)], settings).standing == "remains"
+
+
+def test_what_the_learner_remembers_is_found_under_the_keyed_hash_until_it_is_dropped() -> None:
+    def said(key: bytes, value: bytes | None, at_ms: int) -> Record:
+        return Record("rescore-learner", 0, at_ms, at_ms, key, value)
+
+    case, row = said(b"credit/risk/case/01", b'[1,"ab12",{}]', 1), said(b"sample/ab12", b"{}", 2)
+    other = said(b"credit/risk/case/02", b'[1,"ffff",{}]', 3)
+    held = in_memory([case, row, other], "ab12", LAG)
+    assert (held.standing, held.what.split(";")[0]) == ("remains", "2 records")
+    assert in_memory([case, row], "ab12", LAG, new_life=True).standing == "gone"
+    gone = [said(b"credit/risk/case/01", None, 4), said(b"sample/ab12", None, 5)]
+    dropped = in_memory([case, row, other, *gone], "ab12", LAG)
+    assert (dropped.standing, dropped.until_ms) == ("expires", 5 + 8 * DAY_MS)
+    assert in_memory([case, row, *gone], "ab12", {}).standing == "remains"
+    assert in_memory([other], "ab12", LAG).standing == "gone"

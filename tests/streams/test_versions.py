@@ -144,6 +144,23 @@ def test_a_version_of_a_credit_model_is_in_force_from_its_time_on() -> None:
     assert len(found.versions.weights) == 1  # no version of the value model
 
 
+def test_versions_of_the_model_that_reads_descriptions_come_from_the_learner_and_from_persons() -> None:
+    body = {"words": [[77, "pets", 3.0]]}
+    found = known(
+        version(0, "categories", body, at_ms=200_000),
+        version(1, "categories", {"words": [[0, "pets", 3.0]]}),
+        config(0, "categories", body, at_ms=100_000),
+    )
+    assert [(text.version, text.effective_ms) for text in found.versions.texts[1:]] == [
+        ("1", 160_000),
+        ("categories-0", 260_000),
+    ]
+    assert found.versions.texts[-1].counts == {(77, 21): 3.0}
+    (refusal,) = found.refused
+    assert "is not a word, a category and a count" in refusal.reason
+    assert found.models == {}
+
+
 @pytest.mark.parametrize(
     "model, body, words",
     [
