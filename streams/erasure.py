@@ -153,7 +153,7 @@ def in_memory(records: Sequence[Record], hashed: str, settings: Mapping[str, str
     lag_ms = int(settings.get("max.compaction.lag.ms", NEVER_MS))
     if lag_ms >= NEVER_MS:
         return Copy(place, "remains", f"{what}, for which no limit is set: rescore topics apply")
-    return Copy(place, "expires", what, max(one.timestamp_ms for one in records) + lag_ms + CLEANER_MS)
+    return Copy(place, "expires", what, max(last[one.key].timestamp_ms for one in holding) + lag_ms + CLEANER_MS)
 
 
 def in_workers() -> Copy:

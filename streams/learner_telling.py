@@ -172,8 +172,9 @@ class LearnerLines(LearnerObserver):
         for closed in done.closed:
             in_force = text_of_ms(closed.weights.effective_ms)
             self._logger.info("weights %s, in force from %s", closed.weights.version, in_force)
-        others = [*report.credit.values(), *([] if report.text is None else [report.text])]
-        happened = [*model.timeline, *(line for one in others for line in one.timeline)]
+        texts = [] if report.text is None else report.text.timeline
+        credit = (line for one in report.credit.values() for line in one.timeline)
+        happened = [*model.timeline, *texts, *credit]
         for happening in happened:
             if happening.at_ms > self._told and happening.what not in ("adopted", "refreshed"):
                 self._logger.warning("%s %s: %s", happening.version, happening.what, happening.why)
