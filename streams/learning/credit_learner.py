@@ -236,10 +236,12 @@ class CreditLearner:
 
     def _watch(self, lost: Floats, boundary_ms: int) -> None:
         champion = self.approved[-1]
-        mean = self.drift.mean
         if self.drift.take(lost, self.policy.drift_threshold, self.policy.examples_min):
-            self.calm_loss = mean * self.policy.worse_ratio**2
-            why = f"its log loss rose from {mean:.3f} to {self.recent.log_loss:.3f}"
+            calm = self.drift.before * self.policy.worse_ratio**2
+            if self.recent.log_loss <= calm:  # some strange cases in a row; those of late are foretold as before
+                return
+            self.calm_loss = calm
+            why = f"its log loss rose from {self.drift.before:.3f} to {self.recent.log_loss:.3f}"
             self._quarantine(boundary_ms, why, champion.version)
 
     def _quarantine(self, boundary_ms: int, why: str, version: str) -> None:

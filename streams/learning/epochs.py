@@ -46,7 +46,7 @@ class LearningPolicy:
     half_life_examples: int = 5_000  # of the model that forgets
     error_half_life_examples: int = 500  # of the running errors that models are compared by
     worse_ratio: float = 1.1  # an error so much larger than that of an approved version means: roll back
-    drift_threshold: float = 60.0  # Page-Hinkley: sum of errors above their mean that counts as drift
+    drift_threshold: float = 40.0  # Page-Hinkley: sum of errors above their mean that counts as drift
     quarantine_days: int = 7  # after a drift was noticed nothing new is adopted by itself
     request_days: int = 180  # a request waits so long for its outcome, an outcome for its request
     loan_days: int = 1_095  # a loan due later than so long after its grant is not waited for

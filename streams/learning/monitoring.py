@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DRIFT_ALLOWANCE = 0.1
-"""Share of the mean error by which errors may exceed it without adding to the alarm."""
+"""Share of the unit by which errors may exceed their mean without adding to the alarm."""
 PSI_BINS = 10
 SHARE_MIN = 1e-4
 
@@ -49,26 +50,35 @@ class RunningError:
 class PageHinkley:
     """Notices that a mean has risen: the sum of what exceeds it, from its lowest point, passes a threshold.
 
-    Source: E. Page, Biometrika 41 (1954); D. Hinkley, Biometrika 58 (1971). Deviations are counted in means, so that
-    the threshold has no unit. `settle` examples go by before it can speak.
+    Source: E. Page, Biometrika 41 (1954); D. Hinkley, Biometrika 58 (1971). Deviations are counted in means, or in
+    standard deviations where these are larger, so that the threshold has no unit and a few large errors among many
+    small ones, which are the rule where amounts are foretold, do not pass it. `settle` examples go by before it can
+    speak. `before` is what the mean was when the rise began.
     """
 
     mean: float = 0.0
     count: int = 0
     sum: float = 0.0
     lowest: float = 0.0
+    squares: float = 0.0
+    before: float = 0.0
 
     def take(self, values: Floats, threshold: float, settle: int) -> bool:
         """Take values in order; True where the mean has risen, after which it begins anew."""
         for value in values.tolist():
             self.count += 1
-            self.mean += (value - self.mean) / self.count
+            off = value - self.mean
+            self.mean += off / self.count
+            self.squares += off * (value - self.mean)
             if self.count <= settle:
+                self.before = self.mean
                 continue
-            self.sum += value / max(self.mean, 1e-12) - 1.0 - DRIFT_ALLOWANCE
-            self.lowest = min(self.lowest, self.sum)
+            unit = max(self.mean, math.sqrt(self.squares / self.count), 1e-12)
+            self.sum += (value - self.mean) / unit - DRIFT_ALLOWANCE
+            if self.sum <= self.lowest:
+                self.lowest, self.before = self.sum, self.mean
             if self.sum - self.lowest > threshold:
-                self.mean = self.sum = self.lowest = 0.0
+                self.mean = self.sum = self.lowest = self.squares = 0.0
                 self.count = 0
                 return True
         return False

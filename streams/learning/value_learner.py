@@ -83,6 +83,7 @@ class ValueLearner:
         self.drift = PageHinkley()
         self.recent = RunningError()
         self.quarantine_until_ms: int | None = None
+        self.calm_rmse: float | None = None  # at or below this error a drift is over
         self.frozen = False
         self.wanted: Order | None = None
         self.stability = 0.0
@@ -152,15 +153,19 @@ class ValueLearner:
         return squared
 
     def _watch(self, squared: Floats, boundary_ms: int) -> None:
-        before = self.champion.error.rmse if self.drift.count else math.nan
-        mean = math.sqrt(self.drift.mean) if self.drift.count else before
-        if self.drift.take(squared, self.policy.drift_threshold, self.policy.examples_min):
-            self.quarantine_until_ms = boundary_ms + self.policy.quarantine_days * DAY_MS
-            why = (
-                f"its error rose from {mean:.3f} to {self.champion.error.rmse:.3f}; nothing new is adopted for "
-                f"{self.policy.quarantine_days} days"
-            )
-            self._note(boundary_ms, "drift", self.champion.version, "learner", why)
+        if not self.drift.take(squared, self.policy.drift_threshold, self.policy.examples_min):
+            return
+        before, now = math.sqrt(self.drift.before), self.recent.rmse
+        calm = before * self.policy.worse_ratio**2
+        if now <= calm:  # some strange months in a row; those of late are foretold as well as before
+            return
+        self.calm_rmse = calm
+        self.quarantine_until_ms = boundary_ms + self.policy.quarantine_days * DAY_MS
+        why = (
+            f"its error rose from {before:.3f} to {now:.3f}; nothing new is adopted for "
+            f"{self.policy.quarantine_days} days"
+        )
+        self._note(boundary_ms, "drift", self.champion.version, "learner", why)
 
     def _note(self, at_ms: int, what: str, version: str, who: str, why: str) -> None:
         self.timeline = [*self.timeline, Happening(at_ms, what, version, who, why)][-TIMELINE_MAX:]
@@ -261,15 +266,16 @@ class ValueLearner:
         """What was learned during a drift that went away again is forgotten; one that stays is the new truth."""
         if self.quarantine_until_ms is None:
             return
-        if self.recent.rmse <= self.champion.rmse * self.policy.worse_ratio**2:
-            self.quarantine_until_ms = None
+        calm = self.champion.rmse * self.policy.worse_ratio**2 if self.calm_rmse is None else self.calm_rmse
+        if self.recent.rmse <= calm:
+            self.quarantine_until_ms = self.calm_rmse = None
             for name, model in self.learners.items():
                 model.restore(self.good[name])
                 self.errors[name] = RunningError(**body_of(self.champion.error))
             why = "the drift is over; what was learned since the last adoption is forgotten"
             self._note(boundary_ms, "forgot", self.champion.version, "learner", why)
         elif boundary_ms >= self.quarantine_until_ms:
-            self.quarantine_until_ms = None
+            self.quarantine_until_ms = self.calm_rmse = None
 
     # Weights.
 
@@ -326,6 +332,7 @@ class ValueLearner:
             "drift": body_of(self.drift),
             "recent": body_of(self.recent),
             "quarantine_until_ms": self.quarantine_until_ms,
+            "calm_rmse": self.calm_rmse,
             "frozen": self.frozen,
             "wanted": None if self.wanted is None else list(self.wanted),
             "stability": self.stability,
@@ -350,6 +357,7 @@ class ValueLearner:
         self.errors = {name: RunningError(**error) for name, error in body["errors"].items()}
         self.drift, self.recent = PageHinkley(**body["drift"]), RunningError(**body["recent"])
         self.quarantine_until_ms, self.frozen = body["quarantine_until_ms"], body["frozen"]
+        self.calm_rmse = body.get("calm_rmse")  # older ones went by the error at the adoption
         self.wanted = None if body["wanted"] is None else Order(*body["wanted"])
         self.stability, self.refused = body["stability"], body["refused"]
         self.shadow = body["shadow"]

@@ -108,6 +108,12 @@ def test_every_example_is_learned_once(calm):
     assert model["examples"] == len(labelled) > 30
 
 
+def test_calm_customers_are_no_drift(calm):
+    """Some of them surprise by ten times as much as the rest: that is how amounts are."""
+    for name in (b"model/value", b"model/categories"):
+        assert "drift" not in [line[1] for line in json.loads(calm.models()[name])["timeline"]]
+
+
 def texts_told(world: LearningWorld) -> list[dict]:
     told = [decode_value("Example", r.value or b"", REGISTRY) for r in world.broker.visible("rescore-examples")]
     return [dict(example) for example in told if example["kind"] == "text"]
