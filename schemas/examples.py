@@ -43,6 +43,8 @@ def encode_example(fields: Fields, encoder: Encoder) -> bytes:
             _inputs(said("inputs")),
             _aside(said("aside")),
             _whole(said("until_ms")),
+            _list(said("words")),
+            _text(said("category")),
         )
     )
 
@@ -65,6 +67,10 @@ def long_of(number: int) -> bytes:
         left >>= 7
     coded.append(left)
     return bytes(coded)
+
+
+def _text(text: str | None) -> bytes:
+    return NULL if text is None else PRESENT + _word(text)
 
 
 def _bytes(data: bytes | None) -> bytes:

@@ -33,7 +33,7 @@ VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies; then i
 # each profile title, and behind all titles what stands at the end of a hit: text, purpose, whether it is sensitive
 WINDOWS = len(WINDOW_DAYS)
 DIGITS_MAX = 20
-FIELDS_BEHIND_LABEL = 5  # of an example: member, case, inputs, aside, until_ms, all null for the value model
+FIELDS_BEHIND_LABEL = 7  # of an example: member, case, inputs, aside, until_ms, words, category: null for value
 
 
 @compiled

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from schemas.batch import EventBatch
 from schemas.categories import CATEGORY_NAMES, words_of_text
+from schemas.examples import encode_example
 from schemas.kinds import Kind
 from schemas.readable import read_fields
-from schemas.writing import Encoder, encode_value
+from schemas.writing import Encoder
 from streams.credit_examples import user_hash
 from streams.output import Message
 from streams.scoring.step import Step
@@ -56,7 +57,7 @@ def text_examples(
         at_ms, hashed = int(event["timestamp_ms"]), user_hash(done.table.users[int(event["user"])], key)
         said = {"kind": "text", "model": TEXT, "user_hash": hashed, "timestamp_ms": at_ms, "words": words,
                 "category": CATEGORY_NAMES[int(event["category"])]}  # fmt: skip
-        made.append((at_ms, Message(hashed, encode_value("Example", said, encoder))))
+        made.append((at_ms, Message(hashed, encode_example(said, encoder))))
     return made
 
 

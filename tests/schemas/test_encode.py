@@ -259,6 +259,8 @@ example_fields = st.fixed_dictionaries(
         "inputs": st.none() | st.dictionaries(st.text(), doubles | st.text(), max_size=70),
         "aside": st.none() | st.dictionaries(st.text(), st.text(), max_size=9),
         "until_ms": longs,
+        "words": st.none() | st.lists(st.integers(0, 2**32), max_size=6),
+        "category": st.none() | st.text(),
     },
 )
 
