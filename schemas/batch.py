@@ -231,6 +231,8 @@ class EventBatch:
     text: NDArray[np.uint8]
     users: list[bytes]
     rejects: list[Reject] = field(default_factory=list)
+    fields: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """What applicants and outcomes said, by record: who learns from them asks for more than the columns hold."""
 
     def slice_of_text(self, at: int, length: int) -> bytes:
         """The text stored at a (`*_at`, `*_length`) pair."""

@@ -31,6 +31,7 @@ VALUE_BYTES_MAX = 10_000_000
 
 NO_ENCODING, CONFLUENT_FRAMING, SINGLE_OBJECT_ENCODING = 0, 1, 2
 PREFIX_BYTES = (0, 5, 10)
+KEPT_AS_READ = (Rank.APPLICANTS, Rank.OUTCOMES)
 GROUPS_MAX = 64
 """Different (topic, writer's schema) in one batch that are read in bulk; any beyond are read one by one."""
 
@@ -72,16 +73,19 @@ def decode(records: list[Record], partition: int, decoder: Decoder) -> EventBatc
     events: Columns = np.frombuffer(bytearray(BLANK.tobytes()) * len(records), EVENT)
     good = _read_in_bulk(arrived, partition, decoder, source.values, events)
     rejects: list[Reject] = []
+    fields: dict[int, dict[str, Any]] = {}
     for i in np.flatnonzero(~good).tolist():
         said = read_one(records[i], partition, Rank(arrived.ranks[i]), decoder)
         if isinstance(said, Event):
             events[i], good[i] = source.put(said), True
+            if arrived.ranks[i] in KEPT_AS_READ:
+                fields[i] = said.fields
         else:
             rejects.append(refuse(i, "decode", said.code, said.detail))
     events["record"] = np.arange(len(records))
     events = events[good] if rejects else events
     users = _number_users(events, arrived.keys)
-    return EventBatch(partition, records, events, _text_of(events, source.all()), users, rejects)
+    return EventBatch(partition, records, events, _text_of(events, source.all()), users, rejects, fields)
 
 
 class Arrived(NamedTuple):

@@ -67,11 +67,12 @@ CONTENT_SLICES: tuple[tuple[int, int], ...] = (
 
 
 class Event(NamedTuple):
-    """A row, the texts it refers to by column, and whose it is (None: nobody's, an `advance`)."""
+    """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of."""
 
     row: Columns
     texts: dict[str, bytes]
     user: bytes | None
+    fields: Fields
 
 
 def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
@@ -89,7 +90,7 @@ def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
     _clamp(row, "event_time_ms", record.timestamp_ms)
     if row["has_previous"]:
         _clamp(row, "previous_time_ms", record.timestamp_ms)
-    return Event(row, texts, user)
+    return Event(row, texts, user, fields)
 
 
 def event_hash(event_id: bytes, revision: int) -> int:

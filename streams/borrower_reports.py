@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from schemas.batch import Columns, EventBatch
 from schemas.codec import Encoder, encode_example
-from schemas.kinds import Cause, Kind, Score
+from schemas.kinds import Cause, Score
 from state.calendar import day_of
 from state.versions import Versions
 from streams.credit_examples import user_hash
 from streams.output import Message
+from streams.scoring.compiled_cases import ISSUED
 from streams.scoring.step import Step
 
 SHARE = 8
@@ -73,14 +74,8 @@ def _said(done: Step) -> list[Said]:
 
 def _issued(batch: EventBatch, done: Step, versions: Versions) -> list[Said]:
     """Due days of loans that were issued, as days from then."""
-    at = np.flatnonzero(batch.events["kind"] == Kind.LOAN_ISSUED)
-    issued = _of_sample(batch.events[at], done.table.users)
-    rejected = {reject.record for reject in done.journal.rejects}
-    columns = (issued["record"], issued["user"], issued["timestamp_ms"], issued["due_ms"])
+    issued = _of_sample(done.cases[done.cases["kind"] == ISSUED], done.table.users)
+    columns = (issued["user"], issued["moment_ms"], batch.events["due_ms"][issued["event"]])
     said = zip(*(column.tolist() for column in columns), strict=True)
     days = versions.days
-    return [
-        (user, at_ms, "recency", float(day_of(days, due_ms) - day_of(days, at_ms)))
-        for record, user, at_ms, due_ms in said
-        if record not in rejected
-    ]
+    return [(user, at_ms, "recency", float(day_of(days, due_ms) - day_of(days, at_ms))) for user, at_ms, due_ms in said]

@@ -22,7 +22,6 @@ from state.row import Row
 from state.table import Table
 from state.versions import Versions
 from streams.credit_examples import (
-    DEFAULT_DAYS,
     GRANTS_TEACH,
     case_of_loan,
     case_of_request,
@@ -30,6 +29,7 @@ from streams.credit_examples import (
     user_hash,
 )
 from streams.output import Message
+from streams.scoring.compiled_cases import DEFAULT_DAYS
 from streams.scoring.evaluate import risk_row_of
 from streams.scoring.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.step import Clocks, Step, step

@@ -88,7 +88,7 @@ class ScoreProcessor:
             before = load(users)
             done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms))
             ended = erasures(batch, before, done)
-            return self._output(batch, done, versions, ended, self._more(batch, before, done, versions, swept_ms))
+            return self._output(batch, done, versions, ended, self._more(batch, done, versions))
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
@@ -137,13 +137,11 @@ class ScoreProcessor:
             made.append((erased_ms, Message(hashed, encode_example(fields, self.encoder))))
         return made
 
-    def _more(
-        self, batch: EventBatch, before: Sequence[bytes | None], done: Step, versions: Versions, swept_ms: int
-    ) -> list[tuple[int, Message]]:
+    def _more(self, batch: EventBatch, done: Step, versions: Versions) -> list[tuple[int, Message]]:
         """Cases of credit and insurance models, reports of borrowers, descriptions with a code; with their times."""
         cases = CreditExamples(self.encoder, self.specs, self.examples_key)
         return [
-            *cases.messages(batch, before, done, versions, swept_ms),
+            *cases.messages(batch, done, versions),
             *reports(batch, done, versions, self.encoder, self.examples_key),
             *text_examples(batch, done, self.texts_one_in(), self.encoder, self.examples_key),
         ]

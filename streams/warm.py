@@ -13,8 +13,7 @@ from schemas.batch import EVENT, EventBatch
 from schemas.codec import warm as warm_codec
 from state.table import Table
 from state.versions import Policy, Versions
-from streams.rows_within import NO_EVENTS, Question, Rows, Within
-from streams.scoring.step import ByUser, Clocks, step
+from streams.scoring.step import Clocks, step
 from streams.versions import packaged_weights
 
 
@@ -24,16 +23,6 @@ def warm() -> None:
     empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
     versions = Versions([Policy()], [packaged_weights()])
     step(Table.of([b"nobody"], [None]), empty, versions, Clocks(0))
-    _warm_cases(versions)
-
-
-def _warm_cases(versions: Versions) -> None:
-    """What the first grant and the first default ask for (`streams.credit_examples`)."""
-    empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
-    by_user = ByUser(NO_EVENTS, np.zeros(2, np.int64))
-    found = Rows(Within(empty, [None], [b"nobody"], by_user, versions, 0), [Question(0, NO_EVENTS)]).found()
-    found.inputs(0)
-    found.loans_ended(1, 0)
 
 
 if __name__ == "__main__":

@@ -219,18 +219,24 @@ def score_risk(seen: Seen, row: Scratch, tables: Tables, r: int) -> None:
     seen.scores[RISK], seen.confidence[RISK], seen.bases[RISK] = math.nan, math.nan, math.nan
     if row.h[H_HAS_DECLARED] == 0 or len(tables.risk) == 0:
         return
-    inputs, sums = seen.inputs, seen.risk_sums
-    behaviour = Behaviour(
-        seen.whole[W_HAS_TRANSACTIONS] != 0, inputs[2], inputs[6], inputs[14], inputs[12], inputs[13],
-        seen.scores[1], seen.whole[W_LATE],
-    )  # fmt: skip
-    risk_inputs(row.f[F_DECLARED : F_DECLARED + DECLARED_COUNT], behaviour, seen.risk_inputs)
+    sums = seen.risk_sums
+    risk_inputs(row.f[F_DECLARED : F_DECLARED + DECLARED_COUNT], behaviour_of(seen), seen.risk_inputs)
     if seen.of_risk != r or not _same_inputs(seen.risk_inputs, seen.risk_placed):
         seen.of_risk = r
         copy_into(seen.risk_placed, seen.risk_inputs)
         model = risk_model(tables.risk[r])
         sums[0], sums[1] = risk_sums(seen.risk_inputs, model, seen.risk_at, seen.risk_share)
     seen.scores[RISK] = credit_score(tempered_logit(sums[0], sums[1]))
+
+
+@compiled
+def behaviour_of(seen: Seen) -> Behaviour:
+    """What account and loans show: of gathered inputs and evaluated loans."""
+    inputs = seen.inputs
+    return Behaviour(
+        seen.whole[W_HAS_TRANSACTIONS] != 0, inputs[2], inputs[6], inputs[14], inputs[12], inputs[13],
+        seen.scores[1], seen.whole[W_LATE],
+    )  # fmt: skip
 
 
 @compiled

@@ -10,15 +10,32 @@ from numpy.typing import NDArray
 from schemas.batch import Columns
 from schemas.compiled import compiled
 from schemas.kinds import SCORES
+from state.compiled_row import H_ARENA, H_LOANS, Scratch
 from state.profiles import PROFILES_MAX
 from streams.scoring.compiled_evaluate import LEVELS, SEEN
+from streams.scoring.customer_risk import RISK_FEATURES
 
 CHANGES_OF_ONE_LOOK = SCORES
 REASONS_OF_ONE_LOOK = LEVELS + 8
 CANDIDATES_MAX = 64
+ID_BYTES_MAX = 256
 
 (U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT, U_HITS) = range(10)
-USED = 10
+U_CASES, USED = 10, 11
+
+CASE = np.dtype(
+    [
+        ("user", np.int32),
+        ("event", np.int32),  # -1: a default, which time has decided
+        ("kind", np.uint8),  # Kind of the event
+        ("declared", np.bool_),  # whether the customer has declared something by then
+        ("moment_ms", np.int64),
+        ("loan_at", np.int32),  # of a default: the loan, a slice of Changes.text
+        ("loan_length", np.int32),
+        ("inputs", np.float64, (RISK_FEATURES,)),  # of the risk model, NaN where absent: of requests and grants
+    ]
+)
+"""What the step notes of requests, grants, outcomes and defaults (`streams.scoring.compiled_cases`)."""
 
 
 class Room(NamedTuple):
@@ -36,6 +53,7 @@ class Room(NamedTuple):
     inversions: Columns
     rejects: NDArray[np.int64]  # (event, code)
     hits: Columns
+    cases: Columns  # CASE
     used: NDArray[np.int64]
 
 
@@ -57,13 +75,14 @@ Eyes = Any
 
 
 @compiled
-def has_room(room: Room) -> bool:
-    """Is there room for one more look at any row?"""
-    used = room.used
+def has_room(room: Room, row: Scratch) -> bool:
+    """Is there room for one more look at this row? Where time comes to it, all its loans may be in default at once."""
+    used, loans = room.used, row.h[H_LOANS]
     return (
         used[U_CHANGES] + CHANGES_OF_ONE_LOOK <= len(room.changes)
         and used[U_REASONS] + REASONS_OF_ONE_LOOK <= len(room.reasons)
-        and used[U_TEXT] + 4096 <= len(room.text)
+        and used[U_TEXT] + 4096 + min(row.h[H_ARENA], loans * ID_BYTES_MAX) <= len(room.text)
         and used[U_EXAMPLES] + 1 <= len(room.examples)
         and used[U_HITS] + PROFILES_MAX <= len(room.hits)
+        and used[U_CASES] + loans + 1 <= len(room.cases)
     )

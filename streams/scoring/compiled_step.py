@@ -5,7 +5,7 @@ partition's clock has passed and pack the row again. Nothing is allocated per re
 the loop answers how far it came and the caller, since nothing here has an effect, doubles the room and begins again.
 
 Beside it: where it writes (`compiled_room`), how a row is scored (`compiled_evaluate`), when time comes back to it
-(`compiled_ahead`), and what is said of it (`compiled_saying`).
+(`compiled_ahead`), what is said of it (`compiled_saying`), and what is noted of cases (`compiled_cases`).
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from streams.scoring.compiled_ahead import (
     says_something,
     versions_at,
 )
+from streams.scoring.compiled_cases import begin_case, end_case, note_defaults
 from streams.scoring.compiled_evaluate import (
     W_DAY,
     copy_inputs,
@@ -159,13 +160,15 @@ def run(
                 moment = next_moment(row, due, looked, tables)
                 if moment > until:
                     break
-                if not has_room(room):
+                if not has_room(room, row):
                     return False
                 fired = _fire(row, user, phase, moment, tables, eyes, room)
                 due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
                 changed, known = changed or fired, False
                 fill_in_until(room, first_change, due)
-            if not has_room(room) or used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
+            if used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
+                return False
+            if not has_room(room, row):
                 return False
             if row.h[H_ARENA] > ARENA_BYTES // 2 and not _tidy(row, room):
                 return False
@@ -186,7 +189,7 @@ def run(
             due = next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
         moment = next_moment(row, due, looked, tables)
         while moment <= clock_ms:
-            if not has_room(room):
+            if not has_room(room, row):
                 return False
             fired = _fire(row, user, phase, moment, tables, eyes, room)
             due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
@@ -276,6 +279,7 @@ def _take(
         room.rejects[used[U_REJECTS], 1] = code
         used[U_REJECTS] += 1
         return False
+    noted = begin_case(user, i, event, room)
     exists = h[H_INCARNATION_OFFSET] >= 0
     if inverted:
         said = room.inversions[used[U_INVERSIONS]]
@@ -302,6 +306,8 @@ def _take(
         row, user, existed, adopting, same_loans, same_profiles, cause, i, event["event_time_ms"], loan_at,
         event["loan_id_length"], touched, w, p, r, b, tables, eyes, room,
     )  # fmt: skip
+    if noted >= 0:
+        end_case(room.cases[noted], row, event, text, tables.policies[p], eyes)
     return True
 
 
@@ -338,10 +344,13 @@ def _fire(row: Scratch, user: int, phase: int, moment_ms: int, tables: Tables, e
     ended = drop_ended_overrides(row, moment_ms)
     if is_example_moment(row, phase, moment_ms, p, tables):
         _take_example(row, user, today, moment_ms, w, p, tables, eyes, room)
+    said = room.used[U_CHANGES]
     emit_changes(
         row, user, True, adopting, False, False, BY_TIME, -1, moment_ms, loan_at, loan_length, ended, w, p, r, b,
         tables, eyes, room,
     )  # fmt: skip
+    if loan_length > 0 and room.used[U_CHANGES] > said:
+        note_defaults(row, user, today, moment_ms, room)
     return True
 
 

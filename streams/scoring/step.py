@@ -24,8 +24,10 @@ from state.profiles import PROFILES_MAX
 from state.table import Table
 from state.versions import Versions
 from streams.scoring.compiled_room import (
+    CASE,
     EYES,
     U_CARDS,
+    U_CASES,
     U_CHANGES,
     U_CORRUPT,
     U_EXAMPLES,
@@ -57,17 +59,6 @@ class Clocks(NamedTuple):
     erased_ms: int = -(2**62)
 
 
-class ByUser(NamedTuple):
-    """Events grouped by user: `order[starts[u]:starts[u + 1]]` are those of user u, in merge order."""
-
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-
-    def of(self, user: int) -> NDArray[np.int64]:
-        """The events of a user."""
-        return self.order[self.starts[user] : self.starts[user + 1]]
-
-
 class Step(NamedTuple):
     """What a batch did."""
 
@@ -75,7 +66,7 @@ class Step(NamedTuple):
     changes: Changes
     examples: Columns  # EXAMPLE
     journal: Journal
-    by_user: ByUser
+    cases: Columns  # CASE: what requests, grants, outcomes and defaults left to be said to learners
 
 
 def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) -> Step:
@@ -87,8 +78,8 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     """
     if table.users[: len(batch.users)] != batch.users:
         raise ValueError("the table's users have to begin with the batch's users, in the same order")
-    table = upgraded_table(table)
-    by_user = _by_user(batch.events["user"], len(table.users))
+    table = _upgraded(table)
+    order, order_starts = _by_user(batch.events["user"], len(table.users))
     hashes = np.array([xxhash.xxh64_intdigest(user) for user in table.users], np.uint64)
     money = converted(batch.events, versions.rate_table)
     categories = categories_of(batch.events, versions.text_table)
@@ -97,27 +88,27 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     while True:
         room = _room(table, batch, wanted)
         done = run(
-            table.packed, table.starts, hashes, batch.events, *by_user, money, categories, batch.text,
-            clocks.partition_ms, clocks.swept_ms, clocks.erased_ms, tables, the_scratch(), _eyes(), room,
+            table.packed, table.starts, hashes, batch.events, order, order_starts, money, categories, batch.text,
+            clocks.partition_ms, clocks.swept_ms, clocks.erased_ms, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break
         if room.used[U_CORRUPT] >= 0:
             raise _corrupt(table.users[room.used[U_CORRUPT]])
         wanted *= 2
-    return _result(table, batch, room, by_user)
+    return _result(table, batch, room)
 
 
-def _by_user(users: NDArray[np.int32], count: int) -> ByUser:
-    """An advance belongs to nobody (-1)."""
+def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Events grouped by user, each group in merge order; an advance belongs to nobody (-1)."""
     order = np.flatnonzero(users >= 0)
     order = order[np.argsort(users[order], kind="stable")]
     starts = np.zeros(count + 1, np.int64)
     np.cumsum(np.bincount(users[order], minlength=count), out=starts[1:])
-    return ByUser(order, starts)
+    return order, starts
 
 
-def upgraded_table(table: Table) -> Table:
+def _upgraded(table: Table) -> Table:
     """Rows of an older layout, rewritten in the newest one (rare: once per row after an upgrade)."""
     filled = table.starts[1:] > table.starts[:-1]
     if (table.packed[table.starts[:-1][filled]] == LAYOUT_VERSION).all():
@@ -137,7 +128,7 @@ def _corrupt(user: bytes) -> CorruptRow:
 
 
 @lru_cache(maxsize=1)
-def the_scratch() -> Scratch:
+def _scratch() -> Scratch:
     """The one scratch of this process: a step begins by clearing what it uses."""
     return scratch()
 
@@ -164,11 +155,12 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.empty(events + 1, INVERSION),
         np.empty((events + 1, 2), np.int64),
         np.empty(8 * looks + PROFILES_MAX, HIT),
+        np.empty(looks, CASE),
         np.zeros(USED, np.int64),
     )
 
 
-def _result(table: Table, batch: EventBatch, room: Room, by_user: ByUser) -> Step:
+def _result(table: Table, batch: EventBatch, room: Room) -> Step:
     used = room.used
     after = Table(table.users, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
     changes = Changes(
@@ -183,4 +175,4 @@ def _result(table: Table, batch: EventBatch, room: Room, by_user: ByUser) -> Ste
         for event, code in room.rejects[: used[U_REJECTS]]
     ]
     journal = Journal(room.inversions[: used[U_INVERSIONS]], rejects)
-    return Step(after, changes, room.examples[: used[U_EXAMPLES]], journal, by_user)
+    return Step(after, changes, room.examples[: used[U_EXAMPLES]], journal, room.cases[: used[U_CASES]])

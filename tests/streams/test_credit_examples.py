@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -15,17 +14,13 @@ from schemas.batch import EventBatch
 from schemas.codec import Encoder, StaticRegistry, decode_value
 from schemas.kinds import Kind
 from schemas.writing import encode_value
-from state.layout import LAYOUT_VERSION, CorruptRow, encode_row
-from state.row import Row
 from state.table import Table
 from state.versions import Versions
 from streams.cases_oracle import OracleCases
 from streams.credit_examples import CreditExamples
 from streams.output import Message
-from streams.rows_within import NO_EVENTS, Question, Rows, Within
-from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.specs import ModelSpec, spec_of
-from streams.scoring.step import ByUser, Clocks, step
+from streams.scoring.step import Clocks, step
 from tests.scoring import random_streams as streams
 
 ENCODER = Encoder(StaticRegistry())
@@ -93,7 +88,7 @@ def said(batch: EventBatch, size: int, versions: Versions, oracle: bool = False)
         others = sorted(set(rows) - set(part.users))
         before = [rows.get(user) for user in [*part.users, *others]]
         done = step(Table.of([*part.users, *others], before), part, versions, Clocks(clock_ms, swept_ms))
-        fast = CreditExamples(ENCODER, lambda: models, KEY).messages(part, before, done, versions, swept_ms)
+        fast = CreditExamples(ENCODER, lambda: models, KEY).messages(part, done, versions)
         if oracle:
             slow = OracleCases(ENCODER, models, KEY, part, before, done, versions, swept_ms).messages()
             assert fast == slow
@@ -126,29 +121,4 @@ def test_a_batch_without_a_case_says_nothing() -> None:
     quiet = replace(batch, events=batch.events[batch.events["kind"] == Kind.TRANSACTION])
     done = step(Table.of(batch.users, [None] * len(batch.users)), quiet, streams.versions(), Clocks(0))
     examples = CreditExamples(ENCODER, tuple, KEY)
-    assert examples.messages(quiet, [None] * len(batch.users), done, streams.versions(), NEVER_SWEPT_MS) == []
-
-
-def test_a_row_that_can_not_be_read_is_said_to_be_whose_it_is() -> None:
-    batch = lending(1)
-    step_of_nothing = ByUser(NO_EVENTS, np.zeros(3, np.int64))
-    broken = [None, bytes([LAYOUT_VERSION]) + b"\xff\xff"]
-    within = Within(batch, broken, [b"ann", b"bob"], step_of_nothing, streams.versions(), NEVER_SWEPT_MS)
-    found = Rows(within, [Question(0, NO_EVENTS), Question(1, NO_EVENTS)]).found()
-    assert found.inputs(2) == ([], [])
-    with pytest.raises(CorruptRow, match="user b'bob' can not be read"):
-        found.inputs(1)
-    with pytest.raises(CorruptRow, match="bob"):
-        found.loans_ended(2, 91)
-
-
-def test_a_row_of_an_older_layout_is_read_as_it_is() -> None:
-    row = Row(incarnation_offset=1, clock_ms=streams.START_MS, declared=[2_000.0, 500.0, *[math.nan] * 6], due_ms=None)
-    newest = encode_row(row, streams.START_MS // streams.DAY_MS)
-    older = bytes([2]) + newest[1:]
-    by_user = ByUser(NO_EVENTS, np.zeros(3, np.int64))
-    within = Within(lending(1), [older, newest], [b"ann", b"bob"], by_user, streams.versions(), NEVER_SWEPT_MS)
-    inputs, declared = Rows(within, [Question(0, NO_EVENTS), Question(1, NO_EVENTS)]).found().inputs(0)
-    assert declared == [True, True]
-    assert inputs[0][RISK_MANIFEST.names.index("dti")] == 0.25
-    np.testing.assert_array_equal(inputs[0], inputs[1])
+    assert examples.messages(quiet, done, streams.versions()) == []
