@@ -47,6 +47,8 @@ class CreditExamples:
     def messages(self, batch: EventBatch, done: Step, versions: Versions) -> list[tuple[int, Message]]:
         """The examples of a batch that was taken, each with its time, what time itself decides before what is told."""
         cases, users = done.cases, done.table.users
+        if not len(cases):
+            return []
         defaults = cases[cases["event"] < 0]
         told = cases[cases["event"] >= 0]
         by_time = np.lexsort((defaults["user"], defaults["moment_ms"]))

@@ -21,7 +21,7 @@ CANDIDATES_MAX = 64
 ID_BYTES_MAX = 256
 
 (U_ROWS, U_CHANGES, U_REASONS, U_TEXT, U_CARDS, U_EXAMPLES, U_INVERSIONS, U_REJECTS, U_CORRUPT, U_HITS) = range(10)
-U_CASES, USED = 10, 11
+U_CASES, U_TOLD, USED = 10, 11, 12
 
 CASE = np.dtype(
     [
@@ -54,6 +54,7 @@ class Room(NamedTuple):
     rejects: NDArray[np.int64]  # (event, code)
     hits: Columns
     cases: Columns  # CASE
+    told: NDArray[np.int64]  # the changes, by index, of status and revenue
     used: NDArray[np.int64]
 
 

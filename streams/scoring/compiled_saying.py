@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import WINDOW_DAYS
 from schemas.compiled import compiled
-from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Reason
+from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Reason, Score
 from state.calendar import start_of_day
 from state.compiled_fold import Fields
 from state.compiled_row import (
@@ -70,12 +70,13 @@ from streams.scoring.compiled_evaluate import (
     score_risk,
     score_value,
 )
-from streams.scoring.compiled_room import U_CARDS, U_CHANGES, U_HITS, U_REASONS, U_TEXT, Eyes, Room
+from streams.scoring.compiled_room import U_CARDS, U_CHANGES, U_HITS, U_REASONS, U_TEXT, U_TOLD, Eyes, Room
 from streams.scoring.customer_risk import RISK_REASONS, risk_band
 from streams.scoring.profiles import categories_in, leading_category, mark_of, measures_of, shares_of, strength_of
 from streams.scoring.tables import Tables
 from streams.scoring.value import VALUE_REASONS, band_of
 
+STATUS, REVENUE = int(Score.STATUS), int(Score.REVENUE)
 BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
 EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
 LEVEL_CODES = np.concatenate(
@@ -172,6 +173,9 @@ def emit_changes(
             for state in range(5):
                 h[H_EMITTED_COUNTS + state] = now.counts[state]
         change = room.changes[room.used[U_CHANGES]]
+        if score in (STATUS, REVENUE):
+            room.told[room.used[U_TOLD]] = room.used[U_CHANGES]
+            room.used[U_TOLD] += 1
         room.used[U_CHANGES] += 1
         change["user"], change["event"], change["score"] = user, index, score
         change["cause"] = BY_OVERRIDE if overridden else cause

@@ -37,6 +37,7 @@ from streams.scoring.compiled_room import (
     U_REJECTS,
     U_ROWS,
     U_TEXT,
+    U_TOLD,
     USED,
     Eyes,
     Room,
@@ -67,6 +68,7 @@ class Step(NamedTuple):
     examples: Columns  # EXAMPLE
     journal: Journal
     cases: Columns  # CASE: what requests, grants, outcomes and defaults left to be said to learners
+    told: NDArray[np.int64]  # the changes, by index, of status and revenue
 
 
 def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) -> Step:
@@ -156,6 +158,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.empty((events + 1, 2), np.int64),
         np.empty(8 * looks + PROFILES_MAX, HIT),
         np.empty(looks, CASE),
+        np.empty(SCORES * looks, np.int64),
         np.zeros(USED, np.int64),
     )
 
@@ -174,5 +177,11 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))
         for event, code in room.rejects[: used[U_REJECTS]]
     ]
-    journal = Journal(room.inversions[: used[U_INVERSIONS]], rejects)
-    return Step(after, changes, room.examples[: used[U_EXAMPLES]], journal, room.cases[: used[U_CASES]])
+    return Step(
+        after,
+        changes,
+        room.examples[: used[U_EXAMPLES]],
+        Journal(room.inversions[: used[U_INVERSIONS]], rejects),
+        room.cases[: used[U_CASES]],
+        room.told[: used[U_TOLD]],
+    )

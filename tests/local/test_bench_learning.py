@@ -16,7 +16,7 @@ def test_the_stream_of_a_bank_where_everyone_declares_has_all_that_learning_is_o
     assert {"example value", "request risk"} <= set(found.said)
     assert found.events > 200
     assert found.microseconds > 0
-    assert len(found.whole_shares) == 1
+    assert len(found.rounds) == 1
 
 
 def test_where_nobody_has_declared_there_are_no_cases():
