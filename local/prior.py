@@ -35,7 +35,7 @@ from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_c
 from streams.scoring.evaluate import evaluate, features_of
 from streams.scoring.population import cuts
 from streams.scoring.step import Clocks, step
-from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, RECENCY_AT, basis_of, unpack_features
+from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, PACE_AT, RECENCY_AT, basis_of, unpack_features
 from streams.versions import body_of_weights
 
 SEED = 20_261
@@ -100,6 +100,9 @@ def fit(inputs: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[NDArr
     # Hats of one input sum to 1, so the mean label is shared among the inputs and only the rest is shrunk.
     start = np.zeros(BASIS)
     start[: CONTINUOUS * KNOTS] = labels.mean() / CONTINUOUS
+    # Generated customers come at one pace and do not drift away, so they have nothing to teach about it: its
+    # coefficient is 0 until a bank's own customers say otherwise.
+    basis[:, PACE_AT] = 0.0
     beta = start + np.linalg.solve(basis.T @ basis + RIDGE * np.eye(BASIS), basis.T @ (labels - basis @ start))
     # Examples are taken at the turn of a day, when nobody has been active "today" yet: that bin has no examples of its
     # own, and a customer's first event of a day must not look like a loss. It says what yesterday's does.

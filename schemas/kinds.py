@@ -118,6 +118,7 @@ class Reason(IntEnum):
     CHANNEL = 18
     CURRENCIES = 19
     CONSISTENCY = 20
+    PACE = 21
     HISTORY = 30
     LATE_BDR_30 = 31
     LATE_BDR_30_PLUS = 32

@@ -30,7 +30,7 @@ from streams.scoring.manifest import RefusedManifest
 from streams.scoring.model import Model, ModelWeights, read_model
 from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.specs import ModelSpec, spec_at, spec_of
-from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
+from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, whole_basis
 
 ADOPTION_DELAY_MS = 30_000
 """A version is in force 30 s after its own timestamp at the earliest: time enough for every worker to have read it."""
@@ -82,6 +82,7 @@ def packaged_risk() -> RiskWeights:
 def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
     """Weights from their fields (the `Weights` schema). Raises ValueError naming what is wrong."""
     arrays = {name: np.array(body[name], np.float64) for name in TABLES}
+    arrays |= {name: whole_basis(arrays[name]) for name in ("beta", "phi_mean")}
     shapes = {"beta": (BASIS,), "phi_mean": (BASIS,), "knots": (CONTINUOUS, KNOTS)}
     shapes |= {name: (2,) if name.endswith("terciles") else (4,) for name in _CUTS}
     for name, array in arrays.items():

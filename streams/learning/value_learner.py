@@ -23,7 +23,7 @@ from streams.learning.monitoring import PageHinkley, RunningError, body_of, stab
 from streams.learning.population_sample import Member, PopulationSample, cut_tables, thinned
 from streams.learning.value_regression import Design, ValueRegression, design_of, usable
 from streams.scoring.population import SAMPLE_MIN, percentiles, topped_up
-from streams.scoring.value import RECENCY_AT, consistency_after, unpack_features
+from streams.scoring.value import RECENCY_AT, consistency_after, unpack_features, whole_basis
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,10 @@ LEARNERS = ("steady", "nimble")
 """`steady` forgets nothing, `nimble` follows a population that changes."""
 
 APPROVED_MAX = 8
+AS_GOOD_RATIO = 1.001
+"""A learner whose error is within a thousandth of the champion's counts as no worse, as it knows more examples. Without
+it a champion that is lucky with a few hundred customers stays for long, while its forecasts grow old."""
+
 RECENT_SHARE = 0.15
 """Of the half-life of errors: what says whether a drift is over forgets sooner."""
 ROUNDED_DIGITS = 9
@@ -206,7 +210,7 @@ class ValueLearner:
     def _has_earned_it(self, learner: str) -> bool:
         examples = self.learners[learner].examples
         enough = examples >= self.policy.examples_min and examples > self.good[learner]["examples"]
-        return enough and self.errors[learner].rmse <= self.champion.error.rmse
+        return enough and self.errors[learner].rmse <= self.champion.error.rmse * AS_GOOD_RATIO
 
     def _better_approved(self) -> Approved | None:
         """An approved version that did clearly better than the champion on the same examples."""
@@ -347,7 +351,7 @@ class ValueLearner:
         self.approved = [
             Approved(
                 one["version"],
-                np.array(one["beta"], np.float64),
+                whole_basis(one["beta"]),
                 one["adopted_ms"],
                 math.inf if one["rmse"] is None else one["rmse"],
                 RunningError(**one["error"]),

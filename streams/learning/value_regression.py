@@ -26,16 +26,22 @@ from streams.scoring.value import (
     CURRENCIES_AT,
     CURRENCIES_SLOT,
     KNOTS,
+    KNOWN_DAYS,
+    PACE_AT,
+    PACE_MAX,
     RECENCY_AT,
     RECENCY_EDGES,
     RECENCY_SLOT,
+    SILENT_DAYS,
     WEB_AT,
     WEB_SLOT,
+    YEAR_COUNT_SLOT,
+    whole_basis,
 )
 
 Floats = NDArray[np.float64]
 
-ACTIVE = 2 * CONTINUOUS + 4
+ACTIVE = 2 * CONTINUOUS + 5
 """Basis functions that are not 0 for one customer, at most."""
 
 PRIOR_PRECISION = 10.0
@@ -90,8 +96,20 @@ def design_of(features: Floats, knots: Floats) -> Design:
     columns[:, at + 1] = AGE_AT + features[:, AGE_SLOT].astype(np.int64)
     columns[:, at + 2], columns[:, at + 3] = WEB_AT, CURRENCIES_AT
     values[:, at : at + 2] = 1.0
+    columns[:, at + 4] = PACE_AT
     values[:, at + 2], values[:, at + 3] = features[:, WEB_SLOT], features[:, CURRENCIES_SLOT]
+    values[:, at + 4] = paces(features)
     return Design(columns, values)
+
+
+def paces(features: Floats) -> Floats:
+    """The pace of customers (n,) from their inputs (n, FEATURE_SLOTS): `streams.scoring.value.pace_of_features`."""
+    transactions = np.maximum(np.rint(np.expm1(features[:, YEAR_COUNT_SLOT])), 0.0)
+    silent = SILENT_DAYS[features[:, RECENCY_SLOT].astype(np.int64)]
+    known = KNOWN_DAYS[features[:, AGE_SLOT].astype(np.int64)]
+    rate = transactions / (np.maximum(known, silent) + 30.0)
+    missed = rate * silent
+    return np.minimum(30.0 * rate / (1.0 + missed * missed), PACE_MAX)
 
 
 def usable(features: Floats, labels: Floats) -> NDArray[np.bool_]:
@@ -171,13 +189,13 @@ class ValueRegression:
         }
 
     def restore(self, body: dict[str, Any]) -> None:
-        """Know again what `body` said."""
-        upper = np.triu_indices(BASIS)
-        self._gained = np.zeros((BASIS, BASIS))
-        self._gained[upper] = body["gained"]
-        self._gained = np.triu(self._gained) + np.triu(self._gained, 1).T
-        self._told, self._prior = np.array(body["told"], np.float64), np.array(body["prior"], np.float64)
-        self.beta, self.examples = np.array(body["beta"], np.float64), int(body["examples"])
+        """Know again what `body` said, also one from before the pace was an input."""
+        width = len(body["told"])
+        gained = np.zeros((BASIS, BASIS))
+        gained[:width, :width][np.triu_indices(width)] = body["gained"]
+        self._gained = gained + np.triu(gained, 1).T
+        self._told, self._prior = whole_basis(body["told"]), whole_basis(body["prior"])
+        self.beta, self.examples = whole_basis(body["beta"]), int(body["examples"])
         self._squares, self._weight = body.get("noise", (self._squares, self._weight))  # older ones did not learn it
 
 

@@ -94,14 +94,21 @@ from streams.scoring.status import STATUS_LEVELS, status_of_counts, status_reaso
 from streams.scoring.tables import Tables, risk_model, value_model
 from streams.scoring.value import (
     AGE_EDGES,
+    AGE_SLOT,
     AGE_UNKNOWN,
     CONTINUOUS,
+    PACE_AT,
+    PACE_TERM,
     RECENCY_EDGES,
+    RECENCY_SLOT,
+    TERMS,
     VALUE_LEVELS,
+    YEAR_COUNT_SLOT,
     bent_balance,
     bin_of,
     log_of_amount,
     log_of_count,
+    pace_of,
     score_of_ranks,
     term_of,
     value_of,
@@ -139,7 +146,7 @@ SEEN = np.dtype(
         # What was last computed, and of what: a logarithm is taken again only where its sum is another one.
         ("featured", np.int64, (FEATURE_SLOTS,)),
         ("features", np.float64, (FEATURE_SLOTS,)),
-        ("terms", np.float64, (FEATURE_SLOTS,)),
+        ("terms", np.float64, (TERMS,)),
         ("ranks", np.float64, (4,)),  # R_...
         ("of_weights", np.int64),  # the version the above belongs to, -1: none yet
         ("risk_inputs", np.float64, (RISK_FEATURES,)),
@@ -362,6 +369,11 @@ def forecast_of_inputs(seen: Seen, weights: Fields, w: int) -> float:
         seen.of_weights = w
         seen.ranks[:] = math.nan
     beta, knots = weights["beta"], weights["knots"]
+    other_pace = stale or (
+        inputs[YEAR_COUNT_SLOT] != seen.featured[YEAR_COUNT_SLOT]
+        or inputs[RECENCY_SLOT] != seen.featured[RECENCY_SLOT]
+        or inputs[AGE_SLOT] != seen.featured[AGE_SLOT]
+    )
     total = 0.0
     for j in range(FEATURE_SLOTS):
         if stale or inputs[j] != seen.featured[j]:
@@ -369,7 +381,9 @@ def forecast_of_inputs(seen: Seen, weights: Fields, w: int) -> float:
             features[j] = feature_of(j, inputs[j])
             terms[j] = term_of(j, features[j], beta, knots[j] if j < CONTINUOUS else knots[0])
         total += terms[j]
-    return total
+    if other_pace:
+        terms[PACE_TERM] = beta[PACE_AT] * pace_of(inputs[YEAR_COUNT_SLOT], inputs[RECENCY_SLOT], inputs[AGE_SLOT])
+    return total + terms[PACE_TERM]
 
 
 @compiled

@@ -41,6 +41,7 @@ from streams.scoring.value import (
     AGE_EDGES,
     AGE_UNKNOWN,
     RECENCY_EDGES,
+    TERMS,
     VALUE_LEVELS,
     ValueModel,
     bent_balance,
@@ -172,7 +173,7 @@ def risk_row_of(row: Row, moment_ms: int, versions: Versions) -> dict[str, float
 def featured_forecast(row: Row, day: int, model: ValueModel) -> tuple[list[float], float]:
     """Inputs and forecast of the value model on a day."""
     features = features_of(row, day)
-    return [float(x) for x in features], float(forecast_of(features, model, np.zeros(FEATURE_SLOTS)))
+    return [float(x) for x in features], float(forecast_of(features, model, np.zeros(TERMS)))
 
 
 def features_of(row: Row, day: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -209,7 +210,7 @@ def window_sums(row: Row, day: int, window_days: int) -> tuple[int, int, int, in
 def _evaluate_value(seen: Evaluation, row: Row, model: ValueModel) -> None:
     levels = np.zeros(VALUE_LEVELS)
     features = features_of(row, seen.day)
-    score, base, forecast = value_of(features, row.consistency, model, np.zeros(FEATURE_SLOTS), levels)
+    score, base, forecast = value_of(features, row.consistency, model, np.zeros(TERMS), levels)
     seen.scores[Score.VALUE], seen.bases[Score.VALUE], seen.forecast = float(score), float(base), float(forecast)
     seen.value_levels = [float(level) for level in levels]
     seen.confidence[Score.VALUE] = row.labels / (row.labels + 5.0)

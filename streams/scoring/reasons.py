@@ -35,6 +35,7 @@ REASONS: dict[Reason, ReasonWords] = {
     Reason.ACCOUNT_AGE: ReasonWords("age of the account", "marketing"),
     Reason.CHANNEL: ReasonWords("channel", "marketing"),
     Reason.CURRENCIES: ReasonWords("several currencies", "marketing"),
+    Reason.PACE: ReasonWords("how often the customer comes, and the silence since", "marketing"),
     Reason.CONSISTENCY: ReasonWords("how predictable the customer is", "marketing"),
     Reason.HISTORY: ReasonWords("length of the repayment history", "credit"),
     Reason.LATE_BDR_30: ReasonWords("loans 1 to 30 days past due", "credit"),

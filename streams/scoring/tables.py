@@ -10,13 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS, Columns
+from schemas.batch import Columns
 from schemas.compiled import compiled
 from state.profiles import Profile
 from state.versions import RateTable, Versions
 from streams.scoring.customer_risk import RISK_FEATURES, RISK_KNOTS, RISK_LAYOUT, RISK_WIDTH, RiskModel
 from streams.scoring.profiles import PROFILE
-from streams.scoring.value import AGE_AT, BASIS, CONTINUOUS, CURRENCIES_AT, KNOTS, RECENCY_AT, WEB_AT, ValueModel
+from streams.scoring.value import (
+    AGE_AT,
+    BASIS,
+    CONTINUOUS,
+    CURRENCIES_AT,
+    KNOTS,
+    PACE_AT,
+    RECENCY_AT,
+    TERMS,
+    WEB_AT,
+    ValueModel,
+)
 
 POLICY = np.dtype(
     [
@@ -57,7 +68,7 @@ WEIGHTS = np.dtype(
         ("rescore", np.bool_),
         ("beta", np.float64, (BASIS,)),
         ("knots", np.float64, (CONTINUOUS, KNOTS)),
-        ("slot_means", np.float64, (FEATURE_SLOTS,)),
+        ("term_means", np.float64, (TERMS,)),
         ("forecast_mean", np.float64),
         ("consistency_median", np.float64),
         ("forecasts_at", np.int64),  # slices of Tables.samples
@@ -109,13 +120,14 @@ def model_of(versions: Versions, w: int, p: int) -> ValueModel:
     if ("model", w, p) not in versions.memo:
         weights = versions.weights[w]
         parts = weights.beta * weights.phi_mean
-        slots = [*parts[: CONTINUOUS * KNOTS].reshape(CONTINUOUS, KNOTS).sum(axis=1)]
-        slots += [parts[RECENCY_AT:AGE_AT].sum(), parts[AGE_AT:WEB_AT].sum(), parts[WEB_AT], parts[CURRENCIES_AT]]
+        terms = [*parts[: CONTINUOUS * KNOTS].reshape(CONTINUOUS, KNOTS).sum(axis=1)]
+        terms += [parts[RECENCY_AT:AGE_AT].sum(), parts[AGE_AT:WEB_AT].sum()]
+        terms += [parts[WEB_AT], parts[CURRENCIES_AT], parts[PACE_AT]]
         versions.memo["model", w, p] = ValueModel(
             weights.beta,
             weights.knots,
-            np.array(slots),
-            float(np.sum(slots)),
+            np.array(terms),
+            float(np.sum(terms)),
             weights.consistency_median,
             weights.forecasts,
             weights.consistencies,
@@ -158,7 +170,7 @@ def _tables_of(versions: Versions) -> Tables:
         for name in ("effective_ms", "rescore", "status_terciles", "revenue_terciles", "recency_quintiles",
                      "status_quintiles", "revenue_quintiles"):  # fmt: skip
             weights[w][name] = getattr(version, name)
-        for name in ("beta", "knots", "slot_means", "forecast_mean", "consistency_median"):
+        for name in ("beta", "knots", "term_means", "forecast_mean", "consistency_median"):
             weights[w][name] = getattr(model, name)
         for name, sample in (("forecasts", model.forecasts), ("consistencies", model.consistencies)):
             weights[w][f"{name}_at"], weights[w][f"{name}_end"] = at, at + len(sample)
@@ -216,7 +228,7 @@ def value_model(weights: Any, samples: NDArray[np.float64], value_weight: float)
     return ValueModel(
         weights["beta"],
         weights["knots"],
-        weights["slot_means"],
+        weights["term_means"],
         weights["forecast_mean"],
         weights["consistency_median"],
         samples[weights["forecasts_at"] : weights["forecasts_end"]],

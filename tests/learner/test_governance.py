@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
+from state.calendar import DAY_MS
 from streams.learning.decisions import Order
+from streams.learning.monitoring import RunningError
 from streams.learning.value_learner import ValueLearner
 from streams.learning.value_regression import ValueRegression, design_of
 from streams.scoring.value import unpack_features
 from streams.versions import packaged_weights
-from tests.learner.synthetic import Bank, calm, examples_of
+from tests.learner.synthetic import FIRST_DAY, Bank, calm, examples_of
 
 
 def flipped(first: int, last: int):
@@ -35,6 +38,20 @@ def test_a_learner_finds_what_the_packaged_weights_do_not_know_and_is_adopted():
     assert bank.happened("adopted")[0] == 2  # 120 examples: the floor is 100
     champion, first = bank.model.champion, bank.model.approved[0]
     assert champion.error.rmse < 0.6 < first.error.rmse
+
+
+@pytest.mark.parametrize("ratio, comes_in", [(1.0005, True), (1.005, False)])
+def test_a_learner_within_a_thousandth_of_the_champion_counts_as_no_worse_as_it_knows_more(ratio, comes_in):
+    bank = Bank(calm)
+    bank.live(10)
+    model, before = bank.model, bank.model.champion
+    boundary_ms = (FIRST_DAY + 10) * DAY_MS
+    model.learn([one.example for one in examples_of(10, 40, calm)], boundary_ms)
+    error = before.error
+    for learner in model.learners:
+        model.errors[learner] = RunningError(error.total * ratio**2, error.weight, error.examples)
+    model.close(boundary_ms, "value-11")
+    assert model.champion.version == ("value-11" if comes_in else before.version)
 
 
 def test_too_few_examples_change_nothing():
