@@ -109,7 +109,8 @@ def paces(features: Floats) -> Floats:
     known = KNOWN_DAYS[features[:, AGE_SLOT].astype(np.int64)]
     rate = transactions / (np.maximum(known, silent) + 30.0)
     missed = rate * silent
-    return np.minimum(30.0 * rate / (1.0 + missed * missed), PACE_MAX)
+    found: Floats = np.minimum(30.0 * rate / (1.0 + missed * missed), PACE_MAX)
+    return found
 
 
 def usable(features: Floats, labels: Floats) -> NDArray[np.bool_]:
