@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
 from state.row import Loan, Row
-from state.spending import ProfileMark
 from state.versions import unpack_currency
 from streams.packaged_profiles import packaged_profiles
 
@@ -59,11 +59,11 @@ def time_text(time_ms: int | None) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def emitted_text(row: Row, score: Score) -> str:
+def emitted_text(row: Row, score: Score, profiles: Mapping[int, str]) -> str:
     """What was last published of a score."""
     value = row.emitted[score]
     if score == Score.PROFILES:
-        return ", ".join(profile_name(mark) for mark in row.profiles if mark.held) or "-"
+        return ", ".join(profiles_held(row, profiles)) or "-"
     if math.isnan(value):
         return "-"
     if score == Score.SEGMENT:
@@ -87,9 +87,12 @@ def paid_text(loan: Loan) -> str:
     return ", ".join(parts) or "-"
 
 
-def tables(row: Row) -> list[Table]:
-    """What is known, in tables: the customer, the scores, loans, accounts, the latest days."""
-    made = [_about(row), _scores(row)]
+def tables(row: Row, profiles: Mapping[int, str]) -> list[Table]:
+    """What is known, in tables: the customer, the scores, loans, accounts, the latest days.
+
+    `profiles` are names of profiles by the hashes that rows know them by.
+    """
+    made = [_about(row), _scores(row, profiles)]
     if row.loans or row.folded:
         made.append(_loans(row))
     if row.accounts:
@@ -131,7 +134,7 @@ def _about(row: Row) -> Table:
     return table
 
 
-def _scores(row: Row) -> Table:
+def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
     table = _table("\nScores as last published", "score", "value", "changes so far", "held by a person")
     held = {override.score: override for override in row.overrides}
     for score in Score:
@@ -141,7 +144,7 @@ def _scores(row: Row) -> Table:
             if hold is None
             else f"{hold.value:g} until {time_text(hold.until_ms)} by {hold.author.decode('utf-8', 'replace')}"
         )
-        table.add_row(SCORE_NAMES[score], emitted_text(row, score), f"{row.sequences[score]:,}", by)
+        table.add_row(SCORE_NAMES[score], emitted_text(row, score, profiles), f"{row.sequences[score]:,}", by)
     return table
 
 
@@ -172,10 +175,14 @@ def _accounts(row: Row) -> Table:
     return table
 
 
-def profile_name(mark: ProfileMark) -> str:
-    """The profile of a mark. Rows know profiles by hashes; the names of those published are in `rescore-config`."""
-    known = {profile.key: profile.profile_id for profile in packaged_profiles()}
-    return known.get(mark.key, f"#{mark.key:08x}")
+def profiles_held(row: Row, profiles: Mapping[int, str]) -> list[str]:
+    """Names of the profiles that hold; a hash where the name is not among `profiles`."""
+    return [profiles.get(mark.key, f"#{mark.key:08x}") for mark in row.profiles if mark.held]
+
+
+def packaged_names() -> dict[int, str]:
+    """Names of the packaged profiles by their hashes. Those of the published ones are in `rescore-config`."""
+    return {profile.key: profile.profile_id for profile in packaged_profiles()}
 
 
 def _spending(row: Row) -> Table:

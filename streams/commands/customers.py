@@ -21,6 +21,7 @@ from streams.commands.common import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from state.row import Row
     from streams.explain import Beside
     from streams.settings import Settings
 
@@ -37,19 +38,34 @@ def inspect(user: User, as_json: AsJson = False) -> None:
     """
     from streams.commands.store import read_row
     from streams.inspection import as_json as plain
-    from streams.inspection import tables
+    from streams.inspection import profiles_held, tables
 
-    found = read_row(settings(), user)
+    chosen = settings()
+    found = read_row(chosen, user)
     if found is None:
         fail(f"no customer {user!r} is known", "rescore publish, or check the user_id (it is case-sensitive)")
     row, place = found
+    names = _profile_names(chosen, row)
     if as_json:
-        print_json({"user_id": user, "partition": place.partition, "seq": place.seq, "row": plain(row)})
+        told = {"profiles": profiles_held(row, names), "row": plain(row)}
+        print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
         return
     typer.echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
-    for table in tables(row):
+    for table in tables(row, names):
         console().print(table)
     typer.echo(f"\nnext: rescore explain {user}", err=True)
+
+
+def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
+    """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
+    from streams.commands.models import known_versions
+    from streams.inspection import packaged_names
+
+    names = packaged_names()
+    if all(mark.key in names for mark in row.profiles if mark.held):
+        return names
+    books = known_versions(chosen).versions.books
+    return names | {profile.key: profile.profile_id for book in books for profile in book.profiles}
 
 
 @guarded

@@ -10,7 +10,7 @@ from local.view_words import row_of
 from state.row import Row
 from state.spending import ProfileMark, Spending
 from streams.explain import Story, adverse_lines, as_lines
-from streams.inspection import tables
+from streams.inspection import packaged_names, tables
 from streams.packaged_profiles import packaged_profiles
 from streams.subscribe import line, shown_value, turned
 
@@ -64,10 +64,11 @@ def test_a_row_shows_spending_by_category_and_profiles_by_name() -> None:
     dog = next(profile for profile in packaged_profiles() if profile.profile_id == "pet_owner")
     row = Row(incarnation_offset=1, spending=[Spending(0, 0, 12_345, 400), Spending(21, 0, 9_000, 300)])
     row.profiles = [ProfileMark(dog.key, 0, held=True), ProfileMark(7, 0, held=True), ProfileMark(8, 0, held=False)]
+    row.profiles.append(ProfileMark(9, 0, held=True))
     console = Console(width=160)
     with console.capture() as captured:
-        for table in tables(row):
+        for table in tables(row, packaged_names() | {9: "camper"}):
             console.print(table)
     shown = captured.get()
-    assert "pet_owner, #00000007" in shown
+    assert "pet_owner, #00000007, camper" in shown
     assert ["pets", "90.00", "3.00", "1970-01-01"] in [line.split() for line in shown.splitlines()]
