@@ -113,8 +113,12 @@ class Rounds:
             self._close_before(boundary_ms, done, epochs)
             for decided in orders.get(boundary_ms, []):
                 self._obey(decided, boundary_ms, done, epochs, spec_at)
-            self._teach(boundary_ms, by_boundary.get(boundary_ms, []), done, epochs, spec_at)
-            self._teach_text(boundary_ms, by_boundary.get(boundary_ms, []), done, epochs, texts)
+            ordered = sorted(
+                by_boundary.get(boundary_ms, []),
+                key=lambda one: (one.example.timestamp_ms, one.example.user_hash, one.offset),
+            )
+            self._teach(boundary_ms, ordered, done, epochs, spec_at)
+            self._teach_text(boundary_ms, ordered, done, epochs, texts)
         self._close_before(done_ms + 1, done, epochs)
         self.done_ms = done_ms
         return done
@@ -142,10 +146,9 @@ class Rounds:
         self._open(decided.model, boundary_ms, done, epochs)
 
     def _teach(
-        self, boundary_ms: int, waiting: Sequence[Waiting], done: Round, epochs: Epochs, spec_at: SpecAt
+        self, boundary_ms: int, ordered: Sequence[Waiting], done: Round, epochs: Epochs, spec_at: SpecAt
     ) -> None:
         """The examples of one epoch, to every model its own, in one order."""
-        ordered = sorted(waiting, key=lambda one: (one.example.timestamp_ms, one.example.user_hash, one.offset))
         values = [one.example for one in ordered if isinstance(one.example, ValueExample)]
         if values:
             self.model.policy = epochs.policy_at(boundary_ms)
@@ -172,10 +175,9 @@ class Rounds:
         done.late += sum(one.due_ms != one.example.timestamp_ms for one in ordered)
 
     def _teach_text(
-        self, boundary_ms: int, waiting: Sequence[Waiting], done: Round, epochs: Epochs, texts: Sequence[TextWeights]
+        self, boundary_ms: int, ordered: Sequence[Waiting], done: Round, epochs: Epochs, texts: Sequence[TextWeights]
     ) -> None:
         """The descriptions of one epoch, in one order, and the erasures."""
-        ordered = sorted(waiting, key=lambda one: (one.example.timestamp_ms, one.example.user_hash, one.offset))
         found = [one.example for one in ordered if isinstance(one.example, TextExample)]
         erased = {
             one.example.user_hash: one.example.timestamp_ms
