@@ -1,9 +1,9 @@
 """What learning costs the hot path, in this process alone: `rescore bench learning`. No Kafka, no Redis.
 
 The same stream goes through three processors: without any learning, with the examples of the value model, and with
-cases and borrowers' reports too. They take turns batch by batch, in another order each time, so that whatever else the
-machine does falls on all of them alike. Of each batch the round counts in which it took least; how the rounds' own
-ratios vary is told beside it. What talks to servers is left out, so that a worker's own share is smaller than this.
+cases, borrowers' reports and descriptions too. They take turns batch by batch, in another order each time, so that
+whatever else the machine does falls on all of them alike. Of each batch the round counts in which it took least; how
+the rounds' own ratios vary is told beside it. What talks to servers is left out: a worker's own share is smaller.
 
 The stream: generated customers, whose transactions and loans are the generator's. Of a share of them each has declared
 income and debts before anything is measured, and asks for a decision once in 365 days, which is answered 10 days later.
@@ -29,14 +29,17 @@ from state.calendar import DAY_MS
 from state.versions import Versions
 from streams.avro_values import Values
 from streams.collector import GarbageCollector
+from streams.learning.epochs import Epochs, LearningPolicy
 from streams.output import Message, Output
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
+from streams.text_examples import told_nothing
 from streams.versions import Known, first_policy
 from streams.warm import warm
 
 PRELUDE_DAYS = 110
 ASKS_EVERY_DAYS, ANSWERED_AFTER_DAYS = 365, 10
+EPOCH_MS = 300_000
 SEED = 5
 WITHOUT, VALUE, WHOLE = range(3)
 SHARES = (0.0, 0.1, 1.0)
@@ -155,7 +158,10 @@ def _sides() -> list[_Side]:
 
 def _processor(kind: type[ScoreProcessor], versions: Versions) -> ScoreProcessor:
     encoder = Encoder(StaticRegistry(), REASON_TEXTS)
-    return kind(Decoder(StaticRegistry(), 1), encoder, CloudEvents("/bench"), lambda: versions, b"key")
+    epochs = Epochs([LearningPolicy(epoch_ms=EPOCH_MS)], versions.days)
+    texts = epochs.texts_one_in if kind is ScoreProcessor else told_nothing
+    decoder, events = Decoder(StaticRegistry(), 1), CloudEvents("/bench")
+    return kind(decoder, encoder, events, lambda: versions, b"key", texts_one_in=lambda: texts)
 
 
 def _said(outputs: Sequence[Output]) -> dict[str, int]:

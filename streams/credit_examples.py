@@ -50,7 +50,8 @@ class CreditExamples:
         if not len(cases):
             return []
         defaults = cases[cases["event"] < 0]
-        told = cases[cases["event"] >= 0]
+        kinds = cases["kind"]
+        told = cases[(cases["event"] >= 0) & (cases["declared"] | (kinds == APPLICANT) | (kinds == OUTCOME))]
         by_time = np.lexsort((defaults["user"], defaults["moment_ms"]))
         found, specs = [_default(case, users, done) for case in defaults[by_time]], self.specs()
         for case in told[np.argsort(told["event"])]:
@@ -67,10 +68,9 @@ class CreditExamples:
     def _fields(self, batch: EventBatch, case: Columns, name: str) -> Fields:
         """What the event said: as it was read, or, where nobody kept that, read again."""
         record = int(batch.events["record"][case["event"]])
-        kept = batch.fields.get(record)
-        return (
-            kept if kept is not None else read_fields(batch.records[record].value or b"", name, self.encoder.registry)
-        )
+        if record in batch.fields:
+            return batch.fields[record]
+        return read_fields(batch.records[record].value or b"", name, self.encoder.registry)
 
 
 def _request(case: Columns, fields: Fields, specs: Sequence[ModelSpec]) -> Fields | None:
@@ -98,10 +98,8 @@ def _outcome(case: Columns, fields: Fields, batch: EventBatch, users: Sequence[b
     return said | {"label": float(batch.events["value"][case["event"]])}
 
 
-def _grant(case: Columns, batch: EventBatch, users: Sequence[bytes], versions: Versions) -> Fields | None:
+def _grant(case: Columns, batch: EventBatch, users: Sequence[bytes], versions: Versions) -> Fields:
     """A loan to someone who has declared something: the customer as just before it; a correction moves its end."""
-    if not case["declared"]:
-        return None
     event = batch.events[case["event"]]
     loan_id = batch.slice_of_text(int(event["loan_id_at"]), int(event["loan_id_length"]))
     of = case_of_loan(users[int(case["user"])], loan_id)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.batch import EventBatch, Record, Reject
 from schemas.codec import (
@@ -42,7 +43,7 @@ from streams.output import Message, Output, PauseAndRetry, RowsLoader
 from streams.scoring.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
-from streams.text_examples import OneIn, text_examples, told_nothing
+from streams.text_examples import OneIn, drawn_texts, text_examples, told_nothing
 
 LETTER_BYTES_MAX = 2**62
 NEVER_BEFORE_MS = -(2**62)
@@ -83,19 +84,28 @@ class ScoreProcessor:
         versions = self.versions()
         try:
             batch = decode(list(records), partition, self.decoder)
+            # Looked for while the events are at hand: behind the step a look through a column is one into memory.
+            erasing, drawn = np.flatnonzero(batch.events["kind"] == Kind.ERASE), drawn_texts(batch, self.texts_one_in())
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
             before = load(users)
             done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms))
-            ended = erasures(batch, before, done)
-            return self._output(batch, done, versions, ended, self._more(batch, done, versions))
+            ended = erasures(batch, erasing, before, done) if len(erasing) else {}
+            more = self._more(batch, drawn, done, versions)
+            return self._output(batch, done, versions, ended, more, erases=len(erasing) > 0)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
             raise HaltPartition(str(error)) from error
 
     def _output(
-        self, batch: EventBatch, done: Step, versions: Versions, ended: dict[int, int], more: list[tuple[int, Message]]
+        self,
+        batch: EventBatch,
+        done: Step,
+        versions: Versions,
+        ended: dict[int, int],
+        more: list[tuple[int, Message]],
+        erases: bool,
     ) -> Output:
         users, names = done.table.users, self._names_of(versions)
         values = encode_changes(done.changes, batch, users, names, self.encoder)
@@ -115,7 +125,7 @@ class ScoreProcessor:
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,
             checked=checked,
-            erases=bool((batch.events["kind"] == Kind.ERASE).any()),
+            erases=erases,
         )
 
     def _names_of(self, versions: Versions) -> VersionNames:
@@ -137,13 +147,15 @@ class ScoreProcessor:
             made.append((erased_ms, Message(hashed, encode_example(fields, self.encoder))))
         return made
 
-    def _more(self, batch: EventBatch, done: Step, versions: Versions) -> list[tuple[int, Message]]:
+    def _more(
+        self, batch: EventBatch, drawn: NDArray[np.intp], done: Step, versions: Versions
+    ) -> list[tuple[int, Message]]:
         """Cases of credit and insurance models, reports of borrowers, descriptions with a code; with their times."""
         cases = CreditExamples(self.encoder, self.specs, self.examples_key)
         return [
             *cases.messages(batch, done, versions),
             *reports(batch, done, versions, self.encoder, self.examples_key),
-            *text_examples(batch, done, self.texts_one_in(), self.encoder, self.examples_key),
+            *text_examples(batch, drawn, done, self.encoder, self.examples_key),
         ]
 
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
@@ -170,16 +182,17 @@ def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | 
     return images, checked
 
 
-def erasures(batch: EventBatch, before: Sequence[bytes | None], done: Step) -> dict[int, int]:
-    """When users (by index) were erased last, of those who had a life that ended with it.
+def erasures(
+    batch: EventBatch, erasing: NDArray[np.intp], before: Sequence[bytes | None], done: Step
+) -> dict[int, int]:
+    """When users (by index) were erased last, of those who had a life that ended with it; `erasing` are the erasures.
 
     Changes say it by the user's clock. An erasure says nothing of a customer who had no score: theirs is known from
     the records, and the clock is the latest it can have been, as refused records let timers move it too.
     """
     events, refused = batch.events, {reject.record for reject in done.journal.rejects}
-    erasing = events["kind"] == Kind.ERASE
     ended: dict[int, int] = {}
-    for user in np.unique(events["user"][erasing & (events["user"] >= 0)]).tolist():
+    for user in np.unique(events["user"][erasing]).tolist():
         packed = before[user]
         row = Row() if packed is None else decode_row(upgraded(packed))
         lives, clock_ms = row.exists, NEVER_BEFORE_MS if packed is None else row.clock_ms

@@ -30,24 +30,37 @@ OneIn = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """One transaction in how many is told at each of these moments (n,); 0: none."""
 
 
+NONE_DRAWN: NDArray[np.intp] = np.zeros(0, np.intp)
+
+
 def told_nothing(moments_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where nothing is learned from descriptions."""
     return np.zeros(len(moments_ms), np.int64)
 
 
+def drawn_texts(batch: EventBatch, one_in: OneIn) -> NDArray[np.intp]:
+    """The events that are to be told, by index: first what all have at hand, then, of the few, what they were for."""
+    if one_in is told_nothing:
+        return NONE_DRAWN
+    events = batch.events
+    hashes = events["event_hash"]
+    drawn = np.flatnonzero(
+        is_drawn(np.where(hashes > 0, hashes, events["content_hash"]), one_in(events["timestamp_ms"]))
+    )
+    few = events[drawn]
+    told: NDArray[np.intp] = drawn[(few["kind"] == Kind.TRANSACTION) & (few["category"] > 0) & (few["revision"] == 0)]
+    return told
+
+
 def text_examples(
-    batch: EventBatch, done: Step, one_in: OneIn, encoder: Encoder, key: bytes
+    batch: EventBatch, drawn: NDArray[np.intp], done: Step, encoder: Encoder, key: bytes
 ) -> list[tuple[int, Message]]:
     """The examples of a batch that was taken, each with its time."""
-    events = batch.events
-    found = np.flatnonzero((events["kind"] == Kind.TRANSACTION) & (events["category"] > 0) & (events["revision"] == 0))
-    if not len(found):
+    if not len(drawn):
         return []
-    hashes, contents = events["event_hash"][found], events["content_hash"][found]
-    found = found[is_drawn(np.where(hashes > 0, hashes, contents), one_in(events["timestamp_ms"][found]))]
     rejected = {reject.record for reject in done.journal.rejects}
     made = []
-    for event in events[found]:
+    for event in batch.events[drawn]:
         if int(event["record"]) in rejected:
             continue
         fields = read_fields(batch.records[int(event["record"])].value or b"", "Transaction", encoder.registry)
