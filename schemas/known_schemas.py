@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from schemas.definitions import SCHEMA_NAMES, Schema, fingerprint_of, parse, released, schema
+from schemas.definitions import SCHEMA_NAMES, Schema, fingerprint_of, parse, parsed, released, schema
 
 SINGLE_OBJECT = b"\xc3\x01"
 """First bytes of Avro's single-object encoding; the fingerprint of the writer's schema follows."""
@@ -39,6 +39,17 @@ class Registry(Protocol):
         """What a value of our current schema `name` begins with. Raises RegistryUnavailable, SchemaNotRegistered."""
 
 
+def ours_if_same(written: Schema) -> Schema:
+    """The very object that we read with where a schema is the same: its values are read twice as fast.
+
+    fastavro compares the writer's schema with the reader's at each value; one that is itself takes it no time.
+
+    >>> ours_if_same(parse(schema("Outcome"))) is parsed("Outcome")
+    True
+    """
+    return next((ours for name in SCHEMA_NAMES if (ours := parsed(name)) == written), written)
+
+
 class StaticRegistry:
     """No server: the schemas that ship with the program, all released versions of them, and any given here.
 
@@ -52,7 +63,7 @@ class StaticRegistry:
 
     def __init__(self, more: Iterable[Schema] = ()) -> None:
         ours = (version for name in SCHEMA_NAMES for version in (schema(name), *released(name).values()))
-        self._by_fingerprint = {fingerprint_of(written): parse(written) for written in (*ours, *more)}
+        self._by_fingerprint = {fingerprint_of(written): ours_if_same(parse(written)) for written in (*ours, *more)}
 
     def schema_of_id(self, schema_id: int) -> Schema | None:  # noqa: ARG002 - the protocol's
         """None: without a server no id means anything."""

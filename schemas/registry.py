@@ -21,6 +21,7 @@ from schemas.known_schemas import (
     RegistryUnavailable,
     SchemaNotRegistered,
     StaticRegistry,
+    ours_if_same,
 )
 
 __all__ = ["ConfluentRegistry", "Registry", "RegistryUnavailable", "SchemaNotRegistered", "StaticRegistry"]
@@ -116,7 +117,7 @@ class ConfluentRegistry:
             if inner is None or self._read(inner.schema, known) is None:
                 return None
         try:
-            return parse(json.loads(found.schema_str), known)
+            return ours_if_same(parse(json.loads(found.schema_str), known))
         except (SchemaParseException, ValueError):
             return None
 
