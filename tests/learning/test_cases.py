@@ -9,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.learning.cases import DAY_MS, KEY_BYTES, CaseExample, Cases, case_of
+from streams.learning.credit_learner import CreditLearner
+from streams.learning.epochs import LearningPolicy
+from streams.packaged_models import packaged_body
+from streams.scoring.specs import PACKAGED_SPECS
 
 ANN, BOB = b"a" * 16, b"b" * 16
 
@@ -165,3 +169,23 @@ def test_a_record_without_what_it_needs_is_refused():
             "aside": None, "until_ms": None, "label": None}  # fmt: skip
     with pytest.raises(ValueError, match="without what it needs"):
         case_of(said)
+
+
+def test_a_learner_holds_no_more_cases_than_its_policy_says_and_forgets_what_it_dropped():
+    policy = LearningPolicy(epoch_ms=DAY_MS, requests_max=20)
+    learner = CreditLearner(PACKAGED_SPECS["risk"], policy, packaged_body("risk"))
+    kept: dict[bytes, bytes] = {}
+    for day in range(5):
+        asked = [request(b"%d-%d" % (day, i), day * DAY_MS + i) for i in range(15)]
+        learner.learn([one._replace(model="risk", inputs={"dti": 0.2}) for one in asked], (day + 1) * DAY_MS - 1)
+        for case, body in learner.cases.changed.items():
+            if body is None:
+                kept.pop(case, None)
+            else:
+                kept[case] = body
+        learner.cases.changed.clear()
+        assert len(learner.cases) == min(15 * (day + 1), 20)
+        assert learner.cases.size_bytes == sum(KEY_BYTES + len(body) for body in learner.cases.held.values())
+    assert learner.cases.counts["evicted"] == 5 * 15 - 20
+    assert kept == learner.cases.held  # what is written down is what waits, and no more
+    assert min(int(case.split(b"-")[0]) for case in kept) == 3  # the oldest went first

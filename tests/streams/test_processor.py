@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.batch import Record
 from schemas.codec import CloudEvents, Decoder, Encoder, RegistryUnavailable, StaticRegistry, decode_value
-from schemas.kinds import Cause
+from schemas.kinds import Cause, Kind
 from schemas.known_schemas import Registry
 from state.layout import LAYOUT_VERSION, decode_row
 from state.table import Table
@@ -143,7 +144,7 @@ def test_everyone_whose_life_ends_with_an_erasure_is_named_scored_or_not() -> No
             before = [rows.get(user) for user in part.users]
             done = step(Table.of(part.users, before), part, streams.versions(), Clocks(-(2**62)))
             rows |= {user: done.table.row(i) for i, user in enumerate(part.users)}
-            ended = erasures(part, before, done)
+            ended = erasures(part, np.flatnonzero(part.events["kind"] == Kind.ERASE), before, done)
             said = done.changes.rows[done.changes.rows["cause"] == Cause.ERASURE]
             assert {int(change["user"]): int(change["decided_ms"]) for change in said}.items() <= ended.items()
             with_changes += len(said)
