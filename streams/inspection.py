@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
+from state.calendar import DAY_MS
 from state.row import Loan, Row
 from state.versions import unpack_currency
 from streams.packaged_profiles import packaged_profiles
+from streams.scoring.expectation import Expectation, expectation
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,6 +59,19 @@ def time_text(time_ms: int | None) -> str:
     if time_ms is None:
         return "-"
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def expected_of(row: Row) -> Expectation | None:
+    """What a row lets expect at its clock; from its own latest day on, where the clock in UTC is a day behind that."""
+    return expectation(row, max(row.clock_ms // DAY_MS, row.last_transaction_day or 0))
+
+
+def expected_text(row: Row) -> str:
+    """On how many days a transaction is to be expected, and whether the customer is still one."""
+    found = expected_of(row)
+    if found is None:
+        return "-"
+    return f"{found.days:.1f} days with a transaction; still a customer: {found.still_customer:.0%}"
 
 
 def emitted_text(row: Row, score: Score, profiles: Mapping[int, str]) -> str:
@@ -123,6 +138,7 @@ def _about(row: Row) -> Table:
         ("comes by", "WEB" if row.web else "API or unknown"),
         ("in and out, lifetime", f"{money(row.deposits_minor)} / {money(row.withdrawals_minor)}"),
         ("transactions, lifetime", f"{row.transactions:,} ({row.failed:,} failed attempts)"),
+        ("expected of the next 30 days", expected_text(row)),
         ("consistency", f"{row.consistency:.3f} after {row.labels:,} labels"),
         ("duplicates, conflicts, overruns", f"{row.duplicates:,}, {row.conflicts:,}, {row.overruns:,}"),
         ("inversions", f"{row.inversions:,} of {row.taken:,} records"),

@@ -157,6 +157,7 @@ def value_card(report: ValueReport) -> str:
         "## Limits",
         "",
         "- BG/NBD is told the number of days and is fitted to nothing else; the value forecast is fitted to amounts.",
+        "- Expected days are a formula on one row, not learned; its four numbers were chosen on CDNOW and are fixed.",
         "- Labels are nothing or much: errors are not normal, and narrow intervals hold more than they are asked to.",
         "- A shop's customers are not a bank's: the set says how well the forecast learns, no more.",
     ]

@@ -37,6 +37,7 @@ PARTS = (
     Part("life-insurance", None, "life_insurance"),
 )
 KEPT = ("dataset", "rows", "positives", "customers", "examples", "figures", "formulas_auc", "halves", "differences",
+        "expected_days_differences",
         "coverage", "truth_error", "stability_index")  # fmt: skip
 DIGITS = 4
 

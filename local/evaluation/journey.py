@@ -25,6 +25,7 @@ from streams.avro_values import Values
 from streams.learning.value_regression import design_of
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.scoring.evaluate import features_of
+from streams.scoring.expectation import expectation
 from streams.scoring.value import unpack_features
 from streams.versions import Known, first_policy, reader
 
@@ -95,12 +96,20 @@ class Journey(NamedTuple):
 
     def present(self, customers: Sequence[str]) -> Floats:
         """Inputs of customers (n, FEATURE_SLOTS) as they stand at the end."""
-        day = day_of(Known.first(first_policy(BASE_CURRENCY, TIME_ZONE)).versions.days, self.until_ms)
-        return np.array([features_of(self.rows[customer], day) for customer in customers])
+        return np.array([features_of(self.rows[customer], self._day) for customer in customers])
+
+    @property
+    def _day(self) -> int:
+        return int(day_of(Known.first(first_policy(BASE_CURRENCY, TIME_ZONE)).versions.days, self.until_ms))
 
     def forecast(self, customers: Sequence[str]) -> Floats:
         """What the weights in force at the end forecast of customers (n,), in ln units."""
         return design_of(self.present(customers), self.weights.knots).predict(self.weights.beta)
+
+    def expected_days(self, customers: Sequence[str]) -> Floats:
+        """Days with a transaction that customers' rows let expect from the end on (n,)."""
+        found = [expectation(self.rows[customer], self._day) for customer in customers]
+        return np.array([0.0 if one is None else one.days for one in found])
 
 
 def journey_of(outputs: Outputs, registry: Registry, until_ms: int) -> Journey:

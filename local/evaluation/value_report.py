@@ -28,6 +28,9 @@ Say = Callable[[str], None]
 
 ONLINE = "Rescore value forecast"
 PUBLISHED = "Rescore value score, as published"
+EXPECTED = "Rescore expected days"
+OURS = (ONLINE, PUBLISHED, EXPECTED)
+BG_NBD = "BG/NBD"
 DAYS_A_WEEK = 7.0
 UNIT = 100.0
 """s of the value score: amounts are told apart on the scale of ln(1 + amount / s)."""
@@ -87,11 +90,11 @@ class ValueReport:
             "rank spent": (rank_correlation, self.spent),
         }
 
-    def differences(self) -> dict[str, dict[str, dict[str, float]]]:
+    def differences(self, ours: str = ONLINE) -> dict[str, dict[str, dict[str, float]]]:
         """By reference and figure: how much better our forecast is, and between what the same would lie for 95 of 100
         draws of as many customers from these."""
-        mine = self.forecasts[ONLINE]
-        others = {name: forecast for name, forecast in self.forecasts.items() if name not in (ONLINE, PUBLISHED)}
+        mine = self.forecasts[ours]
+        others = {name: forecast for name, forecast in self.forecasts.items() if name not in OURS}
         return {
             name: {
                 figure: difference(measure, truth, mine, forecast)
@@ -149,6 +152,10 @@ class ValueReport:
                 for figure, found in figures.items()
             )
             told.append(f"against {name}: {said}")
+        if BG_NBD in self.forecasts:
+            days = self.differences(EXPECTED)[BG_NBD]["days"]
+            said = f"{days['better_by']:+.3f} ({days['from']:+.3f} to {days['to']:+.3f})"
+            told.append(f"expected days, of which nothing is fitted or learned, against {BG_NBD}: days {said}")
         told += [f"refused by the deployment: {self.refused:,}"] if self.refused else []
         told += [f"left out: {number:,} ({reason})" for reason, number in self.data.excluded.items()]
         return told
@@ -168,6 +175,7 @@ class ValueReport:
             "weights": {"version": self.journey.weights.version, "versions": self.journey.versions},
             "figures": self.figures,
             "differences": self.differences(),
+            "expected_days_differences": self.differences(EXPECTED),
             "halves": self.halves(),
             "learning_curve": self.learning_curve(),
             "calibration": self.calibration(),
@@ -204,6 +212,7 @@ def evaluate_value(
         np.array([max(spent[customer], 0.0) for customer in customers]),
     )
     report.forecasts[ONLINE] = journey.forecast(customers)
+    report.forecasts[EXPECTED] = journey.expected_days(customers)
     report.forecasts[PUBLISHED] = np.array([journey.scores.get(customer, 1.0) for customer in customers])
     say("the batch references on the same customers")
     report.forecasts |= references(before, customers, cut_ms, data.purchases[-1].time_ms)
@@ -249,7 +258,7 @@ def references(before: Sequence[Purchase], customers: Sequence[str], cut_ms: int
     counts = _expected_days(repeated, between, since, (end_ms - cut_ms) / (DAYS_A_WEEK * DAY_MS))
     if counts is None:
         return {}
-    return {"BG/NBD": counts, "BG/NBD, ln of days x mean amount": np.log1p(counts * mean / UNIT)}
+    return {BG_NBD: counts, f"{BG_NBD}, ln of days x mean amount": np.log1p(counts * mean / UNIT)}
 
 
 def _expected_days(repeated: Floats, between: Floats, since: Floats, weeks: float) -> Floats | None:

@@ -38,7 +38,7 @@ def inspect(user: User, as_json: AsJson = False) -> None:
     """
     from streams.commands.store import read_row
     from streams.inspection import as_json as plain
-    from streams.inspection import profiles_held, tables
+    from streams.inspection import expected_of, profiles_held, tables
 
     chosen = settings()
     found = read_row(chosen, user)
@@ -47,7 +47,12 @@ def inspect(user: User, as_json: AsJson = False) -> None:
     row, place = found
     names = _profile_names(chosen, row)
     if as_json:
-        told = {"profiles": profiles_held(row, names), "row": plain(row)}
+        expected = expected_of(row)
+        told = {
+            "profiles": profiles_held(row, names),
+            "expected_30d": None if expected is None else expected._asdict(),
+            "row": plain(row),
+        }
         print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
         return
     typer.echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")

@@ -15,7 +15,7 @@ from local.evaluation.dataset import UnusableDataset
 from local.evaluation.in_process import InProcess
 from local.evaluation.pictures import draw
 from local.evaluation.report import online_chances
-from local.evaluation.value_report import ONLINE, evaluate_value
+from local.evaluation.value_report import EXPECTED, ONLINE, evaluate_value
 from schemas.times import time_ms
 
 DAY_MS = 86_400_000
@@ -44,6 +44,7 @@ def test_customers_who_buy_often_are_told_from_those_who_do_not(report):
     assert report.data.excluded == {"unreadable line": 1}
     assert report.figures[ONLINE]["days"] > 0.5
     assert {"BG/NBD", "boosted trees on all examples"} <= set(report.figures)
+    assert report.figures[EXPECTED]["days"] > 0.5
     assert report.halves()["second half"]["correlation"] > 0.5
 
 
@@ -59,6 +60,7 @@ def test_what_came_after_the_cut_is_summed_from_the_purchases_themselves(report)
 def test_a_value_report_is_json_has_a_card_and_pictures(report, tmp_path):
     told = json.loads(json.dumps(report.as_json()))
     assert told["customers"] == 60
+    assert set(told["expected_days_differences"]) == set(told["differences"])
     assert sum(tenth["rows"] for tenth in told["calibration"]) == told["examples"] == len(report.labels)
     assert "Not for" in card(report)
     assert [path.name for path in draw(report, tmp_path)] == [

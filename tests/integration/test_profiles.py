@@ -62,6 +62,7 @@ def test_a_file_published_while_a_worker_runs_gives_customers_a_profile(kafka, s
         assert "camper" in inspected["profiles"]
         assert "camper" in bank.rescore("inspect", "ann").stdout
         assert {place["category"] for place in inspected["row"]["spending"]} >= {0, 9}
+        assert 0.0 < inspected["expected_30d"]["days"] < 30.0
         learned = json.loads(bank.rescore("profiles", "learn", "--json").stdout)
         assert (learned["transactions"], learned["version"]) == (3, None)
         bank.stop()
