@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.commands.challenge import challenge
 from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
 
 if TYPE_CHECKING:
@@ -186,9 +187,9 @@ def declare(
     now_ms = present_ms(chosen)
     fields = {"name": f"manifest.{name}", "version": f"{name}-manifest", "effective_ms": now_ms + ADOPTION_NOTICE_MS,
               "body": json.dumps(body), "author": author or who(), "reason": reason}  # fmt: skip
-    _publish_config(chosen, fields, now_ms)
+    publish_config(chosen, fields, now_ms)
     said = {"model": name, "features": len(spec.manifest.features), "challengers": ", ".join(spec.challengers)}
-    _told(as_json, said, now_ms + ADOPTION_NOTICE_MS)
+    told(as_json, said, now_ms + ADOPTION_NOTICE_MS)
 
 
 @app.command()
@@ -224,7 +225,7 @@ def epochs(
     policy = replace(policy, effective_ms=now_ms + ADOPTION_NOTICE_MS)
     topic, key, value = learning_record(policy, author or who(), reason, Encoder(registry_for(chosen)))
     send_broadcast(chosen, topic, key, value, now_ms)
-    _told(as_json, {"learning": policy.version, "epoch_seconds": seconds, "adopt": adopt}, policy.effective_ms)
+    told(as_json, {"learning": policy.version, "epoch_seconds": seconds, "adopt": adopt}, policy.effective_ms)
 
 
 def _decide(
@@ -247,8 +248,8 @@ def _decide(
     body = {"decision": decision, "version": version} | ({} if card is None else {"card": _card_words(card)})
     fields = {"name": f"models.{name}", "version": decision, "effective_ms": effective_ms, "body": json.dumps(body),
               "author": author or who(), "reason": reason}  # fmt: skip
-    _publish_config(chosen, fields, now_ms)
-    _told(as_json, {"model": name, "decision": decision, "version": version, "author": fields["author"]}, effective_ms)
+    publish_config(chosen, fields, now_ms)
+    told(as_json, {"model": name, "decision": decision, "version": version, "author": fields["author"]}, effective_ms)
 
 
 def _card_words(card: Path) -> str:
@@ -261,14 +262,19 @@ def _card_words(card: Path) -> str:
         fail(f"the card can not be read: {error}", "rescore evaluate --card FILE writes one", Exit.USAGE)
 
 
-def _publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
+app.command()(challenge)
+
+
+def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
+    """Write a record of `rescore-config`."""
     from streams.commands.wire import send_broadcast, values
 
     value = values(chosen).encoder("rescore-config")(fields)
     send_broadcast(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
 
 
-def _told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
+def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
+    """Say what was published, and from when on it counts."""
     from streams.publish import text_of_ms
 
     said |= {"from": text_of_ms(effective_ms)}

@@ -200,6 +200,27 @@ def spec_of(name: str, body: Mapping[str, Any], effective_ms: int) -> ModelSpec:
     return ModelSpec(manifest, inputs, favourable, begins_with, challengers or CHALLENGERS, effective_ms)
 
 
+def body_of_spec(spec: ModelSpec) -> dict[str, Any]:
+    """The declaration that `spec_of` reads."""
+    return {
+        "purpose": spec.manifest.purpose,
+        "inputs": spec.inputs,
+        "favourable": spec.favourable,
+        "begins_with": spec.begins_with,
+        "features": [{**feature._asdict(), "knots": list(feature.knots)} for feature in spec.manifest.features],
+        "challengers": {name: _body_of_challenger(one) for name, one in spec.challengers.items()},
+    }
+
+
+def _body_of_challenger(one: Challenger) -> dict[str, Any]:
+    if one.is_grown:
+        said = {"kind": one.kind, "window_examples": one.window_examples, "one_in": one.one_in}
+    else:
+        half_life = None if math.isinf(one.half_life_examples) else one.half_life_examples
+        said = {"half_life_examples": half_life, "prior_variance": one.prior_variance}
+    return said | {"features": list(one.features)}
+
+
 def _features(said: Sequence[Any] | None, begins_with: str) -> tuple[Feature, ...]:
     """Features as declared; a bare name is a feature of a packaged model, with its knots."""
     theirs = {f.name: f for f in PACKAGED_SPECS[begins_with].manifest.features} if begins_with else {}

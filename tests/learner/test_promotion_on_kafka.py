@@ -38,6 +38,11 @@ def learned_until(where: Deployment) -> int:
     return int(json.loads(checkpoints[-1])["done_ms"]) if checkpoints else 0
 
 
+def risk_of(where: Deployment) -> dict[str, Any]:
+    models: dict[str, Any] = json.loads(where.rescore("models", "list", "--json").stdout)["models"]
+    return dict(models["risk"])
+
+
 def changes_of_risk(where: Deployment) -> list[dict[str, Any]]:
     told = [VALUES.decode("score-changes", record.value or b"") for record in where.read("score-changes")]
     return [change for change in told if change["score"] == "risk"]
@@ -52,8 +57,11 @@ def test_a_promoted_risk_model_moves_scores_from_its_time_on_and_the_log_explain
         bank.start_worker()
         bank.start_learner()
         publish(bank, [event for event in lending() if event[3] < DECIDED_MS], DECIDED_MS)
-        listed = json.loads(bank.rescore("models", "list", "--json").stdout)["models"]["risk"]
-        assert listed["champion"] == "risk-1"
+        assert risk_of(bank)["champion"] == "risk-1"
+        asked = ("models", "challenge", "risk", "grove", "--reason", "to see")
+        bank.rescore(*asked, "--kind", "forest", "--window-examples", "200")
+        refused = bank.rescore(*asked, "--one-in", "2", check=False)
+        assert (refused.returncode, "is for tree and forest alone" in refused.stderr) == (2, True)
         card = tmp_path / "risk.md"
         card.write_text("what was looked at", "utf-8")
         why = ("--name", "risk", "--card", str(card), "--reason", "minutes of May", "--author", "eve")
@@ -78,6 +86,8 @@ def test_a_promoted_risk_model_moves_scores_from_its_time_on_and_the_log_explain
         assert {one["weights_version"] for one in before} == {"risk-1"}
         someone = moved()[0]
         assert version["version"] in bank.rescore("explain", someone["user_id"], "--score", "risk").stdout
+        grove = next(row for row in risk_of(bank)["versions"] if row["version"] == "grove")
+        assert grove["role"] == "shadow forest"
         timeline = json.loads(bank.rescore("models", "show", "--name", "risk", "--json").stdout)["timeline"]
         assert [(line["what"], line["version"], line["who"]) for line in timeline] == [
             ("promoted", version["version"], "eve")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
+from streams.commands.challenge import changed
 from streams.scoring.acceptance import household_row
 from streams.scoring.manifest import RefusedManifest
-from streams.scoring.specs import PACKAGED_SPECS, kept_aside, nested, spec_at, spec_of
+from streams.scoring.specs import PACKAGED_SPECS, Challenger, body_of_spec, kept_aside, nested, spec_at, spec_of
 
 DTI = {"name": "dti", "knots": [0, 0.3, 0.6]}
 
@@ -78,6 +80,28 @@ def test_trees_and_forests_are_declared_with_their_windows():
     assert spec.challengers["tree"].features == ("dti",)
     assert (spec.challengers["grove"].window_examples, spec.challengers["grove"].one_in) == (4_000, 8)
     assert [name for name, one in spec.challengers.items() if one.is_grown] == ["tree", "grove"]
+
+
+@pytest.mark.parametrize("name", [*PACKAGED_SPECS, "mine"])
+def test_a_declaration_that_is_written_down_reads_the_same(name):
+    mine = {"purpose": "insurance", "features": ["ltv", DTI], "favourable": True, "begins_with": "acceptance"}
+    said = mine if name == "mine" else {}
+    spec = spec_of(name, said | {"challengers": {"slow": {"half_life_examples": 90, "prior_variance": 0.2}}}, 5)
+    for one in (spec, spec_of(name, said, 5), PACKAGED_SPECS.get(name, spec)._replace(effective_ms=5)):
+        assert spec_of(name, json.loads(json.dumps(body_of_spec(one))), 5) == one
+
+
+def test_a_challenger_comes_and_goes_and_the_others_stay():
+    spec = PACKAGED_SPECS["risk"]
+    more = changed(spec, "grove", {"kind": "forest", "one_in": 8, "window_examples": None})
+    assert more["grove"] == {"kind": "forest", "one_in": 8}
+    after = spec_of("risk", body_of_spec(spec) | {"challengers": more}, 0)
+    assert {name: after.challengers[name] for name in spec.challengers} == spec.challengers
+    assert changed(after, "grove", None) == body_of_spec(spec)["challengers"]
+    with pytest.raises(ValueError, match="has no challenger 'grove'; it has steady, nimble, tree"):
+        changed(spec, "grove", None)
+    with pytest.raises(ValueError, match="is the only challenger"):
+        changed(spec._replace(challengers={"steady": Challenger()}), "steady", None)
 
 
 def test_a_request_written_flat_is_read_as_the_source_writes_it():
