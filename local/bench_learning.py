@@ -1,9 +1,9 @@
 """What learning costs the hot path, in this process alone: `rescore bench learning`. No Kafka, no Redis.
 
-The same stream goes through three processors: without any learning, with the examples of the value model, and with
-cases, borrowers' reports and descriptions too. They take turns batch by batch, in another order each time, so that
-whatever else the machine does falls on all of them alike. Of each batch the round counts in which it took least; how
-the rounds' own ratios vary is told beside it. What talks to servers is left out: a worker's own share is smaller.
+The same stream goes through four processors: without any learning, with the examples of the value model, with cases and
+borrowers' reports too, and with descriptions as well. They take turns batch by batch, in another order each time, so
+that whatever else the machine does falls on all of them alike. Of each batch the round counts in which it took least;
+how the rounds' own ratios vary is told beside it. What talks to servers is left out: a worker's own share is smaller.
 
 The stream: generated customers, whose transactions and loans are the generator's. Of a share of them each has declared
 income and debts before anything is measured, and asks for a decision once in 365 days, which is answered 10 days later.
@@ -33,7 +33,7 @@ from streams.learning.epochs import Epochs, LearningPolicy
 from streams.output import Message, Output
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
-from streams.text_examples import told_nothing
+from streams.text_examples import OneIn, told_nothing
 from streams.versions import Known, first_policy
 from streams.warm import warm
 
@@ -41,7 +41,7 @@ PRELUDE_DAYS = 110
 ASKS_EVERY_DAYS, ANSWERED_AFTER_DAYS = 365, 10
 EPOCH_MS = 300_000
 SEED = 5
-WITHOUT, VALUE, WHOLE = range(3)
+WITHOUT, VALUE, CASES, WHOLE = range(4)
 SHARES = (0.0, 0.1, 1.0)
 
 
@@ -65,6 +65,7 @@ class HotPath:
     said: dict[str, int]  # examples by kind and model
     microseconds: float  # CPU an event without learning
     value_share: float  # more by the examples of the value model: 0.01 is a hundredth
+    cases_share: float  # more by these, cases and reports
     whole_share: float  # more by all of learning
     rounds: list[float]  # more by all of learning, round by round
 
@@ -123,14 +124,16 @@ def measure(size: Size, declared_share: float) -> HotPath:
     count = sum(map(len, measured))
     least = seconds.min(axis=0).sum(axis=1)
     rounds = seconds[:, WHOLE].sum(axis=1) / seconds[:, WITHOUT].sum(axis=1) - 1.0
+    value, cases, whole = (round(float(least[side] / least[WITHOUT]) - 1.0, 4) for side in (VALUE, CASES, WHOLE))
     return HotPath(
         declared_share,
         count,
         len(measured),
         _said(outputs),
         round(float(least[WITHOUT]) / count * 1e6, 2),
-        round(float(least[VALUE] / least[WITHOUT]) - 1.0, 4),
-        round(float(least[WHOLE] / least[WITHOUT]) - 1.0, 4),
+        value,
+        cases,
+        whole,
         np.sort(rounds).round(4).tolist(),
     )
 
@@ -149,17 +152,17 @@ def _sides() -> list[_Side]:
     # Nobody is ever active enough to be an example; nothing else looks at this.
     silent = [replace(policy, example_activity_days=-1) for policy in with_learning.policies]
     without = replace(with_learning, policies=silent, memo={})
+    epochs = Epochs([LearningPolicy(epoch_ms=EPOCH_MS)], without.days)
     return [
         _Side(_processor(_WithoutCases, without)),
         _Side(_processor(_WithoutCases, with_learning)),
         _Side(_processor(ScoreProcessor, with_learning)),
+        _Side(_processor(ScoreProcessor, with_learning, epochs.texts_one_in)),
     ]
 
 
-def _processor(kind: type[ScoreProcessor], versions: Versions) -> ScoreProcessor:
+def _processor(kind: type[ScoreProcessor], versions: Versions, texts: OneIn = told_nothing) -> ScoreProcessor:
     encoder = Encoder(StaticRegistry(), REASON_TEXTS)
-    epochs = Epochs([LearningPolicy(epoch_ms=EPOCH_MS)], versions.days)
-    texts = epochs.texts_one_in if kind is ScoreProcessor else told_nothing
     decoder, events = Decoder(StaticRegistry(), 1), CloudEvents("/bench")
     return kind(decoder, encoder, events, lambda: versions, b"key", texts_one_in=lambda: texts)
 

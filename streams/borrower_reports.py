@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
-from schemas.batch import Columns, EventBatch
+from schemas.batch import EventBatch
 from schemas.codec import Encoder, encode_example
 from schemas.kinds import Cause, Score
 from state.calendar import day_of
@@ -53,27 +52,24 @@ def is_sampled(user: bytes) -> bool:
     return zlib.crc32(user) % SHARE == 0
 
 
-def _of_sample(told: Columns, users: Sequence[bytes]) -> Columns:
-    """The rows of customers who report."""
-    return told[[is_sampled(users[user]) for user in told["user"].tolist()]] if len(told) else told
-
-
 def _said(done: Step) -> list[Said]:
     """Status and revenue as they were said."""
-    told = _of_sample(done.changes.rows[done.told], done.table.users)
-    columns = (told["user"], told["decided_ms"], told["score"], told["new"], told["cause"])
-    said = zip(*(column.tolist() for column in columns), strict=True)
-    return [
-        (user, at_ms, TOLD[score], new)
-        for user, at_ms, score, new, cause in said
-        if cause not in NOT_OF_LOANS and not math.isnan(new)
-    ]
+    rows, users, found = done.changes.rows, done.table.users, []
+    for i, user in zip(done.told.tolist(), rows["user"][done.told].tolist(), strict=True):
+        if is_sampled(users[user]):
+            row = rows[i]
+            new = float(row["new"])
+            if row["cause"] not in NOT_OF_LOANS and not math.isnan(new):
+                found.append((user, int(row["decided_ms"]), TOLD[int(row["score"])], new))
+    return found
 
 
 def _issued(batch: EventBatch, done: Step, versions: Versions) -> list[Said]:
     """Due days of loans that were issued, as days from then."""
-    issued = _of_sample(done.cases[done.cases["kind"] == ISSUED], done.table.users)
-    columns = (issued["user"], issued["moment_ms"], batch.events["due_ms"][issued["event"]])
-    said = zip(*(column.tolist() for column in columns), strict=True)
-    days = versions.days
-    return [(user, at_ms, "recency", float(day_of(days, due_ms) - day_of(days, at_ms))) for user, at_ms, due_ms in said]
+    cases, users, found = done.cases, done.table.users, []
+    for i, (kind, user) in enumerate(zip(cases["kind"].tolist(), cases["user"].tolist(), strict=True)):
+        if kind == ISSUED and is_sampled(users[user]):
+            at_ms, due_ms = int(cases["moment_ms"][i]), int(batch.events["due_ms"][cases["event"][i]])
+            days = day_of(versions.days, due_ms) - day_of(versions.days, at_ms)
+            found.append((user, at_ms, "recency", float(days)))
+    return found

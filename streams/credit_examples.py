@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from schemas.batch import Columns, EventBatch
 from schemas.codec import Encoder, encode_example
 from schemas.readable import read_fields
@@ -46,15 +44,10 @@ class CreditExamples:
 
     def messages(self, batch: EventBatch, done: Step, versions: Versions) -> list[tuple[int, Message]]:
         """The examples of a batch that was taken, each with its time, what time itself decides before what is told."""
-        cases, users = done.cases, done.table.users
-        if not len(cases):
-            return []
-        defaults = cases[cases["event"] < 0]
-        kinds = cases["kind"]
-        told = cases[(cases["event"] >= 0) & (cases["declared"] | (kinds == APPLICANT) | (kinds == OUTCOME))]
-        by_time = np.lexsort((defaults["user"], defaults["moment_ms"]))
-        found, specs = [_default(case, users, done) for case in defaults[by_time]], self.specs()
-        for case in told[np.argsort(told["event"])]:
+        cases, users, specs = done.cases, done.table.users, self.specs()
+        found = [_default(cases[i], users, done) for i in _defaults_by_time(cases)]
+        for i in _told_in_order(cases):
+            case = cases[i]
             if case["kind"] == APPLICANT:
                 said = _request(case, self._fields(batch, case, "Applicant"), specs)
             elif case["kind"] == OUTCOME:
@@ -71,6 +64,23 @@ class CreditExamples:
         if record in batch.fields:
             return batch.fields[record]
         return read_fields(batch.records[record].value or b"", name, self.encoder.registry)
+
+
+def _defaults_by_time(cases: Columns) -> list[int]:
+    """What time has decided. Lists, here and below: a batch has few cases, and arrays take longer to begin with."""
+    found = [i for i, event in enumerate(cases["event"].tolist()) if event < 0]
+    return sorted(found, key=lambda i: (int(cases["moment_ms"][i]), int(cases["user"][i])))
+
+
+def _told_in_order(cases: Columns) -> list[int]:
+    """Requests, outcomes, and loans of those who have declared something, as they were told."""
+    columns = (cases[name].tolist() for name in ("event", "kind", "declared"))
+    told = [
+        (event, i)
+        for i, (event, kind, declared) in enumerate(zip(*columns, strict=True))
+        if event >= 0 and (declared or kind in (APPLICANT, OUTCOME))
+    ]
+    return [i for _, i in sorted(told)]
 
 
 def _request(case: Columns, fields: Fields, specs: Sequence[ModelSpec]) -> Fields | None:

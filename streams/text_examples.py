@@ -59,17 +59,18 @@ def text_examples(
     if not len(drawn):
         return []
     rejected = {reject.record for reject in done.journal.rejects}
-    made = []
-    for event in batch.events[drawn]:
-        if int(event["record"]) in rejected:
+    told, users, made = batch.events[drawn], done.table.users, []
+    columns = (told[name].tolist() for name in ("record", "user", "timestamp_ms", "category"))
+    for record, user, at_ms, category in zip(*columns, strict=True):
+        if record in rejected:
             continue
-        fields = read_fields(batch.records[int(event["record"])].value or b"", "Transaction", encoder.registry)
+        fields = read_fields(batch.records[record].value or b"", "Transaction", encoder.registry)
         words = words_of_text(fields.get("description") or "")
         if not words:
             continue
-        at_ms, hashed = int(event["timestamp_ms"]), user_hash(done.table.users[int(event["user"])], key)
+        hashed = user_hash(users[user], key)
         said = {"kind": "text", "model": TEXT, "user_hash": hashed, "timestamp_ms": at_ms, "words": words,
-                "category": CATEGORY_NAMES[int(event["category"])]}  # fmt: skip
+                "category": CATEGORY_NAMES[category]}  # fmt: skip
         made.append((at_ms, Message(hashed, encode_example(said, encoder))))
     return made
 

@@ -242,8 +242,9 @@ def learning(
         hot.append(one)
         tell(
             f"{one.declared_share:.0%} have declared: {one.microseconds:.2f} us an event without learning; examples of "
-            f"the value model {one.value_share:+.1%}, all learning {one.whole_share:+.1%} (rounds {one.rounds[0]:+.1%} "
-            f"to {one.rounds[-1]:+.1%}; {one.events:,} events, {sum(one.said.values()):,} examples)"
+            f"the value model {one.value_share:+.1%}, with cases {one.cases_share:+.1%}, with descriptions "
+            f"{one.whole_share:+.1%} (rounds {one.rounds[0]:+.1%} to {one.rounds[-1]:+.1%}; {one.events:,} events, "
+            f"{sum(one.said.values()):,} examples)"
         )
     learned = [measured_learning(20_000 if per_epoch > 100 else 2_000, per_epoch) for per_epoch in (20, 200, 2_000)]
     for each in learned:
