@@ -68,13 +68,14 @@ class Processor(Protocol):
         clock_ms: int,
         swept_ms: int = -(2**62),
         erased_ms: int = -(2**62),
+        before_ms: int = -(2**62),
     ) -> Output:
         """Take records of one partition (in merge order, possibly none) and the users whose timers are due.
 
         `clock_ms` is the partition's clock once the batch is taken: every timer of the users touched that is due by
-        then fires. Users who have a row were looked at for all new weights up to `swept_ms`; `erased_ms` is the
-        partition's clock when an erasure was last taken, before these records. Each of `due_users` must come back in
-        `images` or `checked` with a due time beyond `clock_ms`.
+        then fires. Users who have a row were looked at for all new weights up to `swept_ms`. `erased_ms` is the
+        partition's clock when an erasure was last taken, `before_ms` its clock, both before these records. Each of
+        `due_users` must come back in `images` or `checked` with a due time beyond `clock_ms`.
 
         The same arguments and rows must give the same bytes. Bad records are dead letters in the output; only what
         makes it impossible to decide at all is raised: `PauseAndRetry` where waiting helps (a registry that does not

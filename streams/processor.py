@@ -29,9 +29,8 @@ from schemas.codec import (
     encode_inversions,
     encode_scorecards,
 )
-from schemas.kinds import Cause, Kind, RejectCode
-from state.layout import CorruptRow, decode_row, upgraded
-from state.row import Row
+from schemas.kinds import Kind, RejectCode
+from state.layout import CorruptRow
 from state.store import RowWrite
 from state.table import NEVER_MS, Table
 from state.versions import Versions
@@ -46,7 +45,6 @@ from streams.scoring.version_names import names_of
 from streams.text_examples import OneIn, drawn_texts, text_examples, told_nothing
 
 LETTER_BYTES_MAX = 2**62
-NEVER_BEFORE_MS = -(2**62)
 KEY_BYTES_KEPT = 1_024  # of a letter that had to be cut
 
 
@@ -79,20 +77,20 @@ class ScoreProcessor:
         clock_ms: int,
         swept_ms: int = -(2**62),
         erased_ms: int = -(2**62),
+        before_ms: int = -(2**62),
     ) -> Output:
         """See `streams.output.Processor`."""
         versions = self.versions()
         try:
             batch = decode(list(records), partition, self.decoder)
             # Looked for while the events are at hand: behind the step a look through a column is one into memory.
-            erasing, drawn = np.flatnonzero(batch.events["kind"] == Kind.ERASE), drawn_texts(batch, self.texts_one_in())
+            erases, drawn = bool((batch.events["kind"] == Kind.ERASE).any()), drawn_texts(batch, self.texts_one_in())
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
             before = load(users)
-            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms))
-            ended = erasures(batch, erasing, before, done) if len(erasing) else {}
+            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms, before_ms))
             more = self._more(batch, drawn, done, versions)
-            return self._output(batch, done, versions, ended, more, erases=len(erasing) > 0)
+            return self._output(batch, done, versions, more, erases=erases)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
@@ -103,7 +101,6 @@ class ScoreProcessor:
         batch: EventBatch,
         done: Step,
         versions: Versions,
-        ended: dict[int, int],
         more: list[tuple[int, Message]],
         erases: bool,
     ) -> Output:
@@ -117,10 +114,10 @@ class ScoreProcessor:
         return Output(
             changes=[Message(users[u], v, h) for u, v, h in zip(owners, values, headers, strict=True)],
             scorecards=[
-                *(Message(users[user], None) for user in sorted(set(ended) - set(card_owners))),
+                *(Message(users[user], None) for user in sorted(set(done.ended) - set(card_owners))),
                 *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
             ],
-            examples=[made for _, made in sorted([*self._examples(done, ended), *more], key=itemgetter(0))],
+            examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
             journal=self._journal(batch, done),
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
             images=images,
@@ -134,14 +131,14 @@ class ScoreProcessor:
             self._names = names_of(versions)
         return self._names
 
-    def _examples(self, done: Step, ended: dict[int, int]) -> list[tuple[int, Message]]:
+    def _examples(self, done: Step) -> list[tuple[int, Message]]:
         """Training examples, and for each customer who was erased the word that theirs are to be forgotten; by time."""
         users = done.table.users
         hashes = [user_hash(users[user], self.examples_key) for user in done.examples["user"].tolist()]
         values = encode_examples(done.examples, hashes, self.encoder) if hashes else []
         moments = done.examples["timestamp_ms"].tolist()
         made = [(at_ms, Message(key, value)) for at_ms, key, value in zip(moments, hashes, values, strict=True)]
-        for user, erased_ms in ended.items():
+        for user, erased_ms in done.ended.items():
             hashed = user_hash(users[user], self.examples_key)
             fields = {"kind": "erasure", "model": "value", "user_hash": hashed, "timestamp_ms": erased_ms}
             made.append((erased_ms, Message(hashed, encode_example(fields, self.encoder))))
@@ -180,31 +177,6 @@ def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | 
         else:
             checked.append((user, due))
     return images, checked
-
-
-def erasures(
-    batch: EventBatch, erasing: NDArray[np.intp], before: Sequence[bytes | None], done: Step
-) -> dict[int, int]:
-    """When users (by index) were erased last, of those who had a life that ended with it; `erasing` are the erasures.
-
-    Changes say it by the user's clock. An erasure says nothing of a customer who had no score: theirs is known from
-    the records, and the clock is the latest it can have been, as refused records let timers move it too.
-    """
-    events, refused = batch.events, {reject.record for reject in done.journal.rejects}
-    ended: dict[int, int] = {}
-    for user in np.unique(events["user"][erasing]).tolist():
-        packed = before[user]
-        row = Row() if packed is None else decode_row(upgraded(packed))
-        lives, clock_ms = row.exists, NEVER_BEFORE_MS if packed is None else row.clock_ms
-        for event in events[events["user"] == user]:
-            clock_ms = max(clock_ms, int(event["timestamp_ms"]))
-            if int(event["record"]) in refused:
-                continue
-            if lives and event["kind"] == Kind.ERASE:
-                ended[user] = clock_ms
-            lives = event["kind"] != Kind.ERASE
-    said = done.changes.rows[done.changes.rows["cause"] == Cause.ERASURE]
-    return ended | dict(zip(said["user"].tolist(), said["decided_ms"].tolist(), strict=True))
 
 
 def dead_letters(

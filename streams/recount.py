@@ -290,10 +290,12 @@ def _is_next(row: Row, record: Record, entry: Inverted, plain: Event, terms: Ter
     if row.exists:
         return entry.incarnation == f"{row.incarnation_rank}-{row.incarnation_offset}" and entry.ordinal == row.taken
     # After an erasure it begins an incarnation of its own, or is one more erasure, which belongs to none. It was behind
-    # all that is stamped up to the moment it names; what was behind it in turn is stamped later, or journaled.
+    # all that is stamped up to the moment it names; what was behind it in turn is stamped later, or journaled. (Of the
+    # moment itself see `oracle.is_journaled`.)
     begins = f"{int(terms.decoder.rank_of(record.topic))}-{record.offset}"
     after_ms = entry.clock_ms if entry.after_ms is None else entry.after_ms
-    return entry.incarnation in (begins, NOBODY) and plain.number("timestamp_ms") > after_ms
+    plain_ms, tied = plain.number("timestamp_ms"), not entry.forgotten and plain.kind != Kind.ERASE
+    return entry.incarnation in (begins, NOBODY) and (plain_ms > after_ms or (plain_ms == after_ms and tied))
 
 
 def _packed(walk: oracle.Walk) -> bytes | None:

@@ -417,6 +417,8 @@ class Worker:
         for batch in batches:
             number, standing = batch.partition.number, batch.partition.standing
             moments = {"swept_ms": standing.swept_ms, "erased_ms": standing.erased_ms}
+            if standing.erased_ms is not None:
+                moments["before_ms"] = standing.clock_ms
             try:
                 batch.output = self._processor.process(
                     number,

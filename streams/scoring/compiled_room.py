@@ -45,6 +45,7 @@ class Room(NamedTuple):
     starts: NDArray[np.int64]
     due_ms: NDArray[np.int64]
     changed: NDArray[np.bool_]
+    ended_ms: NDArray[np.int64]  # the user's clock when an erasure ended their life, else MISSING_TIME_MS
     changes: Columns
     reasons: Columns
     text: NDArray[np.uint8]

@@ -113,6 +113,7 @@ def run(
     clock_ms: int,
     swept_ms: int,
     erased_ms: int,
+    before_ms: int,
     tables: Tables,
     row: Scratch,
     eyes: Eyes,
@@ -121,9 +122,13 @@ def run(
     """Take the batch; False where an output ran out of room (or a row is corrupt: `used[U_CORRUPT]` names it).
 
     `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
-    been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms`: see `oracle.told_after_ms`.
+    been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms`, `before_ms`: see
+    `oracle.told_after_ms`.
     """
     used = room.used
+    horizon = np.int64(0)
+    for p in range(len(tables.policies)):
+        horizon = max(horizon, tables.policies[p]["duplicate_horizon_ms"])
     eyes.now.of_weights = eyes.before.of_weights = eyes.adopted.of_weights = eyes.ahead.of_weights = -1
     eyes.now.of_risk = eyes.before.of_risk = eyes.adopted.of_risk = eyes.ahead.of_risk = -1
     for user in range(len(starts) - 1):
@@ -148,7 +153,7 @@ def run(
                 due = next_due(row, phase, swept, False, tables, eyes)
         wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
         known = False  # `eyes.now` is the row as it stands
-        erased = np.int64(erased_ms)
+        erased, passed = np.int64(erased_ms), np.int64(before_ms)
         for k in range(order_starts[user], order_starts[user + 1]):
             i = order[k]
             if events[i]["kind"] == ADVANCE:
@@ -173,9 +178,11 @@ def run(
             if row.h[H_ARENA] > ARENA_BYTES // 2 and not _tidy(row, room):
                 return False
             said = used[U_CHANGES]
+            after = min(erased + horizon, passed - 1)
             known = _take(
-                row, user, i, known, erased, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room
+                row, user, i, known, after, events[i], money[i], np.int64(categories[i]), text, tables, eyes, room
             )
+            passed = max(passed, until)
             if known:
                 changed = True
                 if events[i]["kind"] == ERASE:
@@ -234,7 +241,7 @@ def _tidy(row: Scratch, room: Room) -> bool:
 
 @compiled
 def _take(
-    row: Scratch, user: int, i: int, known: bool, erased_ms: int, event: Fields, money: Fields, category: int,
+    row: Scratch, user: int, i: int, known: bool, after: int, event: Fields, money: Fields, category: int,
     text: NDArray[np.uint8], tables: Tables, eyes: Eyes, room: Room,
 ) -> bool:  # fmt: skip
     """Fold one event and say what it changed; answers whether it was taken. `known`: `eyes.now` is the row as it is."""
@@ -247,8 +254,10 @@ def _take(
     existed = h[H_INCARNATION_OFFSET] >= 0
     marked = not existed and h[H_ERASED] != NO_TIME_MS
     inverted = is_inversion(row, event["timestamp_ms"], event["rank"])
-    after_ms = max(h[H_CLOCK], erased_ms) if marked else np.int64(erased_ms)
-    inverted = inverted or event["timestamp_ms"] <= after_ms
+    after_ms = max(h[H_CLOCK], np.int64(after)) if marked else np.int64(after)
+    known_before = existed or marked
+    tied = event["kind"] == ERASE and known_before and event["timestamp_ms"] <= h[H_CLOCK]
+    inverted = inverted or tied or event["timestamp_ms"] <= np.int64(after)
     rank_before, offset_before, taken_before = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET], h[H_TAKEN]
     adopting = False
     if existed:
@@ -292,6 +301,7 @@ def _take(
         used[U_INVERSIONS] += 1
     if not exists:
         if existed:
+            room.ended_ms[user] = h[H_CLOCK]
             emit_erasure(
                 row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, r, b, tables, room
             )

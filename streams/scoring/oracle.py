@@ -131,6 +131,7 @@ class OracleStep:
     examples: list[Example] = field(default_factory=list)
     inversions: list[Inversion] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    ended: dict[int, int] = field(default_factory=dict)  # by user: their clock when they were erased last
 
 
 @dataclass(slots=True)
@@ -145,9 +146,10 @@ class Walk:
     due_ms: int | None
     changed: bool = False
     looked_ms: int = -(2**62)  # new weights up to then have been looked at
-    erased_ms: int = -(
+    erased_ms: int = -(2**62)  # the clock when an erasure was last taken: the partition's, in this batch the user's
+    passed_ms: int = -(
         2**62
-    )  # the clock when an erasure was last taken: the partition's before this batch, the user's in it
+    )  # time that has passed for the user: the partition's before this batch, their records since
 
 
 def step(
@@ -158,18 +160,20 @@ def step(
     clock_ms: int,
     swept_ms: int = -(2**62),
     erased_ms: int = -(2**62),
+    before_ms: int = -(2**62),
 ) -> OracleStep:
     """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event.
 
     Rows that exist have been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms` is the
-    partition's clock when an erasure was last taken, before this batch.
+    partition's clock when an erasure was last taken, `before_ms` its clock now, both before this batch.
     """
     events = events_of(batch, versions)
     out = OracleStep([], [], [])
     for user, user_id in enumerate(users):
         packed = rows[user]
         row = Row() if packed is None else known_row(packed, versions)
-        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms, erased_ms=erased_ms)
+        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
+        walk.erased_ms, walk.passed_ms = erased_ms, before_ms
         if row.exists:
             walk.looked_ms = swept_ms
             swept = [moment for moment in versions.rescores if row.clock_ms < moment <= swept_ms]
@@ -179,6 +183,7 @@ def step(
             if event.number("user") == user and event.kind != Kind.ADVANCE:
                 fire_timers(walk, event.number("timestamp_ms"))
                 take(walk, i, event)
+                walk.passed_ms = max(walk.passed_ms, event.number("timestamp_ms"))
         fire_timers(walk, clock_ms)
         gone = not walk.row.exists and walk.row.erased_ms is None
         walk.row.due_ms = walk.due_ms
@@ -203,8 +208,8 @@ def today_of(walk: Walk) -> int:
 def take(walk: Walk, index: int, event: Event) -> None:
     """Fold one event and say what it changed."""
     row, versions, out = walk.row, walk.versions, walk.out
-    after_ms = told_after_ms(walk)
-    inverted = is_inversion(row, event) or event.number("timestamp_ms") <= after_ms
+    inverted = is_journaled(walk, event)
+    after_ms = told_after_ms(walk) if row.erased_ms is None else max(row.clock_ms, told_after_ms(walk))
     before_row = copy.deepcopy(row)
     code = fold_one(row, event, versions)
     if code != RejectCode.NONE:
@@ -220,6 +225,7 @@ def take(walk: Walk, index: int, event: Event) -> None:
     if not row.exists:
         walk.erased_ms = max(walk.erased_ms, row.clock_ms)
         if before_row.exists:
+            out.ended[walk.user] = row.clock_ms
             emit_erasure(walk, index, event, before_row)
         walk.due_ms = next_due(walk)
         return
@@ -238,13 +244,24 @@ def take(walk: Walk, index: int, event: Event) -> None:
 def told_after_ms(walk: Walk) -> int:
     """What is stamped up to then has its place told by the journal, as an erasure left too little to tell it by.
 
-    The user was perhaps erased, the marker of that is gone, and the record is stamped before the erasure: replay would
-    take it into the life that has ended. Nobody knows who was erased, only when somebody was: so everybody's records
-    that are stamped no later are journaled. Where the marker is still there, it knows when, but not whether a record of
-    its very millisecond came before it.
+    The user was perhaps erased, time has passed and the marker of that is gone, and the record is stamped before time
+    had passed: replay would take it into the life that has ended, or find the marker. Nobody knows who was erased, only
+    when somebody was: so everybody's records that are late, and stamped no later than a marker of then would go.
     """
-    marked = not walk.row.exists and walk.row.erased_ms is not None
-    return max(walk.row.clock_ms, walk.erased_ms) if marked else walk.erased_ms
+    horizon_ms = max(policy.duplicate_horizon_ms for policy in walk.versions.policies)
+    return min(walk.erased_ms + horizon_ms, walk.passed_ms - 1)
+
+
+def is_journaled(walk: Walk, event: Event) -> bool:
+    """True for a record whose place among its user's is not told by the order of time.
+
+    An erasure of the very millisecond of the user's clock is one of them: so of all that is stamped then, erasures that
+    are not journaled came before whatever is taken behind a marker, and the rest after.
+    """
+    row, at_ms = walk.row, event.number("timestamp_ms")
+    known = row.exists or row.erased_ms is not None
+    tied = event.kind == Kind.ERASE and known and at_ms <= row.clock_ms
+    return is_inversion(row, event) or tied or at_ms <= told_after_ms(walk)
 
 
 def adopted_from(row: Row, moment_ms: int, versions: Versions) -> Evaluation | None:

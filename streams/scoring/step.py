@@ -13,7 +13,20 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from schemas.batch import CARD, CHANGE, EXAMPLE, HIT, INVERSION, REASON, Changes, Columns, EventBatch, Journal, Reject
+from schemas.batch import (
+    CARD,
+    CHANGE,
+    EXAMPLE,
+    HIT,
+    INVERSION,
+    MISSING_TIME_MS,
+    REASON,
+    Changes,
+    Columns,
+    EventBatch,
+    Journal,
+    Reject,
+)
 from schemas.kinds import SCORES, RejectCode
 from schemas.rejects import words_of
 from state.category_text import categories_of
@@ -52,12 +65,14 @@ class Clocks(NamedTuple):
     `swept_ms`: everyone in the table has been looked at for all new weights up to then that ask for everyone. What a
     step says is the same without it, and takes longer for who has been silent for long.
 
-    `erased_ms`: the partition's clock when an erasure was last taken, before this batch; see `oracle.told_after_ms`.
+    `erased_ms`: the partition's clock when an erasure was last taken, `before_ms`: its clock, both before this batch;
+    see `oracle.told_after_ms`.
     """
 
     partition_ms: int
     swept_ms: int = -(2**62)
     erased_ms: int = -(2**62)
+    before_ms: int = -(2**62)
 
 
 class Step(NamedTuple):
@@ -69,6 +84,7 @@ class Step(NamedTuple):
     journal: Journal
     cases: Columns  # CASE: what requests, grants, outcomes and defaults left to be said to learners
     told: NDArray[np.int64]  # the changes, by index, of status and revenue
+    ended: dict[int, int]  # by user: their clock when they were erased last, scored or not
 
 
 def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) -> Step:
@@ -91,7 +107,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         room = _room(table, batch, wanted)
         done = run(
             table.packed, table.starts, hashes, batch.events, order, order_starts, money, categories, batch.text,
-            clocks.partition_ms, clocks.swept_ms, clocks.erased_ms, tables, _scratch(), _eyes(), room,
+            *clocks, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break
@@ -149,6 +165,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.zeros(users + 1, np.int64),
         np.zeros(users, np.int64),
         np.zeros(users, np.bool_),
+        np.full(users, MISSING_TIME_MS, np.int64),
         np.empty(SCORES * looks, CHANGE),
         np.empty(24 * looks + 64, REASON),
         np.empty(times * (len(batch.text) + 64 * looks + 8192), np.uint8),
@@ -184,4 +201,5 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         Journal(room.inversions[: used[U_INVERSIONS]], rejects),
         room.cases[: used[U_CASES]],
         room.told[: used[U_TOLD]],
+        {user: int(room.ended_ms[user]) for user in np.flatnonzero(room.ended_ms != MISSING_TIME_MS).tolist()},
     )

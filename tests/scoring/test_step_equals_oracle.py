@@ -58,6 +58,7 @@ def assert_same(fast: Step, slow: oracle.OracleStep) -> None:
         for x in fast.journal.inversions
     ]  # fmt: skip
     assert journal == [astuple(x) for x in slow.inversions]
+    assert fast.ended == slow.ended
 
 
 def by_user(fast: Step, slow: oracle.OracleStep) -> list:
@@ -89,14 +90,14 @@ def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # typ
     dues: dict[bytes, int] = {}
     clock_ms, swept_ms, erased_ms, steps = 0, -(2**62), -(2**62), []
     for part in cut_batches(batch, cuts):
-        clock_ms = max(clock_ms, int(part.events["timestamp_ms"].max(initial=clock_ms)))
+        before_ms, clock_ms = clock_ms, max(clock_ms, int(part.events["timestamp_ms"].max(initial=clock_ms)))
         sweeps = any(swept_ms < moment <= clock_ms for moment in versions.rescores)
         others = sorted(u for u, due in dues.items() if (due <= clock_ms or sweeps) and u not in part.users)
         users = [*part.users, *others]
         rows = [store.get(user) for user in users]
-        slow = oracle.step(users, rows, part, versions, clock_ms, erased_ms=erased_ms)
+        slow = oracle.step(users, rows, part, versions, clock_ms, erased_ms=erased_ms, before_ms=before_ms)
         # The fast one is told that nobody has to be looked at again for what the last sweep was for: it is the same.
-        fast = step(Table.of(users, rows), part, versions, Clocks(clock_ms, swept_ms, erased_ms))
+        fast = step(Table.of(users, rows), part, versions, Clocks(clock_ms, swept_ms, erased_ms, before_ms))
         assert_same(fast, slow)
         swept_ms = clock_ms
         if (part.events["kind"] == Kind.ERASE).any():

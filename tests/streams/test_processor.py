@@ -6,25 +6,19 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from schemas.batch import Record
 from schemas.codec import CloudEvents, Decoder, Encoder, RegistryUnavailable, StaticRegistry, decode_value
-from schemas.kinds import Cause, Kind
 from schemas.known_schemas import Registry
 from state.layout import LAYOUT_VERSION, decode_row
-from state.table import Table
 from state.versions import Policy, Versions
 from streams.log import HaltPartition
 from streams.output import Message, Output, PauseAndRetry
-from streams.processor import ScoreProcessor, erasures
+from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
-from streams.scoring.step import Clocks, step
 from streams.versions import packaged_weights
-from tests.scoring import random_streams as streams
 from tests.scoring.customers import at_ms, iso
-from tests.scoring.test_step_equals_oracle import cut_batches
 
 REGISTRY = StaticRegistry()
 
@@ -132,27 +126,6 @@ def test_whoever_is_erased_without_a_score_leaves_tombstones_too() -> None:
     assert (forgotten["kind"], forgotten["timestamp_ms"]) == ("erasure", at_ms(1))
     assert output.erases
     assert taken(rows, erase(1.1)).scorecards == []  # nobody was left to be erased
-
-
-def test_everyone_whose_life_ends_with_an_erasure_is_named_scored_or_not() -> None:
-    with_changes = 0
-    for seed in range(12):
-        batch = streams.stream(seed, events=200, users=8, inversions=0.3, erasures=0.1)
-        rows: dict[bytes, bytes | None] = {}
-        for part in cut_batches(batch, [60, 120, 160]):
-            lives = [row is not None and decode_row(row).exists for row in map(rows.get, part.users)]
-            before = [rows.get(user) for user in part.users]
-            done = step(Table.of(part.users, before), part, streams.versions(), Clocks(-(2**62)))
-            rows |= {user: done.table.row(i) for i, user in enumerate(part.users)}
-            ended = erasures(part, np.flatnonzero(part.events["kind"] == Kind.ERASE), before, done)
-            said = done.changes.rows[done.changes.rows["cause"] == Cause.ERASURE]
-            assert {int(change["user"]): int(change["decided_ms"]) for change in said}.items() <= ended.items()
-            with_changes += len(said)
-            for i, user in enumerate(part.users):
-                row = rows[user]
-                gone = row is None or not decode_row(row).exists
-                assert not (lives[i] and gone) or i in ended
-    assert with_changes > 50
 
 
 def test_a_due_user_of_whom_nothing_is_known_leaves_the_index() -> None:
