@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas.batch import EventBatch, Record, Reject
 from schemas.codec import (
     CloudEvents,
@@ -145,7 +142,7 @@ class ScoreProcessor:
         return made
 
     def _more(
-        self, batch: EventBatch, drawn: NDArray[np.intp], done: Step, versions: Versions
+        self, batch: EventBatch, drawn: Sequence[int], done: Step, versions: Versions
     ) -> list[tuple[int, Message]]:
         """Cases of credit and insurance models, reports of borrowers, descriptions with a code; with their times."""
         cases = CreditExamples(self.encoder, self.specs, self.examples_key)

@@ -3,12 +3,12 @@
 One transaction in so many (the learning policy's `texts_one_in`) is told to the learner: its hashed words and the
 category of its code, under the customer's keyed hash, never the description. Which one is read off its own event id,
 or its content where it has none: the same log tells the same ones, however batches are cut. A correction teaches
-nothing. Cost: some nanoseconds a transaction, 20 us for one that is told.
+nothing. Cost: 10 us a batch and 0.05 us a transaction, 20 us for one that is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,9 @@ from streams.scoring.step import Step
 TEXT = "categories"
 """The model that these examples are for."""
 
+TRANSACTION = int(Kind.TRANSACTION)
 OneIn = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """One transaction in how many is told at each of these moments (n,); 0: none."""
-
-
-NONE_DRAWN: NDArray[np.intp] = np.zeros(0, np.intp)
 
 
 def told_nothing(moments_ms: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -38,25 +36,25 @@ def told_nothing(moments_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.zeros(len(moments_ms), np.int64)
 
 
-def drawn_texts(batch: EventBatch, one_in: OneIn) -> NDArray[np.intp]:
+def drawn_texts(batch: EventBatch, one_in: OneIn) -> list[int]:
     """The events that are to be told, by index: first what all have at hand, then, of the few, what they were for."""
     if one_in is told_nothing:
-        return NONE_DRAWN
+        return []
     events = batch.events
     hashes = events["event_hash"]
-    drawn = np.flatnonzero(
-        is_drawn(np.where(hashes > 0, hashes, events["content_hash"]), one_in(events["timestamp_ms"]))
-    )
-    few = events[drawn]
-    told: NDArray[np.intp] = drawn[(few["kind"] == Kind.TRANSACTION) & (few["category"] > 0) & (few["revision"] == 0)]
-    return told
+    named = np.where(hashes > 0, hashes, events["content_hash"])
+    drawn = np.flatnonzero(is_drawn(named, one_in(events["timestamp_ms"]))).tolist()
+    if not drawn:
+        return []
+    kinds, categories, revisions = events["kind"], events["category"], events["revision"]
+    return [i for i in drawn if kinds[i] == TRANSACTION and categories[i] > 0 and revisions[i] == 0]
 
 
 def text_examples(
-    batch: EventBatch, drawn: NDArray[np.intp], done: Step, encoder: Encoder, key: bytes
+    batch: EventBatch, drawn: Sequence[int], done: Step, encoder: Encoder, key: bytes
 ) -> list[tuple[int, Message]]:
     """The examples of a batch that was taken, each with its time."""
-    if not len(drawn):
+    if not drawn:
         return []
     rejected = {reject.record for reject in done.journal.rejects}
     told, users, made = batch.events[drawn], done.table.users, []
