@@ -178,13 +178,6 @@ def due_ms_of(data: bytes) -> int | None:
     return None if due == 0 else ((clock >> 1) ^ -(clock & 1)) + due - 1
 
 
-def has_declared(data: bytes) -> bool:
-    """Whether the customer of a packed row has declared something, without reading the rest of it."""
-    if data[:1] and data[0] not in SAME_HEADER:
-        return decode_row(data).declared is not None
-    return len(data) > 1 and bool(data[1] & HAS_DECLARED)
-
-
 _NUMBER = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _UP_TO_DUE = re.compile(rb".(?:%b){3}(%b)(?:%b){4}(%b)" % (_NUMBER, _NUMBER, _NUMBER, _NUMBER), re.DOTALL)
 """Version, flags, incarnation (2); the clock; day, timestamp, rank, taken; the due time: see `_write_header`."""

@@ -207,8 +207,9 @@ class Simulation:
                 return
 
     def _let_time_run_out(self) -> None:
-        """Late enough for every timer and every forgetting."""
+        """Late enough for every timer, every forgetting, and the timeout of transactions that nobody has ended."""
         self.pass_time(self.meaning.patience_ms)
+        self.broker.expire_transactions()
         if not self.setting.wall:
             for partition in range(self.partitions):
                 self.broker.write("commands", b"", self.meaning.wire.advance(self.now_ms).value, self.now_ms, partition)
