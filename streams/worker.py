@@ -591,18 +591,23 @@ class Worker:
         return min(partition.earliest_due_ms, self._marks.next_ms(partition.merge.clock_ms))
 
     def _look_round(self) -> None:
-        """Every few seconds: how far behind are we, and is the store where we left it, though nothing happens?"""
+        """Every few seconds: how far behind are we, and is the store where we left it, though nothing happens?
+
+        A store that fell back to a copy of the same position may have forgotten what checks said of due times: a check
+        that says nothing is in no log. Earlier ones do no harm, but are looked at again.
+        """
         now_seconds = self._clock.monotonic_seconds()
         if now_seconds - self._looked_round_seconds < self._options.look_round_seconds:
             return
         self._looked_round_seconds = now_seconds
         for partition in self._running():
             try:
-                self._check_position(self._store.position(partition.number), partition.standing)
+                earliest_ms = self._earliest_due_ms(partition.number, partition.standing)
             except (_StoreMoved, StoreUnavailable) as moved:
                 self._rewind([partition.number], str(moved))
             else:
                 self._ways_back.pop(partition.number, None)
+                partition.earliest_due_ms = min(partition.earliest_due_ms, earliest_ms)
                 # Behind the last record there may be markers. A retention that takes them too would leave a position
                 # before the beginning of the topic, which looks as if records had been deleted before they were taken.
                 at_rest = not any(partition.merge.buffered(topic)[0] for topic in self._options.inputs)

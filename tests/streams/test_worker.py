@@ -273,6 +273,23 @@ def test_a_check_that_says_nothing_writes_no_transaction() -> None:
     assert world.changes()[b"ann"] == ["1 loans 0"]
 
 
+def test_a_check_that_the_store_has_forgotten_is_made_again() -> None:
+    """A store that falls back to a copy of the same position has an earlier due time again, and nobody else knows."""
+    world = World()
+    user = b"ann"
+    world.broker.write("loans", user, b"1", 1_000)
+    worker = world.worker()
+    world.run(worker)
+    partition, copy = world.partition_of(user), world.copy_of_store()
+    copy.index(partition, [(user, 1_000)])  # as it was before the last check
+    world.put_store_back(copy)
+    assert not world.at_rest()
+    seq = world.progress()[partition].seq
+    world.run(worker)
+    assert world.store.earliest_due_ms(partition) != 1_000
+    assert world.progress()[partition].seq == seq  # a check that says nothing
+
+
 def test_events_come_before_the_timers_of_others() -> None:
     world, reports = World(), Reports()
     for i in range(20):
