@@ -249,12 +249,21 @@ class MemoryBroker:
             self._holding_back[where].append(transaction)
         return self._append(where, message, transaction, timestamp_ms)
 
-    def send_positions(self, transaction: _Transaction, generation: int, positions: dict[TopicPartition, int]) -> None:
-        """Positions of the group within the transaction; refused from a member of an earlier generation."""
+    def send_positions(
+        self, transaction: _Transaction, member: MemoryLog, generation: int, positions: dict[TopicPartition, int]
+    ) -> None:
+        """Positions of the group within the transaction; refused from a member of an earlier generation.
+
+        From one whose slot was taken, too, though its generation goes on and it has taken the transactional id back: it
+        is fenced as a static member.
+        """
         self._check_holder(transaction)
         if positions and generation != self.generation:
             self._end(transaction, commit=False)
             raise AbortAndRewind("the group has gone on without this member")
+        if positions and self._members.get(transaction.slot, member) is not member:
+            self._end(transaction, commit=False)
+            raise AbortAndRewind("the slot was taken")
         transaction.positions.update(positions)
 
     def commit(self, transaction: _Transaction) -> None:
@@ -412,7 +421,7 @@ class MemoryLog:
             broker.append(opened, where, message)
         offsets = {where: broker.append(opened, where, message) for where, message in transaction.progress.items()}
         self._failpoint("K6.all_written")
-        broker.send_positions(opened, self._generation, transaction.positions)
+        broker.send_positions(opened, self, self._generation, transaction.positions)
         self._failpoint("K7.positions_sent")
         self._failpoint("K8.committing")
         broker.commit(opened)

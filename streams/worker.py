@@ -602,12 +602,13 @@ class Worker:
         self._looked_round_seconds = now_seconds
         for partition in self._running():
             try:
-                earliest_ms = self._earliest_due_ms(partition.number, partition.standing)
+                due_ms, held = self._store.earliest_due_at(partition.number)
+                self._check_position(held, partition.standing)
             except (_StoreMoved, StoreUnavailable) as moved:
                 self._rewind([partition.number], str(moved))
             else:
                 self._ways_back.pop(partition.number, None)
-                partition.earliest_due_ms = min(partition.earliest_due_ms, earliest_ms)
+                partition.earliest_due_ms = min(partition.earliest_due_ms, FOREVER_MS if due_ms is None else due_ms)
                 # Behind the last record there may be markers. A retention that takes them too would leave a position
                 # before the beginning of the topic, which looks as if records had been deleted before they were taken.
                 at_rest = not any(partition.merge.buffered(topic)[0] for topic in self._options.inputs)

@@ -156,6 +156,27 @@ def test_a_producer_whose_id_was_taken_over_can_not_commit(world: KafkaWorld, ev
     assert changes(world) == [b"before"]
 
 
+def test_a_member_whose_slot_was_taken_can_not_commit_though_it_takes_its_producer_back(
+    world: KafkaWorld, eventually: Callable[..., None]
+) -> None:
+    former = world.log("a")
+    join(former, eventually)
+    eventually(former.open, "a producer")
+    heir = world.log("a")
+    join(heir, eventually)
+    eventually(heir.open, "a producer")
+    former._producer.discard()
+    former._producer = None
+    eventually(former.open, "the producer of the same name")
+    with pytest.raises((AbortAndRewind, RecreateProducer)):
+        former.transact(say(world, b"former"))
+    with pytest.raises(RecreateProducer):
+        heir.transact(say(world, b"fenced"))
+    eventually(heir.open, "its producer again")
+    heir.transact(say(world, b"heir"))
+    assert changes(world) == [b"heir"]
+
+
 def namesake(world: KafkaWorld, eventually: Callable[..., None]) -> Consumer:
     """Somebody joins the group under the static id of slot a."""
     consumer = Consumer(
