@@ -15,8 +15,8 @@ from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.learner.credit_story import FIRST_MS, PEOPLE, Told, lending
 from tests.learner.world import VALUES
 
-MORE = {"CLOCK": "records", "PARTITIONS": "2", "LEARNING__EPOCH_SECONDS": "259200", "LEARNING__EXAMPLES_MIN": "20"}
-EPOCH_MS = 3 * DAY_MS
+MORE = {"CLOCK": "records", "PARTITIONS": "2", "LEARNING__EPOCH_SECONDS": "604800", "LEARNING__EXAMPLES_MIN": "20"}
+EPOCH_MS = 7 * DAY_MS
 DECIDED_MS = FIRST_MS + 123 * DAY_MS
 """By then the loans are paid or in default."""
 LAST_MS = FIRST_MS + 138 * DAY_MS
