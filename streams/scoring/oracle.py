@@ -147,9 +147,7 @@ class Walk:
     changed: bool = False
     looked_ms: int = -(2**62)  # new weights up to then have been looked at
     erased_ms: int = -(2**62)  # the clock when an erasure was last taken: the partition's, in this batch the user's
-    passed_ms: int = -(
-        2**62
-    )  # time that has passed for the user: the partition's before this batch, their records since
+    passed_ms: int = -(2**62)  # time that has passed: the partition's before this batch, the user's records since
 
 
 def step(
