@@ -10,7 +10,9 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
 5. Bring the store there: by one write if it is a little behind, by the rows written since if it is further behind, by
    a rebuild if it is empty or too old.
 6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
-   rest), the inputs must still hold the records from there on. Anything else halts the partition and says why.
+   rest), the inputs must still hold the records from there on. Anything else halts the partition and says why, unless
+   the changelog has grown since 4: then we slept while others wrote (and while it was compacted beyond the end we know,
+   which takes the last progress record before it), and begin anew. If we slept for too long, polling tells us so first.
 
 `resolve` is a generator: it yields wherever it has to wait, so that the worker goes on polling and serving others.
 """
@@ -102,7 +104,7 @@ class _Abandoned(Exception):
 
 
 class _Again(Exception):
-    """The store was changed under our hands: start from the beginning."""
+    """Store or changelog were changed under our hands: start from the beginning."""
 
 
 Steps = Generator[None, None, Standing | None]
@@ -133,6 +135,25 @@ def _attempt(partition: int, given: Resolution) -> Steps:
     given.failpoint("K14.resolving")
     if held is not None and not held.ready:
         held = None
+    try:
+        return (yield from _agree(partition, given, nonce, held, committed, first, end))
+    except HaltPartition:
+        if (yield from _ask(lambda: log.end_offsets([where])))[where] == end:
+            raise
+        raise _Again from None
+
+
+def _agree(
+    partition: int,
+    given: Resolution,
+    nonce: str,
+    held: Position | None,
+    committed: Mapping[str, int | None],
+    first: int,
+    end: int,
+) -> Steps:
+    """Make store, group and changelog say the same, given the changelog up to `end`."""
+    where = TopicPartition(given.state_topic, partition)
     mark = yield from _last_progress(given, where, max(first, held.state_offset) if held else first, end)
     _refuse_a_store_that_is_ahead(where, held, mark)
     yield from _bring_the_store_there(where, given, nonce, held, mark, first)
