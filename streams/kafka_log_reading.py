@@ -33,6 +33,8 @@ FRAME_BYTES = 128
 """What a record takes beside its key, value and headers, at most, when it is sent alone."""
 
 PIECE_RECORDS = 5_000
+FETCH_MIN_BYTES, FETCH_WAIT_MS = 2**20, 5
+RETRY_MS = 5
 Answer = TypeVar("Answer")
 
 
@@ -58,7 +60,9 @@ def reader_settings(common: Mapping[str, Any]) -> dict[str, Any]:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
         "check.crcs": True,
-        "fetch.wait.max.ms": 10,
+        # A fetch that comes back for every record keeps a broker busy with fetches: a few milliseconds' worth at a time.
+        "fetch.min.bytes": FETCH_MIN_BYTES,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
         "fetch.error.backoff.ms": 50,
         "fetch.message.max.bytes": 4 * 2**20,
         "queued.max.messages.kbytes": 32 * 2**10,
@@ -76,6 +80,8 @@ def producer_settings(
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": 0,
+        # While the markers of one transaction are being written, the broker asks to try the next one again.
+        "retry.backoff.ms": RETRY_MS,
         "message.max.bytes": record_bytes_max,
         "queue.buffering.max.messages": 0,
         "queue.buffering.max.kbytes": 2**20,

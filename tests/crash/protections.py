@@ -245,13 +245,19 @@ PROTECTIONS = (
         "a new nonce is taken before the barrier",
         "streams.resolve `_attempt`",
         "a former session can still write after the store was looked at",
-        edited(
-            resolve,
-            "_attempt",
-            ("    held = given.store.claim(partition, nonce)\n", "    held = given.store.position(partition)\n"),
-            (
-                "    _refuse_a_store_that_is_ahead(where, held, mark)\n",
-                "    _refuse_a_store_that_is_ahead(where, held, mark)\n    given.store.claim(partition, nonce)\n",
+        both(
+            edited(
+                resolve,
+                "_attempt",
+                ("    held = given.store.claim(partition, nonce)\n", "    held = given.store.position(partition)\n"),
+            ),
+            edited(
+                resolve,
+                "_agree",
+                (
+                    "    _refuse_a_store_that_is_ahead(where, held, mark)\n",
+                    "    _refuse_a_store_that_is_ahead(where, held, mark)\n    given.store.claim(partition, nonce)\n",
+                ),
             ),
         ),
         test_moments.test_a_late_write_of_a_former_session_that_comes_during_a_way_back_is_refused,
@@ -325,10 +331,17 @@ PROTECTIONS = (
         test_resolve.test_records_that_retention_took_before_they_were_read_halt_the_partition,
     ),
     Protection(
-        "the clock comes from the progress record",
+        "a way back that finds the changelog longer than it knew begins anew",
         "streams.resolve `_attempt`",
+        "a worker that slept while others wrote and the changelog was compacted halts its partition for nothing",
+        edited(resolve, "_attempt", ("[where] == end:", "[where] >= end:")),
+        test_resolve.test_a_way_back_that_slept_while_the_changelog_was_compacted_begins_anew,
+    ),
+    Protection(
+        "the clock comes from the progress record",
+        "streams.resolve `_agree`",
         "a partition's clock goes back at a restart: timers wait for records that are newer",
-        edited(resolve, "_attempt", ("next_offsets, known.clock_ms, nonce", "next_offsets, 0, nonce")),
+        edited(resolve, "_agree", ("next_offsets, known.clock_ms, nonce", "next_offsets, 0, nonce")),
     ),
     Protection(
         "inputs are merged by time",

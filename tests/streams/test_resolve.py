@@ -180,6 +180,37 @@ def test_a_rebuild_reads_a_compacted_changelog_to_the_same_rows() -> None:
     assert world.rows() == rows
 
 
+def test_a_way_back_that_slept_while_the_changelog_was_compacted_begins_anew() -> None:
+    world, reports, slept = World(), Reports(), list[str]()
+    first = world.worker("a")
+    moving, resting = ("ann", "bob", "cem", "dee"), ("eve", "fay", "gil", "hal")
+    assert {world.partition_of(user.encode()) for user in moving} == {0, 1}
+    assert {world.partition_of(user.encode()) for user in resting} == {0, 1}
+    for user in moving:
+        world.write("loans", user, 10)
+    world.run(first)
+    copy = world.copy_of_store()
+    for user in resting:  # their rows stay where they are when the changelog is compacted
+        world.write("loans", user, 20)
+    world.run(first)
+    world.broker.expel("a")
+    world.put_store_back(copy)
+
+    def sleep(step: str) -> None:
+        if step == "K14.resolving" and not slept:
+            slept.append(step)
+            world.broker.expel("b")
+            for user in moving:
+                world.write("transactions", user, 30)
+            world.run(world.worker("c"))
+            world.broker.compact("rescore-state")
+
+    turns(world.worker("b", failpoint=sleep, observer=reports))
+    assert slept
+    assert not reports.halts
+    assert world.changes() == world.expected()[0]
+
+
 def test_offsets_that_the_group_has_forgotten_are_no_error() -> None:
     world = World()
     world.story()
