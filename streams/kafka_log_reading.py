@@ -60,7 +60,7 @@ def reader_settings(common: Mapping[str, Any]) -> dict[str, Any]:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
         "check.crcs": True,
-        # A fetch that comes back for every record keeps a broker busy with fetches: a few milliseconds' worth at a time.
+        # Fetches that come back for every record keep a broker busy: a few milliseconds' worth at a time.
         "fetch.min.bytes": FETCH_MIN_BYTES,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "fetch.error.backoff.ms": 50,
