@@ -9,17 +9,19 @@ commit is read from the log. A worker that has lost its partitions is refused by
 carries the positions of every partition it touches. A late write of a former session to the store is refused by nonce.
 A store that was emptied or rolled back while we run is noticed before anything is decided on its rows: rows and
 position are read in one moment, and nobody but us brings a store to our position.
+
+What a partition of ours can be is in `streams.ownership`, what a batch becomes in `streams.batch`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from schemas.batch import Record
 from state.errors import StoreAhead, StoreUnavailable
 from state.store import Position, SaveOutcome, Store
+from streams.batch import Batch, Watch, report_of, still_due, transaction_of
 from streams.log import (
     AbortAndRewind,
     Assigned,
@@ -37,83 +39,20 @@ from streams.log import (
     no_failpoint,
 )
 from streams.merge import FOREVER_MS, Merge, Taken
-from streams.output import Message, Output, PauseAndRetry, Processor
-from streams.resolve import NO_OFFSET, PROGRESS_KEY, Progress, Resolution, Standing, Steps, resolve
-from streams.wiring import BatchReport, Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire, WorkerOptions
+from streams.output import Output, PauseAndRetry, Processor
+from streams.ownership import (
+    FOREVER_SECONDS,
+    Halted,
+    Resolving,
+    Running,
+    Sweep,
+    unmatched_words,
+    way_back_seconds,
+)
+from streams.resolve import Resolution, Standing, resolve
+from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire, WorkerOptions
 
 HOLD_TOLD_SECONDS = 1.0
-FOREVER_SECONDS = float("inf")
-WAYS_BACK_AT_ONCE = 2
-WAY_BACK_SECONDS = 0.05
-WAY_BACK_SECONDS_MAX = 2.0
-"""A partition that went back twice in a row waits before it tries again, longer each time, up to this."""
-
-
-@dataclass(slots=True)
-class _Resolving:
-    """A partition of ours on its way back to a known state. Next: running, halted."""
-
-    number: int
-    steps: Steps
-    not_before_seconds: float
-
-
-@dataclass(slots=True)
-class _Sweep:
-    """Everyone of a partition is looked at for new weights, a slice at a time. A new start begins it anew: no harm."""
-
-    until_ms: int
-    cursor: bytes = b""
-    begun: bool = False
-    waiting: list[bytes] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return self.begun and not self.cursor and not self.waiting
-
-
-@dataclass(slots=True)
-class _Running:
-    """A partition of ours that takes records. Next: resolving."""
-
-    number: int
-    merge: Merge
-    standing: Standing
-    earliest_due_ms: int  # no timer of the partition is due before this
-    held_back: tuple[TopicPartition, ...] = ()
-    advance_written_seconds: float = -FOREVER_SECONDS  # by the monotonic clock: the wall may step back
-    settles: bool = False  # its positions have moved without a record: they are to be written down
-    sweep: _Sweep | None = None
-
-
-@dataclass(slots=True)
-class _Halted:
-    """A partition of ours that a person must look at. Next: whatever a restart or a new assignment brings."""
-
-    number: int
-    reason: str
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one partition does in one turn."""
-
-    partition: _Running
-    taken: Taken
-    due_users: list[bytes]
-    no_more_due: bool
-    output: Output
-    standing: Standing  # once it is committed
-    settles: bool  # says how far the inputs were read, though there was nothing to take
-    mark_ms: int | None = None  # the boundary of an epoch to mark
-    swept: bool = False  # a sweep has come to its end
-    state_offset: int = NO_OFFSET  # of its progress record
-
-    @property
-    def written(self) -> bool:
-        """Checks of timers that found nothing to say are the only batches that are not."""
-        marked = self.mark_ms is not None or self.swept
-        return self.taken.count > 0 or self.settles or marked or not self.output.silent
 
 
 class _StoreMoved(PauseAndRetry):
@@ -142,7 +81,7 @@ class Worker:
         self._gate, self._marks = gate or OpenGate(), marks or NoMarks()
         self._observer = observer or Observer()
         self._failpoint = failpoint
-        self._owned: dict[int, _Resolving | _Running | _Halted] = {}
+        self._owned: dict[int, Resolving | Running | Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
         self._busy = False
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
@@ -180,7 +119,7 @@ class Worker:
             self._resolve()
             self._go_forward()
         except StoreUnavailable as error:
-            self._rewind([number for number, p in self._owned.items() if not isinstance(p, _Halted)], str(error))
+            self._rewind([number for number, p in self._owned.items() if not isinstance(p, Halted)], str(error))
             self._busy = False
         self._break_silence()
         self._look_round()
@@ -188,12 +127,12 @@ class Worker:
 
     def _go_forward(self) -> None:
         """The journey of a batch."""
-        watch = _Watch(self._clock)
+        watch = Watch(self._clock)
         batches = self._process(self._take(watch), watch)
         self._busy = bool(batches)
         if batches and self._commit(batches, watch):
             self._save(batches, watch)
-            self._observer.batch(_report(batches, watch))
+            self._observer.batch(report_of(batches, watch))
 
     # Ownership, and the way back.
 
@@ -206,7 +145,7 @@ class Worker:
                 continue
             if isinstance(change, Unmatched):
                 for number in change.partitions:
-                    self._halt(number, _unmatched(number, change.missing_in))
+                    self._halt(number, unmatched_words(number, change.missing_in))
                 continue
             for number in change.partitions:
                 self._owned.pop(number, None)
@@ -219,8 +158,8 @@ class Worker:
         for number in partitions:
             self._log.pause(self._inputs_of(number))
             times = self._ways_back[number] = self._ways_back.get(number, 0) + 1 if reason else 0
-            wait_seconds = _way_back_seconds(times)
-            self._owned[number] = _Resolving(number, resolve(number, self._resolution), now_seconds + wait_seconds)
+            wait_seconds = way_back_seconds(times)
+            self._owned[number] = Resolving(number, resolve(number, self._resolution), now_seconds + wait_seconds)
             self._observer.resolving(number)
         if reason:
             self._observer.rewound(tuple(partitions), reason)
@@ -228,7 +167,7 @@ class Worker:
     def _resolve(self) -> None:
         """Take every RESOLVE under way one step further."""
         now_seconds = self._clock.monotonic_seconds()
-        for partition in [p for p in self._owned.values() if isinstance(p, _Resolving)]:
+        for partition in [p for p in self._owned.values() if isinstance(p, Resolving)]:
             if now_seconds < partition.not_before_seconds:
                 continue
             try:
@@ -241,7 +180,7 @@ class Worker:
                 self._follow(())
                 return
 
-    def _resolve_one(self, partition: _Resolving) -> None:
+    def _resolve_one(self, partition: Resolving) -> None:
         try:
             next(partition.steps)
         except StopIteration as done:
@@ -263,14 +202,14 @@ class Worker:
             self._wire.advance_to,
             self._options.commands,
         )
-        self._owned[number] = _Running(number, merge, standing, self._earliest_due_ms(number, standing))
+        self._owned[number] = Running(number, merge, standing, self._earliest_due_ms(number, standing))
         self._log.seek({TopicPartition(topic, number): offset for topic, offset in standing.next_offsets.items()})
         self._log.resume(self._inputs_of(number))
         self._observer.running(number, standing)
 
     def _halt(self, number: int, reason: str) -> None:
         self._log.pause(self._inputs_of(number))
-        self._owned[number] = _Halted(number, reason)
+        self._owned[number] = Halted(number, reason)
         self._observer.halted(number, reason)
 
     # Forward: poll, take, process, commit, save.
@@ -290,7 +229,7 @@ class Worker:
         for partition in running.values():
             self._hold_back(partition)
 
-    def _hold_back(self, partition: _Running) -> None:
+    def _hold_back(self, partition: Running) -> None:
         before = partition.held_back
         now = tuple(
             where
@@ -306,7 +245,7 @@ class Worker:
         options = self._options
         return records > options.buffered_max // share or size_bytes > options.buffered_bytes_max // share
 
-    def _take(self, watch: _Watch) -> list[_Batch]:
+    def _take(self, watch: Watch) -> list[Batch]:
         """Records that may be taken and users whose timers are due, of each running partition."""
         running = self._running()
         if not running or not self._log.open():
@@ -340,12 +279,12 @@ class Worker:
                 )
                 settles, partition.settles = partition.settles, False
                 batches.append(
-                    _Batch(partition, taken, due_users, no_more_due, Output(), standing, settles, mark_ms, swept)
+                    Batch(partition, taken, due_users, no_more_due, Output(), standing, settles, mark_ms, swept)
                 )
         watch.lap("merge")
         return batches
 
-    def _mark_ms(self, partition: _Running) -> int | None:
+    def _mark_ms(self, partition: Running) -> int | None:
         """The boundary that this partition has passed and not marked: nothing will ever happen in it up to there."""
         merge = partition.merge
         quiet_until_ms = max(merge.clock_ms, (merge.next_ms or 0) - 1)
@@ -364,7 +303,7 @@ class Worker:
             self._held = held_at_ms, FOREVER_SECONDS
             self._observer.held(self._marks.held_by(held_at_ms))
 
-    def _ask_ends(self, partition: _Running) -> None:
+    def _ask_ends(self, partition: Running) -> None:
         """An advance has arrived: ask how far the other inputs go *now*. No answer: time stands still here."""
         ends = self._log.end_offsets(self._inputs_of(partition.number))
         if ends is None:
@@ -372,7 +311,7 @@ class Worker:
         else:
             partition.merge.asked_ends({where.topic: end for where, end in ends.items()})
 
-    def _due_users(self, partition: _Running, taken: Taken) -> tuple[list[bytes], bool]:
+    def _due_users(self, partition: Running, taken: Taken) -> tuple[list[bytes], bool]:
         """The next slice of users whose timers are due, a small one beside records: events must not wait for it."""
         if partition.earliest_due_ms > taken.clock_ms:
             return [], False
@@ -385,12 +324,12 @@ class Worker:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
         return users, len(users) < limit
 
-    def _sweep(self, partition: _Running, taken: Taken, due_users: Sequence[bytes]) -> list[bytes]:
+    def _sweep(self, partition: Running, taken: Taken, due_users: Sequence[bytes]) -> list[bytes]:
         """The next slice of everyone, where new weights ask for it and the partition's clock has passed their time."""
         rescored_ms, swept_ms = self._marks.rescored_ms(partition.merge.clock_ms), partition.standing.swept_ms
         sweep = partition.sweep
         if sweep is None and rescored_ms is not None and (swept_ms is None or rescored_ms > swept_ms):
-            sweep = partition.sweep = _Sweep(rescored_ms)
+            sweep = partition.sweep = Sweep(rescored_ms)
         if sweep is None:
             return []
         present = {record.key for record in taken.records}.union(due_users)
@@ -402,7 +341,7 @@ class Worker:
         slice_, sweep.waiting = sweep.waiting[: max(limit, 0)], sweep.waiting[max(limit, 0) :]
         return [user for user in dict.fromkeys(slice_) if user not in present]
 
-    def _end_sweep(self, partition: _Running) -> int | None:
+    def _end_sweep(self, partition: Running) -> int | None:
         """Up to when everyone has been looked at: all slices so far are committed, as no turn leaves one behind."""
         sweep, swept_ms = partition.sweep, partition.standing.swept_ms
         if sweep is None or not sweep.done:
@@ -411,7 +350,7 @@ class Worker:
         partition.sweep = None
         return sweep.until_ms
 
-    def _process(self, batches: list[_Batch], watch: _Watch) -> list[_Batch]:
+    def _process(self, batches: list[Batch], watch: Watch) -> list[Batch]:
         """Let the processor think about each partition's batch; one that can not be decided now goes back."""
         processed = []
         for batch in batches:
@@ -441,7 +380,7 @@ class Worker:
         watch.lap("process")
         return processed
 
-    def _load(self, partition: _Running, users: Sequence[bytes]) -> list[bytes | None]:
+    def _load(self, partition: Running, users: Sequence[bytes]) -> list[bytes | None]:
         rows, held = self._store.load_at(partition.number, users)
         self._check_position(held, partition.standing)
         return rows
@@ -451,12 +390,12 @@ class Worker:
         if held is None or not held.ready or (held.seq, held.nonce) != (standing.seq, standing.nonce):
             raise _StoreMoved(f"the store is at {held}, this worker left it at {standing.seq}, {standing.nonce}")
 
-    def _commit(self, batches: list[_Batch], watch: _Watch) -> bool:
+    def _commit(self, batches: list[Batch], watch: Watch) -> bool:
         """One transaction for all of it. False: it came to nothing, or nobody knows, and RESOLVE is under way."""
         written = [batch for batch in batches if batch.written]
         if written:
             try:
-                offsets = self._log.transact(self._transaction(written))
+                offsets = self._log.transact(transaction_of(written, self._options, self._wire, self._marks))
             except (AbortAndRewind, RecreateProducer) as error:
                 self._rewind([batch.partition.number for batch in batches], str(error))
                 return False
@@ -470,7 +409,7 @@ class Worker:
         watch.lap("transact")
         return True
 
-    def _find_the_one_to_blame(self, batches: Sequence[_Batch], watch: _Watch, reason: str) -> None:
+    def _find_the_one_to_blame(self, batches: Sequence[Batch], watch: Watch, reason: str) -> None:
         """Halt the partition whose batch will never be taken; those that only shared its transaction go on."""
         if len(batches) == 1:
             self._halt(batches[0].partition.number, reason)
@@ -480,41 +419,7 @@ class Worker:
             if self._commit([batch], watch):
                 self._save([batch], watch)
 
-    def _transaction(self, batches: Sequence[_Batch]) -> Transaction:
-        """Everything the batches say, the new rows, and for each partition how far it is: all of it or nothing."""
-        options, transaction = self._options, Transaction({})
-        for batch in batches:
-            number, output, standing = batch.partition.number, batch.output, batch.standing
-            for topic, messages in (
-                (options.changes, output.changes),
-                (options.scorecards, output.scorecards),
-                (options.journal, output.journal),
-                *output.dead_letters.items(),
-            ):
-                if messages:
-                    transaction.messages.setdefault(topic, []).extend(messages)
-            # A marker speaks of everything before this batch; examples keep their partition's number, as markers do.
-            marks = [] if batch.mark_ms is None else [self._marks.marker(batch.mark_ms)]
-            if marks or output.examples:
-                transaction.placed[TopicPartition(options.examples, number)] = [*marks, *output.examples]
-            where = self._state_of(batch)
-            transaction.rows[where] = output.images
-            progress = Progress(
-                standing.seq,
-                standing.next_offsets,
-                standing.clock_ms,
-                standing.nonce,
-                options.code_version,
-                standing.marked_ms,
-                standing.swept_ms,
-                standing.erased_ms,
-            )
-            transaction.progress[where] = Message(PROGRESS_KEY, self._wire.progress.encode(progress))
-            for topic, offset in standing.next_offsets.items():
-                transaction.positions[TopicPartition(topic, number)] = offset
-        return transaction
-
-    def _save(self, batches: Sequence[_Batch], watch: _Watch) -> None:
+    def _save(self, batches: Sequence[Batch], watch: Watch) -> None:
         """Bring the store to the state that was just committed; whatever it answers but yes is a case for RESOLVE."""
         self._failpoint("K11.saving")
         for batch in batches:
@@ -540,13 +445,13 @@ class Worker:
         self._failpoint("K12.saved")
         watch.lap("save")
 
-    def _look_ahead(self, batch: _Batch) -> None:
+    def _look_ahead(self, batch: Batch) -> None:
         """Keep the earliest due time: exact where every due timer has fired, else never too late."""
         partition, output, clock_ms = batch.partition, batch.output, batch.taken.clock_ms
         dues_ms = [due_ms for _, _, due_ms in output.images if due_ms is not None]
         dues_ms += [due_ms for _, due_ms in output.checked if due_ms is not None]
         earliest_ms = min(dues_ms, default=FOREVER_MS)
-        if (earliest_ms <= clock_ms or batch.due_users) and (late := _still_due(batch)):
+        if (earliest_ms <= clock_ms or batch.due_users) and (late := still_due(batch)):
             self._halt(
                 partition.number,
                 f"partition {partition.number}: timers of {late[0]!r} are still due after they were looked at at "
@@ -586,7 +491,7 @@ class Worker:
         except (AbortAndRewind, RecreateProducer) as error:
             self._rewind([partition.number for partition in silent], str(error))
 
-    def _wake_ms(self, partition: _Running) -> int:
+    def _wake_ms(self, partition: Running) -> int:
         """When something is to be done even if no record comes: a timer, or the boundary of an epoch."""
         return min(partition.earliest_due_ms, self._marks.next_ms(partition.merge.clock_ms))
 
@@ -616,7 +521,7 @@ class Worker:
         self._measure_lag(self._running())
         self._measure_buffers(self._running())
 
-    def _measure_lag(self, running: Sequence[_Running]) -> None:
+    def _measure_lag(self, running: Sequence[Running]) -> None:
         ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
         if ends is None:
             self._observer.held("the ends of the inputs are not known: the brokers do not answer")
@@ -628,76 +533,21 @@ class Worker:
         seconds = {n: 0.0 if ms is None else max(0.0, (wall_ms - ms) / 1000) for n, ms in oldest.items()}
         self._observer.lag({(where.topic, where.partition): n for where, n in records.items()}, seconds)
 
-    def _measure_buffers(self, running: Sequence[_Running]) -> None:
+    def _measure_buffers(self, running: Sequence[Running]) -> None:
         waiting = [p.merge.buffered(topic) for p in running for topic in self._options.inputs]
         held_back = sum(len(p.held_back) for p in running)
         self._observer.buffered(sum(n for n, _ in waiting), sum(size for _, size in waiting), held_back)
 
-    def _running(self) -> list[_Running]:
-        return [partition for partition in self._owned.values() if isinstance(partition, _Running)]
+    def _running(self) -> list[Running]:
+        return [partition for partition in self._owned.values() if isinstance(partition, Running)]
 
     def _inputs_of(self, number: int) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for topic in self._options.inputs]
 
-    def _state_of(self, batch: _Batch) -> TopicPartition:
+    def _state_of(self, batch: Batch) -> TopicPartition:
         return TopicPartition(self._options.state, batch.partition.number)
 
     def _earliest_due_ms(self, number: int, standing: Standing) -> int:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
-
-
-def _still_due(batch: _Batch) -> list[bytes]:
-    """Users whose timers were looked at, or were to be, and are still due: they would be looked at for ever."""
-    output, clock_ms = batch.output, batch.taken.clock_ms
-    dues = {user: due_ms for user, _, due_ms in output.images} | dict(output.checked)
-    looked_at = ((user, dues.get(user, clock_ms)) for user in (*dues, *batch.due_users))
-    return [user for user, due_ms in looked_at if due_ms is not None and due_ms <= clock_ms]
-
-
-def _way_back_seconds(times: int) -> float:
-    """How long to wait before the so manieth way back in a row: not at all, then twice as long each time."""
-    if times <= WAYS_BACK_AT_ONCE:
-        return 0.0
-    doublings = min(times - WAYS_BACK_AT_ONCE, 16)
-    return min(WAY_BACK_SECONDS_MAX, WAY_BACK_SECONDS * float(1 << doublings))
-
-
-def _unmatched(number: int, missing_in: Sequence[str]) -> str:
-    return (
-        f"partition {number} is not in {', '.join(missing_in)}: somebody has added partitions to some of the inputs, "
-        f"and customers were moved away from their state. Nothing of it is taken. Stop the publishers, make new topics "
-        f"with equal numbers of partitions under another RESCORE_TOPIC_PREFIX, and publish again."
-    )
-
-
-class _Watch:
-    """Durations of the steps of one batch."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last_seconds = clock.monotonic_seconds()
-        self.seconds: dict[str, float] = {}
-
-    def lap(self, step: str) -> None:
-        now_seconds = self._clock.monotonic_seconds()
-        self.seconds[step] = now_seconds - self._last_seconds
-        self._last_seconds = now_seconds
-
-
-def _report(batches: Sequence[_Batch], watch: _Watch) -> BatchReport:
-    outputs = [batch.output for batch in batches]
-    return BatchReport(
-        partitions=[batch.partition.number for batch in batches],
-        records=sum(batch.taken.count for batch in batches),
-        due_users=sum(len(batch.due_users) for batch in batches),
-        changes=sum(len(output.changes) for output in outputs),
-        images=sum(len(output.images) for output in outputs),
-        dead_letters=sum(len(letters) for output in outputs for letters in output.dead_letters.values()),
-        inversions=sum(len(output.journal) for output in outputs),
-        committed=any(batch.written for batch in batches),
-        clock_ms={batch.partition.number: batch.taken.clock_ms for batch in batches},
-        seq={batch.partition.number: batch.partition.standing.seq for batch in batches},
-        seconds=watch.seconds,
-    )

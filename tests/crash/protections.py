@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from state.memory_store import MemoryStore
-from streams import resolve
+from streams import resolve, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
@@ -112,11 +112,11 @@ PROTECTIONS = (
     ),
     Protection(
         "a transaction of timers alone carries positions too",
-        "streams.worker `_transaction`",
+        "streams.batch `transaction_of`",
         "an empty list is not checked by the group: a zombie's timers fire a second time",
         edited(
-            Worker,
-            "_transaction",
+            worker,
+            "transaction_of",
             (
                 "for topic, offset in standing.next_offsets.items():",
                 "for topic, offset in standing.next_offsets.items() if batch.taken.count else ():",
@@ -126,11 +126,11 @@ PROTECTIONS = (
     ),
     Protection(
         "positions of every input of a partition touched",
-        "streams.worker `_transaction`",
+        "streams.batch `transaction_of`",
         "the group does not know how far the other inputs are",
         edited(
-            Worker,
-            "_transaction",
+            worker,
+            "transaction_of",
             (
                 "for topic, offset in standing.next_offsets.items():",
                 "for topic, offset in list(standing.next_offsets.items())[1:]:",
