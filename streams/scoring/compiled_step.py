@@ -96,6 +96,7 @@ from streams.scoring.value import consistency_after, label_of, pack_feature
 
 ERASE, OVERRIDE, LIFT, ADVANCE = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT), int(Kind.ADVANCE)
 TRANSACTION = int(Kind.TRANSACTION)
+NO_ROOM, NOTHING_DUE, CHECKED, FIRED = range(-1, 3)
 BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.CORRECTION)
 
 
@@ -134,14 +135,9 @@ def run(
     for user in range(len(starts) - 1):
         used[U_CORRUPT] = user
         start, end = starts[user], starts[user + 1]
-        if end == start:
-            clear(row)
-        elif not read_row(packed, start, end, row):
+        if not _unpack(packed, start, end, row, tables):
             return False
         used[U_CORRUPT] = -1
-        if row.h[H_MARKS] and len(tables.books) > 0:
-            held = held_profiles(row.marks, row.h[H_MARKS], tables.profiles[0])
-            row.f[F_EMITTED + PROFILES] = float(held)
         changed = False
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
@@ -161,16 +157,11 @@ def run(
             until = events[i]["timestamp_ms"]
             if due == UNKNOWN_MS and until >= wake:
                 due = next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
-            while due != UNKNOWN_MS:
-                moment = next_moment(row, due, looked, tables)
-                if moment > until:
-                    break
-                if not has_room(room, row):
+            if due != UNKNOWN_MS:
+                due, looked, came = _pass_to(row, user, phase, due, looked, until, first_change, tables, eyes, room)
+                if came == NO_ROOM:
                     return False
-                fired = _fire(row, user, phase, moment, tables, eyes, room)
-                due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
-                changed, known = changed or fired, False
-                fill_in_until(room, first_change, due)
+                changed, known = changed or came == FIRED, known and came == NOTHING_DUE
             if used[U_REJECTS] >= len(room.rejects) or used[U_INVERSIONS] >= len(room.inversions):
                 return False
             if not has_room(room, row):
@@ -194,35 +185,75 @@ def run(
                     due, wake = UNKNOWN_MS, earliest_wake(row, tables)
         if due == UNKNOWN_MS:
             due = next_due(row, phase, row.h[H_CLOCK], True, tables, eyes)
-        moment = next_moment(row, due, looked, tables)
-        while moment <= clock_ms:
-            if not has_room(room, row):
-                return False
-            fired = _fire(row, user, phase, moment, tables, eyes, room)
-            due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
-            moment = next_moment(row, due, looked, tables)
-            changed = changed or fired
-            fill_in_until(room, first_change, due)
-        at = used[U_ROWS]
-        room.starts[user] = at
-        room.due_ms[user] = NEVER_MS if due == NO_TIME_MS else due
-        room.changed[user] = changed
-        gone = row.h[H_INCARNATION_OFFSET] < 0 and row.h[H_ERASED] == NO_TIME_MS
-        if not changed:
-            if at + end - start > len(room.rows):
-                return False
-            copy_into(room.rows[at : at + end - start], packed[start:end])
-            used[U_ROWS] = at + end - start
-        elif not gone:
-            if at + row_bytes_max(row) > len(room.rows):
-                return False
-            row.h[H_DUE] = due
-            used[U_ROWS] = write_row(row, room.rows, at)
+        due, looked, came = _pass_to(row, user, phase, due, looked, clock_ms, first_change, tables, eyes, room)
+        if came == NO_ROOM:
+            return False
+        changed = changed or came == FIRED
+        if not _leave(packed[start:end], user, due, changed, row, room):
+            return False
         if used[U_CHANGES] > first_change and row.h[H_INCARNATION_OFFSET] >= 0:
             if used[U_CARDS] >= len(room.cards) or used[U_TEXT] + 512 > len(room.text):
                 return False
             write_card(row, user, due, tables, eyes, room)
     room.starts[len(starts) - 1] = used[U_ROWS]
+    return True
+
+
+@compiled
+def _unpack(packed: NDArray[np.uint8], start: int, end: int, row: Scratch, tables: Tables) -> bool:
+    """The row of one user, empty where there is none yet; False where it can not be read."""
+    if end == start:
+        clear(row)
+    elif not read_row(packed, start, end, row):
+        return False
+    if row.h[H_MARKS] and len(tables.books) > 0:
+        held = held_profiles(row.marks, row.h[H_MARKS], tables.profiles[0])
+        row.f[F_EMITTED + PROFILES] = float(held)
+    return True
+
+
+@compiled
+def _pass_to(
+    row: Scratch, user: int, phase: int, due: int, looked: int, until_ms: int, first_change: int,
+    tables: Tables, eyes: Eyes, room: Room,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Fire what is due by a time, each at its own; answers the next due time, the last looked at, what came of it."""
+    came = NOTHING_DUE
+    moment = next_moment(row, due, looked, tables)
+    while moment <= until_ms:
+        if not has_room(room, row):
+            return due, looked, NO_ROOM
+        fired = _fire(row, user, phase, moment, tables, eyes, room)
+        due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
+        came = FIRED if fired else max(came, CHECKED)
+        fill_in_until(room, first_change, due)
+        moment = next_moment(row, due, looked, tables)
+    return due, looked, came
+
+
+@compiled
+def _leave(before: NDArray[np.uint8], user: int, due: int, changed: bool, row: Scratch, room: Room) -> bool:
+    """Pack the row of one user, or copy what it was where nothing has changed; False where there is no room to.
+
+    Nothing is left of a life that has ended and of whose erasure nothing is remembered.
+    """
+    used = room.used
+    at = used[U_ROWS]
+    room.starts[user] = at
+    room.due_ms[user] = NEVER_MS if due == NO_TIME_MS else due
+    room.changed[user] = changed
+    if not changed:
+        if at + len(before) > len(room.rows):
+            return False
+        copy_into(room.rows[at : at + len(before)], before)
+        used[U_ROWS] = at + len(before)
+        return True
+    if row.h[H_INCARNATION_OFFSET] < 0 and row.h[H_ERASED] == NO_TIME_MS:
+        return True
+    if at + row_bytes_max(row) > len(room.rows):
+        return False
+    row.h[H_DUE] = due
+    used[U_ROWS] = write_row(row, room.rows, at)
     return True
 
 

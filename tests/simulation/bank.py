@@ -69,7 +69,10 @@ class Bank:
     def end_transaction(self, *, commit: bool) -> None:
         """What is under way becomes visible, or never does."""
         if self._transaction is not None:
+            # A fault that waits for a commit was set for a worker, whose transaction may have ended otherwise.
+            faults, self._broker.commit_faults = self._broker.commit_faults, []
             (self._broker.commit if commit else self._broker.abort)(self._transaction)
+            self._broker.commit_faults = faults
             self._seen["publisher aborted"] += not commit
             self._tell(f"the publisher's transaction is {'committed' if commit else 'aborted'}")
             self._transaction = None
