@@ -35,7 +35,7 @@ GIL_SWITCH_SECONDS = 0.0005
 FETCH_MAX = 10_000
 SETTLE_SECONDS = 2.0
 SENDER_LINGER_MS = 5
-"""What clients of Kafka do unless they are told otherwise. It is over before the broker's stamp: no part of a latency."""
+"""What clients of Kafka do unless told otherwise. It is over before the broker's stamp: no part of a latency."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from state.versions import Versions
 from streams.avro_values import Values
 from streams.collector import GarbageCollector
 from streams.learning.epochs import Epochs, LearningPolicy
-from streams.output import Message, Output
+from streams.output import Message, Output, thought_through
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
 from streams.text_examples import OneIn, told_nothing
@@ -92,7 +92,7 @@ class _Side:
     def take(self, batch: Sequence[Record]) -> Output:
         """Take a batch as a worker does."""
         began = process_time()
-        output = self.processor.process(0, batch, self._load, (), batch[-1].timestamp_ms)
+        output = thought_through(self.processor.process(0, batch, (), batch[-1].timestamp_ms), self._load)
         self.seconds.append(process_time() - began)
         self.rows.update((image.user, image.row) for image in output.images)
         return output

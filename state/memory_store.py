@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from state.errors import StoreAhead, StoreUnavailable
-from state.store import Position, RowWrite, SaveOutcome
+from state.store import OneByOne, Position, RowsAt, RowWrite, SaveOutcome
 
 _LEFT = "partition {} was taken by another session, or the server lost a part, while it was rebuilt"
 
@@ -39,7 +39,7 @@ class _Held:
             self.due_ms[user] = due_ms
 
 
-class MemoryStore:
+class MemoryStore(OneByOne):
     """Keeps `state.store.Store` in dictionaries. One instance may serve several workers: all see the same state.
 
     >>> store = MemoryStore()
@@ -74,7 +74,7 @@ class MemoryStore:
         held = self._partitions.get(partition)
         return [held.rows.get(user) if held else None for user in users]
 
-    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+    def load_at(self, partition: int, users: Sequence[bytes]) -> RowsAt:
         """See `Store`."""
         return self.load(partition, users), self.position(partition)
 

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from state.errors import RefusedSettings, StoreAhead, StoreUnavailable
-from state.store import Position, RowWrite, SaveOutcome
+from state.store import Position, RowsAt, RowWrite, Save, SaveOutcome
 
 LAYOUT = b"1"
 """Version of these keys. A partition in another layout counts as missing: it is rebuilt from the changelog."""
@@ -139,15 +139,24 @@ class RedisStore:
         rows: list[bytes | None] = self._command("MGET", *[prefix + user for user in users])
         return rows
 
-    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+    def load_at(self, partition: int, users: Sequence[bytes]) -> RowsAt:
         """See `Store`."""
-        if not users:
-            return [], self.position(partition)
-        prefix = self._prefix(partition)
-        rows, held = self._at_once(
-            ("MGET", *[prefix + user for user in users]), ("HMGET", self._meta(partition), *META)
-        )
-        return rows, self._position_of(partition, held)
+        return self.load_all({partition: users})[partition]
+
+    def load_all(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, RowsAt]:
+        """See `Store`."""
+        commands: list[tuple[object, ...]] = []
+        for partition, users in wanted.items():
+            prefix = self._prefix(partition)
+            if users:
+                commands.append(("MGET", *[prefix + user for user in users]))
+            commands.append(("HMGET", self._meta(partition), *META))
+        answers = iter(self._at_once(*commands) if commands else ())
+        found: dict[int, RowsAt] = {}
+        for partition, users in wanted.items():
+            rows = next(answers) if users else []
+            found[partition] = rows, self._position_of(partition, next(answers))
+        return found
 
     def read(self, user: bytes, partition: int) -> tuple[bytes | None, Position | None]:
         """Row and position of one moment, for readers: no row counts while the position is None or not ready."""
@@ -188,16 +197,21 @@ class RedisStore:
 
     def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
         """See `Store`: one call of one function. Raises `StoreAhead`."""
-        answer, held_seq = self._call(
-            "save", partition, position.nonce, expected_seq, position.seq, position.state_offset,
-            *_packed(self._prefix(partition), writes),
-        )  # fmt: skip
-        if answer == b"ahead":
-            raise StoreAhead(
-                f"partition {partition}: the store is at transaction {held_seq}, "
-                f"transaction {position.seq} was to follow {expected_seq}"
+        [outcome] = self.save_all([Save(partition, expected_seq, position, writes)])
+        if isinstance(outcome, StoreAhead):
+            raise outcome
+        return outcome
+
+    def save_all(self, saves: Sequence[Save]) -> list[SaveOutcome | StoreAhead]:
+        """See `Store`: a call of one function for each."""
+        calls = [
+            (
+                "save", save.partition, save.position.nonce, save.expected_seq, save.position.seq,
+                save.position.state_offset, *_packed(self._prefix(save.partition), save.writes),
             )
-        return SaveOutcome(answer.decode())
+            for save in saves
+        ]  # fmt: skip
+        return [_outcome(save, answer) for save, answer in zip(saves, self._call_all(calls), strict=True)]
 
     def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
         """See `Store`. Rows that are still there from before are deleted first, whoever left them.
@@ -284,19 +298,35 @@ class RedisStore:
             )
 
     def _call(self, function: str, partition: int, *arguments: object) -> Any:
-        """One of our functions on a partition; a server that has lost them (it was replaced) gets them anew."""
-        try:
-            return self._call_as_is(function, partition, *arguments)
-        except redis.ResponseError as error:
-            if "function not found" not in str(error).lower():
-                raise
-        self._load_functions()
-        return self._call_as_is(function, partition, *arguments)
+        """One of our functions on a partition."""
+        [answer] = self._call_all([(function, partition, *arguments)])
+        return answer
 
-    def _call_as_is(self, function: str, partition: int, *arguments: object) -> Any:
-        name, keys = f"rescore_{function}_{DIGEST}", (self._meta(partition), self._due_key(partition))
-        with _Translated():
-            return self._long_client.execute_command("FCALL", name, len(keys), *keys, *arguments)
+    def _call_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Our functions on partitions, one after the other in one round trip, whatever comes of each.
+
+        A server that has lost our functions (it was replaced) gets them anew, and is asked once more for what it did
+        not know. Raises the first error there was.
+        """
+        answers = self._call_as_is(calls)
+        unknown = [i for i, answer in enumerate(answers) if _is_unknown_function(answer)]
+        if unknown:
+            self._load_functions()
+            for i, answer in zip(unknown, self._call_as_is([calls[i] for i in unknown]), strict=True):
+                answers[i] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                with _Translated():
+                    raise answer
+        return answers
+
+    def _call_as_is(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        with _Translated(), self._long_client.pipeline(transaction=False) as pipeline:
+            for function, partition, *arguments in calls:
+                keys = self._meta(partition), self._due_key(partition)
+                pipeline.execute_command("FCALL", f"rescore_{function}_{DIGEST}", len(keys), *keys, *arguments)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+            return answers
 
     def _load_functions(self) -> None:
         """Functions of other releases stay: their names differ, and their workers may still be running."""
@@ -330,6 +360,20 @@ class _Translated:
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
         if isinstance(error, redis.RedisError) and TRANSIENT.search(str(error)):
             raise StoreUnavailable(f"Redis can not just now: {error}") from error
+
+
+def _is_unknown_function(answer: object) -> bool:
+    return isinstance(answer, redis.ResponseError) and "function not found" in str(answer).lower()
+
+
+def _outcome(save: Save, answer: tuple[bytes, int]) -> SaveOutcome | StoreAhead:
+    word, held_seq = answer
+    if word == b"ahead":
+        return StoreAhead(
+            f"partition {save.partition}: the store is at transaction {held_seq}, "
+            f"transaction {save.position.seq} was to follow {save.expected_seq}"
+        )
+    return SaveOutcome(word.decode())
 
 
 def _pattern(prefix: bytes) -> bytes:

@@ -6,9 +6,11 @@ A store never decides anything. It holds, for each partition, the rows of its us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
+
+from state.errors import StoreAhead
 
 
 class Position(NamedTuple):
@@ -42,6 +44,19 @@ class SaveOutcome(Enum):
     MISSING = "missing"  # the partition is not there at all: rebuild
 
 
+class Save(NamedTuple):
+    """What is written of one partition: see `Store.save`."""
+
+    partition: int
+    expected_seq: int
+    position: Position
+    writes: Sequence[RowWrite]
+
+
+RowsAt = tuple["list[bytes | None]", Position | None]
+"""Rows, and the position they belong to."""
+
+
 class Store(Protocol):
     """Rows, due times and position of partitions."""
 
@@ -57,12 +72,15 @@ class Store(Protocol):
     def load(self, partition: int, users: Sequence[bytes]) -> list[bytes | None]:
         """Rows of the users, in one round trip; None for a user without one."""
 
-    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+    def load_at(self, partition: int, users: Sequence[bytes]) -> RowsAt:
         """Rows of the users and the position they belong to, of one moment and in one round trip.
 
         A position that is asked for after the rows proves nothing: the store may have been emptied when the rows were
         read, and be back (a failover to a replica that is up to date) when the position is.
         """
+
+    def load_all(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, RowsAt]:
+        """`load_at` of several partitions, in one round trip."""
 
     def users(self, partition: int, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
         """Some users with a row, about `limit`, and the cursor to go on with: empty at first, and when all were named.
@@ -82,6 +100,9 @@ class Store(Protocol):
     def save(self, partition: int, expected_seq: int, position: Position, writes: Sequence[RowWrite]) -> SaveOutcome:
         """Write rows and index and move to `position`, if the store is at (`expected_seq`, `position.nonce`)."""
 
+    def save_all(self, saves: Sequence[Save]) -> list[SaveOutcome | StoreAhead]:
+        """`save` of several partitions, in one round trip; each is written or refused by itself."""
+
     def restore(self, partition: int, position: Position, chunks: Iterable[Sequence[RowWrite]]) -> None:
         """Rebuild a partition from nothing: not ready from the first call to the last, then at `position`."""
 
@@ -92,3 +113,21 @@ class Store(Protocol):
 
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
         """Move due times alone: a check that emitted nothing changes no row, no clock and no log."""
+
+
+class OneByOne:
+    """Several partitions one after the other: for stores to which a round trip is nothing."""
+
+    def load_all(self: Store, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, RowsAt]:
+        """See `Store`."""
+        return {partition: self.load_at(partition, users) for partition, users in wanted.items()}
+
+    def save_all(self: Store, saves: Sequence[Save]) -> list[SaveOutcome | StoreAhead]:
+        """See `Store`."""
+        outcomes: list[SaveOutcome | StoreAhead] = []
+        for save in saves:
+            try:
+                outcomes.append(self.save(*save))
+            except StoreAhead as ahead:
+                outcomes.append(ahead)
+        return outcomes

@@ -6,15 +6,18 @@ bytes in, bytes out. So the same loop carries the real maths, a counting toy in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from schemas.batch import Record
 from state.store import RowWrite
 
-RowsLoader = Callable[[Sequence[bytes]], list[bytes | None]]
-"""Loads the rows of users of the partition at hand, in one round trip to the store; None where there is none."""
+Thought = Generator[Sequence[bytes], "list[bytes | None]", "Output"]
+"""A batch being thought about: asks once for the rows of users (None where there is none), then says what it leads to.
+
+So the worker can ask the store for the rows of all its partitions at once.
+"""
 
 
 class PauseAndRetry(Exception):
@@ -56,6 +59,21 @@ class Output:
         )
 
 
+def thought_through(thought: Thought, load: Callable[[Sequence[bytes]], list[bytes | None]]) -> Output:
+    """What a batch leads to, with the rows that `load` finds."""
+    return answered(thought, load(next(thought)))
+
+
+def answered(thought: Thought, rows: list[bytes | None]) -> Output:
+    """What a batch leads to, given the rows it has asked for."""
+    try:
+        thought.send(rows)
+    except StopIteration as done:
+        output: Output = done.value
+        return output
+    raise ValueError("a processor asks for rows once")
+
+
 class Processor(Protocol):
     """Bytes in, `Output` out: decode, load, step, encode."""
 
@@ -63,13 +81,12 @@ class Processor(Protocol):
         self,
         partition: int,
         records: Sequence[Record],
-        load: RowsLoader,
         due_users: Sequence[bytes],
         clock_ms: int,
         swept_ms: int = -(2**62),
         erased_ms: int = -(2**62),
         before_ms: int = -(2**62),
-    ) -> Output:
+    ) -> Thought:
         """Take records of one partition (in merge order, possibly none) and the users whose timers are due.
 
         `clock_ms` is the partition's clock once the batch is taken: every timer of the users touched that is due by

@@ -35,7 +35,7 @@ from streams.borrower_reports import reports
 from streams.credit_examples import CreditExamples, user_hash
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log import HaltPartition
-from streams.output import Message, Output, PauseAndRetry, RowsLoader
+from streams.output import Message, Output, PauseAndRetry, Thought
 from streams.scoring.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
@@ -69,13 +69,12 @@ class ScoreProcessor:
         self,
         partition: int,
         records: Sequence[Record],
-        load: RowsLoader,
         due_users: Sequence[bytes],
         clock_ms: int,
         swept_ms: int = -(2**62),
         erased_ms: int = -(2**62),
         before_ms: int = -(2**62),
-    ) -> Output:
+    ) -> Thought:
         """See `streams.output.Processor`."""
         versions = self.versions()
         try:
@@ -84,7 +83,7 @@ class ScoreProcessor:
             erases, drawn = bool((batch.events["kind"] == Kind.ERASE).any()), drawn_texts(batch, self.texts_one_in())
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
-            before = load(users)
+            before = yield users
             done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms, before_ms))
             more = self._more(batch, drawn, done, versions)
             return self._output(batch, done, versions, more, erases=erases)

@@ -15,12 +15,12 @@ What a partition of ours can be is in `streams.ownership`, what a batch becomes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from schemas.batch import Record
 from state.errors import StoreAhead, StoreUnavailable
-from state.store import Position, SaveOutcome, Store
+from state.store import Position, Save, SaveOutcome, Store
 from streams.batch import Batch, Watch, report_of, still_due, transaction_of
 from streams.log import (
     AbortAndRewind,
@@ -39,7 +39,7 @@ from streams.log import (
     no_failpoint,
 )
 from streams.merge import FOREVER_MS, Merge, Taken
-from streams.output import Output, PauseAndRetry, Processor
+from streams.output import Output, PauseAndRetry, Processor, Thought, answered
 from streams.ownership import (
     FOREVER_SECONDS,
     Halted,
@@ -351,27 +351,21 @@ class Worker:
         return sweep.until_ms
 
     def _process(self, batches: list[Batch], watch: Watch) -> list[Batch]:
-        """Let the processor think about each partition's batch; one that can not be decided now goes back."""
-        processed = []
+        """Let the processor think about each partition's batch; all ask for their rows, the store is asked once."""
+        thoughts: list[tuple[Batch, Thought]] = []
+        wanted: dict[int, Sequence[bytes]] = {}
         for batch in batches:
-            number, standing = batch.partition.number, batch.partition.standing
-            moments = {"swept_ms": standing.swept_ms, "erased_ms": standing.erased_ms}
-            if standing.erased_ms is not None:
-                moments["before_ms"] = standing.clock_ms
-            try:
-                batch.output = self._processor.process(
-                    number,
-                    batch.taken.records,
-                    partial(self._load, batch.partition),
-                    batch.due_users,
-                    batch.taken.clock_ms,
-                    **{name: moment_ms for name, moment_ms in moments.items() if moment_ms is not None},
-                )
-            except PauseAndRetry as wait:
-                self._rewind([number], str(wait))
-            except HaltPartition as halt:
-                self._halt(number, str(halt))
-            else:
+            with self._sent_back(batch):
+                thought = self._thought(batch)
+                wanted[batch.partition.number] = next(thought)
+                thoughts.append((batch, thought))
+        found = self._store.load_all(wanted)
+        processed = []
+        for batch, thought in thoughts:
+            with self._sent_back(batch):
+                rows, held = found[batch.partition.number]
+                self._check_position(held, batch.partition.standing)
+                batch.output = answered(thought, rows)
                 if batch.output.erases:
                     batch.standing = batch.standing._replace(erased_ms=batch.taken.clock_ms)
                 processed.append(batch)
@@ -380,10 +374,28 @@ class Worker:
         watch.lap("process")
         return processed
 
-    def _load(self, partition: Running, users: Sequence[bytes]) -> list[bytes | None]:
-        rows, held = self._store.load_at(partition.number, users)
-        self._check_position(held, partition.standing)
-        return rows
+    def _thought(self, batch: Batch) -> Thought:
+        standing = batch.partition.standing
+        moments = {"swept_ms": standing.swept_ms, "erased_ms": standing.erased_ms}
+        if standing.erased_ms is not None:
+            moments["before_ms"] = standing.clock_ms
+        return self._processor.process(
+            batch.partition.number,
+            batch.taken.records,
+            batch.due_users,
+            batch.taken.clock_ms,
+            **{name: moment_ms for name, moment_ms in moments.items() if moment_ms is not None},
+        )
+
+    @contextmanager
+    def _sent_back(self, batch: Batch) -> Iterator[None]:
+        """A batch that can not be decided now goes back, one that a person must look at halts its partition."""
+        try:
+            yield
+        except PauseAndRetry as wait:
+            self._rewind([batch.partition.number], str(wait))
+        except HaltPartition as halt:
+            self._halt(batch.partition.number, str(halt))
 
     def _check_position(self, held: Position | None, standing: Standing) -> None:
         """Refuse what was read from the store together with this position, unless this session left it there."""
@@ -422,22 +434,21 @@ class Worker:
     def _save(self, batches: Sequence[Batch], watch: Watch) -> None:
         """Bring the store to the state that was just committed; whatever it answers but yes is a case for RESOLVE."""
         self._failpoint("K11.saving")
+        written = [batch for batch in batches if batch.written]
+        outcomes = self._store.save_all([_save_of(batch) for batch in written])
+        answers = {batch.partition.number: outcome for batch, outcome in zip(written, outcomes, strict=True)}
         for batch in batches:
-            partition, output, standing = batch.partition, batch.output, batch.standing
-            number = partition.number
-            if batch.written:
-                position = Position(standing.seq, standing.nonce, batch.state_offset)
-                try:
-                    outcome = self._store.save(number, standing.seq - 1, position, output.images)
-                except StoreAhead as ahead:
-                    self._halt(number, str(ahead))
-                    continue
-                if outcome not in (SaveOutcome.OK, SaveOutcome.ALREADY):
-                    self._rewind([number], f"the store answered {outcome.value} to transaction {standing.seq}")
-                    continue
+            number, checked = batch.partition.number, batch.output.checked
+            answer = answers.get(number, SaveOutcome.OK)
+            if isinstance(answer, StoreAhead):
+                self._halt(number, str(answer))
+                continue
+            if answer not in (SaveOutcome.OK, SaveOutcome.ALREADY):
+                self._rewind([number], f"the store answered {answer.value} to transaction {batch.standing.seq}")
+                continue
             self._ways_back.pop(number, None)
-            if output.checked:
-                self._store.index(number, output.checked)
+            if checked:
+                self._store.index(number, checked)
             try:
                 self._look_ahead(batch)
             except _StoreMoved as moved:
@@ -551,3 +562,9 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
+
+
+def _save_of(batch: Batch) -> Save:
+    standing = batch.standing
+    position = Position(standing.seq, standing.nonce, batch.state_offset)
+    return Save(batch.partition.number, standing.seq - 1, position, batch.output.images)

@@ -271,14 +271,14 @@ PROTECTIONS = (
     ),
     Protection(
         "rows and position are read in one moment",
-        "streams.worker `_load`, `Store.load_at`",
+        "streams.worker `_process`, `Store.load_all`",
         "a store that was empty for the rows and is back for the position: a default for a known customer",
         edited(
             Worker,
-            "_load",
+            "_process",
             (
-                "rows, held = self._store.load_at(partition.number, users)",
-                "rows, held = self._store.load(partition.number, users), self._store.position(partition.number)",
+                "found = self._store.load_all(wanted)",
+                "found = {n: (self._store.load(n, users), self._store.position(n)) for n, users in wanted.items()}",
             ),
         ),
         flickering,

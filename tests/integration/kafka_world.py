@@ -153,8 +153,8 @@ class PrefixedProcessor(CountingProcessor):
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
 
-    def process(self, partition, records, load, due_users, clock_ms):  # type: ignore[no-untyped-def]
+    def process(self, partition, records, due_users, clock_ms):  # type: ignore[no-untyped-def]
         short = [record._replace(topic=record.topic.removeprefix(self.prefix)) for record in records]
-        output = super().process(partition, short, load, due_users, clock_ms)
+        output = yield from super().process(partition, short, due_users, clock_ms)
         output.dead_letters = {self.prefix + topic: letters for topic, letters in output.dead_letters.items()}
         return output

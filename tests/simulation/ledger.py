@@ -20,7 +20,7 @@ from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.store import RowWrite
 from streams.log import HaltPartition
-from streams.output import Message, Output, RowsLoader
+from streams.output import Message, Output, Thought
 
 HORIZON_MS = 30 * 60_000
 """So long are event ids remembered, and is an erased account."""
@@ -158,14 +158,12 @@ class LedgerProcessor:
     rates: Callable[[], Rates]
     layout: int = 1
 
-    def process(
-        self, partition: int, records: Sequence[Record], load: RowsLoader, due_users: Sequence[bytes], clock_ms: int
-    ) -> Output:
+    def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
         """See `streams.output.Processor`."""
         rates, output, changed = self.rates(), Output(), set()
         parsed = [(record, parse(record)) for record in records]
         users = list(dict.fromkeys([*(r.key or b"" for r, line in parsed if line), *due_users]))
-        accounts = dict(zip(users, map(self._decoded, load(users)), strict=True))
+        accounts = dict(zip(users, map(self._decoded, (yield users)), strict=True))
         known = {user for user, account in accounts.items() if account.birth is not None}
         for record, line in parsed:
             user, rank = record.key or b"", INPUT_TOPICS.index(record.topic)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from state.errors import StoreUnavailable
 from state.memory_store import MemoryStore
-from state.store import Position, RowWrite, SaveOutcome
+from state.store import OneByOne, Position, RowsAt, RowWrite, SaveOutcome
 
 Reach = Callable[[str], None]
 """Called with the name of each call before it goes out: the scheduler may let others go first, or end the caller."""
@@ -57,7 +57,7 @@ class StoreServer:
         return made
 
 
-class StoreClient:
+class StoreClient(OneByOne):
     """The store as one worker sees it. `write_fault` is the fate of its next write."""
 
     def __init__(self, server: StoreServer, reach: Reach) -> None:
@@ -73,7 +73,7 @@ class StoreClient:
         """See `Store`."""
         return self._read("S.position").position(partition)
 
-    def load_at(self, partition: int, users: Sequence[bytes]) -> tuple[list[bytes | None], Position | None]:
+    def load_at(self, partition: int, users: Sequence[bytes]) -> RowsAt:
         """See `Store`."""
         return self._read("S.load").load_at(partition, users)
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from state.errors import StoreAhead, StoreUnavailable
 from state.memory_store import MemoryStore
 from state.redis_store import RedisStore
-from state.store import Position, RowWrite, SaveOutcome
+from state.store import Position, RowWrite, Save, SaveOutcome
 
 _apps = itertools.count(1)
 
@@ -52,6 +52,38 @@ def ready(store: Store, writes: Sequence[RowWrite] = (), nonce: str = "session",
     """A store whose partition 0 stands at `seq`."""
     store.restore(0, Position(seq, nonce, -1), [writes])
     return store
+
+
+def test_partitions_are_loaded_at_once_each_with_its_position(store: Store) -> None:
+    ready(store, [RowWrite(b"ann", b"row", 5)], seq=3)
+    store.restore(1, Position(8, "other", 40), [[RowWrite(b"bob", b"his", None)]])
+    assert store.load_all({}) == {}
+    assert store.load_all({0: [b"bob", b"ann"], 1: [b"bob"], 2: [b"ann"], 3: []}) == {
+        0: ([None, b"row"], Position(3, "session", -1)),
+        1: ([b"his"], Position(8, "other", 40)),
+        2: ([None], None),
+        3: ([], None),
+    }
+
+
+def test_partitions_are_saved_at_once_and_one_that_is_refused_holds_no_other_back(store: Store) -> None:
+    for partition, seq in enumerate((0, 4, 9, 0)):
+        store.restore(partition, Position(seq, "session", -1), [])
+    row = [RowWrite(b"ann", b"row", 5)]
+    assert store.save_all([]) == []
+    zombie, ahead, behind, good = store.save_all(
+        [
+            Save(0, 0, Position(1, "former", 7), row),
+            Save(1, 2, Position(3, "session", 7), row),
+            Save(2, 11, Position(12, "session", 7), row),
+            Save(3, 0, Position(1, "session", 7), row),
+        ]
+    )
+    assert (zombie, behind, good) == (SaveOutcome.FENCED, SaveOutcome.BEHIND, SaveOutcome.OK)
+    assert isinstance(ahead, StoreAhead)
+    assert "partition 1: the store is at transaction 4" in str(ahead)
+    assert [store.load(partition, [b"ann"]) for partition in range(4)] == [[None], [None], [None], [b"row"]]
+    assert [store.due(partition, 5, 9) for partition in range(4)] == [[], [], [], [b"ann"]]
 
 
 def test_everyone_with_a_row_is_named_in_pieces(store: Store) -> None:

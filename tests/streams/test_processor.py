@@ -14,7 +14,7 @@ from schemas.known_schemas import Registry
 from state.layout import LAYOUT_VERSION, decode_row
 from state.versions import Policy, Versions
 from streams.log import HaltPartition
-from streams.output import Message, Output, PauseAndRetry
+from streams.output import Message, Output, PauseAndRetry, thought_through
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions import packaged_weights
@@ -45,7 +45,9 @@ def erase(day: float) -> Record:
 
 def taken(rows: dict[bytes, bytes], *records: Record, due: tuple[bytes, ...] = (), day: float | None = None) -> Output:
     clock_ms = at_ms(day) if day is not None else records[-1].timestamp_ms
-    output = processor().process(0, records, lambda users: [rows.get(user) for user in users], due, clock_ms)
+    output = thought_through(
+        processor().process(0, records, due, clock_ms), lambda users: [rows.get(user) for user in users]
+    )
     for image in output.images:
         if image.row is None:
             rows.pop(image.user)
@@ -94,7 +96,7 @@ def test_a_dead_letter_keeps_bytes_and_headers_and_says_why() -> None:
 def test_a_record_that_fits_no_dead_letter_topic_leaves_a_letter_that_says_where_it_lies() -> None:
     small = replace(processor(), letter_bytes_max=2_000)
     bad = transaction(0, offset=7, transaction_amount="much", description="x" * 3_000)
-    output = small.process(0, [bad], lambda users: [None for _ in users], (), bad.timestamp_ms)
+    output = thought_through(small.process(0, [bad], (), bad.timestamp_ms), lambda users: [None for _ in users])
     (letter,) = output.dead_letters["transactions.dlq"]
     headers = dict(letter.headers or [])
     assert (letter.key, letter.value) == (b"ann", None)
@@ -162,7 +164,7 @@ def test_a_registry_that_does_not_answer_holds_the_partition() -> None:
 
     record = transaction(0)._replace(value=b"\x00\x00\x00\x00\x07" + b"x" * 20)
     with pytest.raises(PauseAndRetry, match="does not answer"):
-        processor(Away()).process(0, [record], lambda users: [None for _ in users], (), at_ms(0))
+        next(processor(Away()).process(0, [record], (), at_ms(0)))
 
 
 @pytest.mark.parametrize("version", [1, LAYOUT_VERSION])

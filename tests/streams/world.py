@@ -17,7 +17,7 @@ from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.output import Message, Output, RowsLoader
+from streams.output import Message, Output, Thought
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.wiring import Gate, Observer, Wire, WorkerOptions
 from streams.worker import Worker
@@ -84,12 +84,10 @@ def new_state() -> dict[str, list[int] | int]:
 class CountingProcessor:
     """One change per record and per timer, numbered per user."""
 
-    def process(
-        self, partition: int, records: Sequence[Record], load: RowsLoader, due_users: Sequence[bytes], clock_ms: int
-    ) -> Output:
+    def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
         output = Output()
         users = list(dict.fromkeys([r.key or b"" for r in records] + list(due_users)))
-        before = dict(zip(users, load(users), strict=True))
+        before = dict(zip(users, (yield users), strict=True))
         states = {user: json.loads(row) if row else new_state() for user, row in before.items()}
         for record in records:
             if record.value == b"poison":
