@@ -139,6 +139,9 @@ class BatchSettings(Part):
     users_max: int = Field(
         default=1_000, ge=1, le=1_000, description="of a partition; one Redis call holds all of them"
     )
+    partitions_max: int | None = Field(
+        default=None, ge=1, description="that share a batch while little waits; unset: half of a worker's partitions"
+    )
     wait_seconds: float = Field(
         default=0.01, gt=0, le=10, description="a poll waits at most this long for the first record"
     )

@@ -118,6 +118,7 @@ class WorkerOptions:
     records_max: int = 20_000
     users_max: int = 1_000
     timers_max: int = 250  # users whose timers fire beside a batch of records
+    partitions_max: int | None = None  # that share a transaction while little waits; None: half of ours
     bytes_max: int = 16 * 2**20  # of a partition's records in one batch; a single record may have more
     buffered_max: int = 20_000  # records of one input waiting for the others before it is paused
     buffered_bytes_max: int = 16 * 2**20  # likewise: memory is bounded whatever the size of records

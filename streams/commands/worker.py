@@ -376,6 +376,7 @@ def _options(chosen: Settings) -> WorkerOptions:
         code_version=program_version(),
         records_max=chosen.batch.records_max,
         users_max=chosen.batch.users_max,
+        partitions_max=chosen.batch.partitions_max,
         idle_seconds=chosen.batch.wait_seconds,
         silence_ms=1_000 if chosen.clock == "wall" else None,
     )

@@ -129,6 +129,7 @@ class Simulation:
             records_max=setting.records_max,
             users_max=setting.users_max,
             timers_max=setting.timers_max,
+            partitions_max=1 if self.seed % 3 == 1 else 4,
             buffered_max=setting.buffered_max,
             silence_ms=1_000 if setting.wall else None,
         )

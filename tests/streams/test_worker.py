@@ -86,6 +86,28 @@ def test_batch_cuts_alter_nothing(records_max: int, users_max: int, buffered_max
     world.check()
 
 
+def test_partitions_take_turns_where_they_may_not_share_a_transaction() -> None:
+    world, reports = World(), Reports()
+    for i in range(40):
+        for user in ("ann", "bob", "cem", "dee"):
+            world.write("transactions", user, i)
+    world.run(world.worker(observer=reports, records_max=200, users_max=1, partitions_max=None))  # half of two
+    world.check()
+    turns = [batch.partitions for batch in reports.batches]
+    assert all(len(partitions) == 1 for partitions in turns)
+    while_both_have_work = turns[: 2 * min(turns.count([0]), turns.count([1])) - 2]
+    assert len(while_both_have_work) > 10
+    assert all(before != after for before, after in pairwise(while_both_have_work))
+
+
+def test_where_much_waits_all_partitions_share_a_transaction() -> None:
+    world, reports = World(), Reports()
+    world.story()
+    world.run(world.worker(observer=reports, partitions_max=1, buffered_max=4))
+    world.check()
+    assert [0, 1] in [sorted(batch.partitions) for batch in reports.batches]
+
+
 def test_a_batch_touches_no_more_users_than_allowed() -> None:
     world, reports = World(), Reports()
     world.story(users=9)

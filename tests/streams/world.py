@@ -153,6 +153,7 @@ class World:
         buffered_max: int = 20_000,
         bytes_max: int = 2**24,
         buffered_bytes_max: int = 2**24,
+        partitions_max: int | None = 4,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -163,6 +164,7 @@ class World:
             buffered_max=buffered_max,
             bytes_max=bytes_max,
             buffered_bytes_max=buffered_bytes_max,
+            partitions_max=partitions_max,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
         processor = CountingProcessor()
