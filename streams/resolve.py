@@ -179,9 +179,20 @@ def _last_progress(
                 if record.key == PROGRESS_KEY:
                     found = record
         if found is not None:
-            return _Mark(given.codec.decode(found.value or b""), found.offset)
+            return _Mark(_progress_in(found, given), found.offset)
         end, width = piece_start, width * 8
     return None
+
+
+def _progress_in(record: Record, given: Resolution) -> Progress:
+    try:
+        return given.codec.decode(record.value or b"")
+    except ValueError as error:
+        raise HaltPartition(
+            f"{record.topic}/{record.partition}: the progress record at offset {record.offset} can not be read "
+            f"({error}). A newer program has written it: upgrade this worker to that release or a later one. Nothing "
+            f"was taken, and nothing is lost."
+        ) from error
 
 
 def _refuse_a_store_that_is_ahead(where: TopicPartition, held: Position | None, mark: _Mark | None) -> None:

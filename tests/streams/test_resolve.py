@@ -7,7 +7,7 @@ import pytest
 from state.store import Position
 from streams.log import RecreateProducer, StopWorker, TopicPartition, Transaction
 from streams.memory_log import CommitFault
-from streams.resolve import ROWS_PER_WRITE
+from streams.resolve import PROGRESS_KEY, ROWS_PER_WRITE
 from streams.worker import Worker
 from tests.streams.test_worker import Reports
 from tests.streams.world import INPUTS, World
@@ -234,6 +234,18 @@ def test_offsets_that_somebody_reset_halt_the_partition() -> None:
     turns(world.worker(observer=reports))
     assert reports.halts.keys() == {0, 1}
     assert "delete-offsets" in reports.halts[0]
+    assert world.changes() == said
+
+
+def test_a_progress_record_of_a_newer_program_halts_the_partition_and_says_so() -> None:
+    world, reports = World(), Reports()
+    world.story()
+    world.run(world.worker())
+    said = world.changes()
+    world.broker.write("rescore-state", PROGRESS_KEY, b"not a word of it", 1, 0)
+    turns(world.worker(observer=reports))
+    assert reports.halts.keys() == {0}
+    assert "upgrade this worker" in reports.halts[0]
     assert world.changes() == said
 
 
