@@ -33,7 +33,6 @@ FRAME_BYTES = 128
 """What a record takes beside its key, value and headers, at most, when it is sent alone."""
 
 PIECE_RECORDS = 5_000
-FETCH_MIN_BYTES, FETCH_WAIT_MS = 2**20, 5
 RETRY_MS = 5
 Answer = TypeVar("Answer")
 
@@ -60,9 +59,7 @@ def reader_settings(common: Mapping[str, Any]) -> dict[str, Any]:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
         "check.crcs": True,
-        # Fetches that come back for every record keep a broker busy: a few milliseconds' worth at a time.
-        "fetch.min.bytes": FETCH_MIN_BYTES,
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "fetch.wait.max.ms": 10,
         "fetch.error.backoff.ms": 50,
         "fetch.message.max.bytes": 4 * 2**20,
         "queued.max.messages.kbytes": 32 * 2**10,
