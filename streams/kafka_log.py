@@ -184,7 +184,12 @@ class KafkaLog:
         if self._closing or consumer is not self._consumer:
             consumer.unassign()
             return
-        places = [KafkaPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
+        # As numbers: for a logical offset of a leader it has not heard of yet librdkafka lets a second pass.
+        firsts = self._asking.first_offsets([TopicPartition(p.topic, p.partition) for p in partitions]) or {}
+        places = [
+            KafkaPartition(p.topic, p.partition, firsts.get(TopicPartition(p.topic, p.partition), OFFSET_BEGINNING))
+            for p in partitions
+        ]
         consumer.assign(places)
         consumer.pause(places)
         topics = set(self._options.inputs)
