@@ -184,7 +184,7 @@ class KafkaLog:
         if self._closing or consumer is not self._consumer:
             consumer.unassign()
             return
-        # As numbers: for a logical offset of a leader it has not heard of yet librdkafka lets a second pass.
+        # As numbers: for a logical offset of a leader it has not heard of yet librdkafka lets half a second pass.
         firsts = self._asking.first_offsets([TopicPartition(p.topic, p.partition) for p in partitions]) or {}
         places = [
             KafkaPartition(p.topic, p.partition, firsts.get(TopicPartition(p.topic, p.partition), OFFSET_BEGINNING))
