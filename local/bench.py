@@ -1,8 +1,9 @@
 """How fast a worker is beside a bare pipe and other engines: one topic, one machine, one run, each in its own process.
 
-Customers have a past before anything is measured (`local.bench_population`). The stream follows on from there; it is
-published a piece a round, and in each round every engine takes the piece, one engine after the other. What an engine
-does before it has taken a fifth of its piece is its warming up and not counted. Figures are medians of the rounds.
+Customers have a past before anything is measured (`local.bench_population`). The stream follows on from there. Its
+first hour holds one transaction of each customer, so that every engine has a state for each when counting begins; the
+rest is published a piece a round, and in each round every engine takes the piece, one engine after the other. What an
+engine does before it has taken a fifth of its piece is its warming up and not counted. Figures are medians of rounds.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from local.bench_engines import PEERS, Engine, NotHere, bare_pipe, rescore
 from local.bench_population import DAY_MS, PATTERNS, Population, grown
 from local.bench_stream import fill_state, in_pieces, publish_transactions
 from local.bench_world import BenchFailed, Place, Positions, Watched, World, make_topics, running, worker
-from local.generator_columns import benchmark_columns
+from local.generator_columns import benchmark_columns, one_each
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
+FIRST_HOUR_MS = 3_600_000
 WARMING_SHARE = 0.2
 TAKEN_SECONDS = 600.0
 RESTORED_SECONDS = 300.0
@@ -45,13 +47,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What is measured. `zipf` None: all customers alike. `hours` is the time the stream spans, from 06:00 on."""
+    """What is measured. `zipf` None: all customers alike. `hours` is the time the stream spans, from 07:00 on."""
 
     users: int = 100_000
     events: int = 1_000_000
     zipf: float | None = 1.1
     rounds: int = 1
-    hours: float = 12.0
+    hours: float = 11.0
     peers: tuple[str, ...] = ()
     bare: bool = True
     patterns: int = PATTERNS
@@ -112,12 +114,25 @@ def run(here: World, options: BenchOptions, cache: Path, say: Say) -> BenchResul
     engines, left_out = bench.engines()
     found: dict[str, list[Piece]] = {engine.name: [] for engine in engines}
     counted: list[dict[str, float]] = []
+    stream_ms = BEGIN_MS + FIRST_HOUR_MS
+    publish_transactions(
+        here.bootstrap_servers, bench.place.topic, one_each(options.seed, options.users, BEGIN_MS, stream_ms)
+    )
+    for engine in list(engines):
+        say(f"  {engine.name} takes one transaction of each customer")
+        try:
+            bench.catch_up(engine)
+        except BenchFailed as failure:
+            if engine.is_rescore:
+                raise
+            left_out[engine.name] = str(failure)
+            engines.remove(engine)
     columns = benchmark_columns(
         options.seed,
         options.events * options.rounds,
         options.users,
-        BEGIN_MS,
-        BEGIN_MS + round(options.hours * DAY_MS / 24),
+        stream_ms,
+        stream_ms + round(options.hours * DAY_MS / 24),
         options.zipf,
     )
     for number, piece in enumerate(in_pieces(columns, options.rounds)):
@@ -217,6 +232,12 @@ class _Bench:
         topics = sorted({topic for engine in engines for topic in engine.topics})
         make_topics(self.here.bootstrap_servers, topics, self.place.partitions)
         return engines, left_out
+
+    def catch_up(self, engine: Engine) -> None:
+        """Let an engine take what there is, uncounted."""
+        target = min(self.positions.published(self.place), self._committed(engine) + engine.events_max)
+        with self._started(engine) as started:
+            self._until(started, engine, target, TAKEN_SECONDS)
 
     def take(self, engine: Engine) -> tuple[Piece, dict[str, float]]:
         """Let an engine take what it has not taken yet; of Rescore also what its metrics counted meanwhile."""

@@ -32,7 +32,7 @@ from schemas.codec import (
 from state.table import Table
 from streams.collector import GarbageCollector
 from streams.merge import Merge
-from streams.output import Message
+from streams.message_columns import MessageColumns
 from streams.processor import rows_written
 from streams.scoring.reasons import REASON_TEXTS
 from streams.scoring.step import Clocks, step
@@ -157,7 +157,7 @@ def _batch(rows: _Rows) -> Batch:
             table = Table.of(batch.users, loaded)
         with watch.part("step"):
             done = step(table, batch, versions, Clocks(clock_ms))
-        users = done.table.users
+        users = done.table.names
         with watch.part("encode changes"):
             values = encode_changes(done.changes, batch, users, names, encoder)
         with watch.part("headers"):
@@ -165,14 +165,11 @@ def _batch(rows: _Rows) -> Batch:
         with watch.part("encode scorecards"):
             cards = encode_scorecards(done.changes, users, names, encoder)
         with watch.part("messages"):
-            owners = done.changes.rows["user"].tolist()
-            messages = [Message(users[u], v, h) for u, v, h in zip(owners, values, headers, strict=True)]
-            card_owners = done.changes.cards["user"].tolist()
-            messages += [Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)]
+            MessageColumns(users.of_those(done.changes.rows["user"]), values, headers)
+            MessageColumns(users.of_those(done.changes.cards["user"]), cards)
         with watch.part("rows written"):
             images, _ = rows_written(done.table)
-            messages += [Message(image.user, image.row) for image in images]
         rows.kept |= {image.user: image.row for image in images}
-        return len(users), len(values)
+        return users.size, values.size
 
     return take

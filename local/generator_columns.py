@@ -10,6 +10,7 @@ from local.generator_transactions import TransactionColumns
 
 DEPOSIT_SHARE = 0.12
 OPENING_CENTS = 100_000
+OTHERS_FROM = 1_000_000_000  # numbers, and so event_ids, that no stream of the same customers has
 
 
 def benchmark_columns(
@@ -25,7 +26,22 @@ def benchmark_columns(
     (1000, True)
     """
     random = np.random.default_rng([seed, events, users])
-    user = _users(random, events, users, zipf)
+    return _columns(random, _users(random, events, users, zipf), begin_ms, end_ms)
+
+
+def one_each(seed: int, users: int, begin_ms: int, end_ms: int) -> TransactionColumns:
+    """Likewise one transaction of each customer, in an order by chance.
+
+    >>> sorted(one_each(seed=1, users=3, begin_ms=0, end_ms=86_400_000).user.tolist())
+    [0, 1, 2]
+    """
+    random = np.random.default_rng([seed, users])
+    columns = _columns(random, random.permutation(users), begin_ms, end_ms)
+    return columns._replace(number=columns.number + OTHERS_FROM)
+
+
+def _columns(random: np.random.Generator, user: NDArray[np.int64], begin_ms: int, end_ms: int) -> TransactionColumns:
+    events = len(user)
     kind = random.integers(0, len(SPENDING), events)
     spent = -np.maximum(np.round(np.exp(random.normal(3.3, 0.8, events)) * 100), 50)
     deposit = random.random(events) < DEPOSIT_SHARE

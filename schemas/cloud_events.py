@@ -5,24 +5,39 @@ https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protoco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.batch import Changes, EventBatch, Record
 from schemas.kinds import SCORE_NAMES
-from schemas.times import iso_of_all
+from schemas.texts import Texts
+from schemas.write_kernel import HEADERS, write_headers
 
 Header = tuple[str, bytes]
 
-SPEC_VERSION: Header = ("ce_specversion", b"1.0")
-CONTENT_TYPE: Header = ("content-type", b"application/avro")
+NAMES = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "content-type")
 TRACE_PARENT = "traceparent"
-KINDS: tuple[tuple[Header, bytes], ...] = tuple(
-    (("ce_type", f"rescore.score.changed.{name}".encode()), name.encode()) for name in SCORE_NAMES
-)
-"""The header that says what has changed, and the name of the score, by its code."""
+ID_BYTES_MAX = 96
+"""Of the three numbers in an id, and of a time."""
+
+
+class Headers(NamedTuple):
+    """Headers of many messages: that of message i named `names[j]` is text `i * len(names) + j`, where it is there."""
+
+    names: tuple[str, ...]
+    texts: Texts
+    present: NDArray[np.bool_]  # one row a message, one column a name
+
+    def rows(self) -> Iterator[list[Header]]:
+        """The headers of one message after the other."""
+        texts = self.texts.cuts()
+        for present in self.present.tolist():
+            row = [(name, next(texts)) for name in self.names]
+            yield [header for header, is_there in zip(row, present, strict=True) if is_there]
 
 
 @dataclass(slots=True)
@@ -30,44 +45,47 @@ class CloudEvents:
     """Makes the headers of a deployment; `source` is a URI reference that names it, such as "/rescore/prod"."""
 
     source: str
-    _source: Header = field(init=False)
+    _words: Texts = field(init=False)
 
     def __post_init__(self) -> None:
-        self._source = ("ce_source", self.source.encode())
+        kinds = [f"rescore.score.changed.{name}" for name in SCORE_NAMES]
+        words = ["1.0", self.source, "application/avro", *kinds, *SCORE_NAMES]
+        self._words = Texts.of([word.encode() for word in words])
 
-    def change_headers(self, changes: Changes, batch: EventBatch, users: Sequence[bytes]) -> list[list[Header]]:
+    def change_headers(self, changes: Changes, batch: EventBatch, users: Texts) -> Headers:
         """Headers of each score change: the same on every retry, `traceparent` handed on from the event that caused it.
 
-        Cost: about 1.5 us each.
+        `users` are the names of the table. Cost: about 0.2 us each.
         """
-        rows = changes.rows
-        times = iso_of_all(rows["decided_ms"])
+        rows, count = changes.rows, len(changes.rows)
+        size = int(self._words.lengths.sum()) + ID_BYTES_MAX
+        out = np.empty(count * size + 2 * int(users.lengths[rows["user"]].sum()), np.uint8)
+        starts = np.zeros(count * HEADERS + 1, np.int64)
+        write_headers(rows, *users, *self._words, out, starts[1:])
+        said = Headers(NAMES, Texts(out[: starts[-1]], starts), np.ones((count, HEADERS), np.bool_))
         parents = _trace_parents(changes, batch)
-        made: list[list[Header]] = []
-        names = ("user", "score", "incarnation_rank", "incarnation_offset", "sequence", "event")
-        for user, score, rank, offset, sequence, event, time in zip(
-            *(rows[name].tolist() for name in names), times, strict=True
-        ):
-            subject, (kind, name) = users[user], KINDS[score]
-            change_id = b"%b/%b/%d-%d/%d" % (subject, name, rank, offset, sequence)
-            headers = [
-                SPEC_VERSION, ("ce_id", change_id), kind, self._source, ("ce_time", time), ("ce_subject", subject),
-                CONTENT_TYPE,
-            ]  # fmt: skip
-            if event in parents:
-                headers.append((TRACE_PARENT, parents[event]))
-            made.append(headers)
-        return made
+        return said if not any(parents) else _with_column(said, TRACE_PARENT, parents)
 
 
-def _trace_parents(changes: Changes, batch: EventBatch) -> dict[int, bytes]:
-    """By event: the `traceparent` its record came with, where it did."""
-    found: dict[int, bytes] = {}
-    events = np.unique(changes.rows["event"])
-    events = events[events >= 0]
-    for event, number in zip(events.tolist(), batch.events["record"][events].tolist(), strict=True):
-        record: Record = batch.records[number]
-        for name, value in record.headers or ():
-            if name == TRACE_PARENT and value:
-                found[event] = value
-    return found
+def _with_column(said: Headers, name: str, column: list[bytes]) -> Headers:
+    """One header more for each message, an empty one where it has none."""
+    width = len(said.names)
+    texts, more = said.texts.cut(), []
+    for i, value in enumerate(column):
+        more += [*texts[i * width : (i + 1) * width], value]
+    present = np.column_stack([said.present, [bool(value) for value in column]])
+    return Headers((*said.names, name), Texts.of(more), present)
+
+
+def _trace_parents(changes: Changes, batch: EventBatch) -> list[bytes]:
+    """The `traceparent` that the record behind each change came with, empty where it did not."""
+    events = changes.rows["event"]
+    if not any(record.headers for record in batch.records):
+        return []
+    numbers = np.where(events >= 0, batch.events["record"][events] if len(batch.events) else -1, -1)
+    return [b"" if number < 0 else _trace_parent(batch.records[number]) for number in numbers.tolist()]
+
+
+def _trace_parent(record: Record) -> bytes:
+    said = [value for name, value in record.headers or () if name == TRACE_PARENT and value]
+    return said[-1] if said else b""

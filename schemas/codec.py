@@ -18,6 +18,7 @@ from schemas.examples import encode_example
 from schemas.known_schemas import Registry, RegistryUnavailable, SchemaNotRegistered, StaticRegistry
 from schemas.partitioner import Partitioner, partition_of
 from schemas.readable import Refused
+from schemas.texts import Texts
 from schemas.writing import Encoder, VersionNames, card_to_dict, change_to_dict, decode_value, encode_value
 
 __all__ = [
@@ -62,8 +63,8 @@ def warm() -> None:
     decode([batch.records[0]._replace(value=b'{"event_id": "a"}')], 0, Decoder(registry, 1))
     rows, cards = np.zeros(1, CHANGE), np.zeros(1, CARD)
     changes = Changes(rows, np.zeros(0, REASON), np.zeros(0, np.uint8), cards)
-    names = VersionNames(("w",), ("p",))
-    encode_changes(changes, batch, batch.users, names, encoder)
-    encode_changes(changes, EventBatch(0, [], np.zeros(1, EVENT), batch.text, []), batch.users, names, encoder)
-    encode_scorecards(changes, batch.users, names, encoder)
+    names, users = VersionNames(("w",), ("p",)), Texts.of(batch.users)
+    encode_changes(changes, batch, users, names, encoder)
+    encode_changes(changes, EventBatch(0, [], np.zeros(1, EVENT), batch.text, []), users, names, encoder)
+    encode_scorecards(changes, users, names, encoder)
     encode_examples(np.zeros(1, EXAMPLE), [b"hash"], encoder)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from schemas.batch import MISSING_TIME_MS, Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
+from schemas.texts import Texts
 from schemas.write_kernel import write_cards, write_changes, write_examples
 from schemas.writing import Encoder, VersionNames, encode_value
 
@@ -33,6 +33,9 @@ NAMES_MAX = 8
 """Names in a value: of score, cause, bands, segments, topic and versions."""
 
 
+NO_TEXTS = Texts.of([])
+
+
 class Words(NamedTuple):
     """The words a writer needs, coded as Avro strings, one behind the other; see the sections of `write_kernel`."""
 
@@ -45,18 +48,16 @@ class Words(NamedTuple):
     named: NDArray[np.int64]  # see `write_kernel.write_changes`
 
 
-def encode_changes(
-    changes: Changes, batch: EventBatch, users: Sequence[bytes], names: VersionNames, encoder: Encoder
-) -> list[bytes]:
-    """Values of `score-changes`, one for each row in its order; `users` are those of the table.
+def encode_changes(changes: Changes, batch: EventBatch, users: Texts, names: VersionNames, encoder: Encoder) -> Texts:
+    """Values of `score-changes`, one for each row in its order; `users` are the names of the table.
 
     Cost: about 0.6 us each. Raises RegistryUnavailable, SchemaNotRegistered when the schema is first used.
     """
     rows = changes.rows
     if not len(rows):
-        return []
+        return NO_TEXTS
     words, prefix = _words_of(encoder, names), np.frombuffer(encoder.prefix_of("ScoreChange"), np.uint8)
-    packed_users, user_starts = _packed(users)
+    packed_users, user_starts = users
     size = len(rows) * (CHANGE_BYTES_MAX + len(prefix) + NAMES_MAX * words.longest_name)
     size += 2 * int(np.diff(user_starts)[rows["user"]].sum())
     size += int(rows["reasons_count"].sum()) * (words.longest_reason + REASON_NUMBERS_BYTES)
@@ -70,16 +71,16 @@ def encode_changes(
         rows, changes.reasons, changes.hits, changes.text, packed_users, user_starts, batch.events, batch.text,
         batch.partition, prefix, words.packed, words.starts, len(names.weights), words.named, out, ends[1:],
     )  # fmt: skip
-    return _cut(out, ends)
+    return Texts(out[: ends[-1]], ends)
 
 
-def encode_scorecards(changes: Changes, users: Sequence[bytes], names: VersionNames, encoder: Encoder) -> list[bytes]:
-    """Values of `scorecards`, one for each card in its order; `users` are those of the table. About 0.8 us each."""
+def encode_scorecards(changes: Changes, users: Texts, names: VersionNames, encoder: Encoder) -> Texts:
+    """Values of `scorecards`, one for each card in its order; `users` are the names of the table. About 0.8 us each."""
     cards = changes.cards
     if not len(cards):
-        return []
+        return NO_TEXTS
     words, prefix = _words_of(encoder, names), np.frombuffer(encoder.prefix_of("Scorecard"), np.uint8)
-    packed_users, user_starts = _packed(users)
+    packed_users, user_starts = users
     size = len(cards) * (CARD_BYTES_MAX + len(prefix) + NAMES_MAX * words.longest_name + words.all_profiles)
     size += int(np.diff(user_starts)[cards["user"]].sum()) + int(cards["point_length"].sum())
     out, ends = np.empty(size, np.uint8), np.zeros(len(cards) + 1, np.int64)
@@ -89,25 +90,23 @@ def encode_scorecards(changes: Changes, users: Sequence[bytes], names: VersionNa
         cards, changes.text, packed_users, user_starts, floors, risk_floors, prefix, words.packed, words.starts,
         len(names.weights), words.named, out, ends[1:],
     )  # fmt: skip
-    return _cut(out, ends)
+    return Texts(out[: ends[-1]], ends)
 
 
-def encode_examples(
-    examples: Columns, user_hashes: Sequence[bytes], encoder: Encoder, model: str = "value"
-) -> list[bytes]:
+def encode_examples(examples: Columns, user_hashes: Sequence[bytes], encoder: Encoder, model: str = "value") -> Texts:
     """Values of `rescore-examples`, one for each row in its order. About 0.3 us each.
 
     `user_hashes[i]` is the keyed hash of the user of example i; all are of one length.
     """
     if not len(examples):
-        return []
+        return NO_TEXTS
     begin = np.frombuffer(encoder.prefix_of("Example") + _string("example") + _string(model), np.uint8)
     hash_bytes = len(user_hashes[0])
     out = np.empty(len(examples) * (EXAMPLE_BYTES_MAX + len(begin) + hash_bytes), np.uint8)
     ends = np.zeros(len(examples) + 1, np.int64)
     hashes = np.frombuffer(b"".join(user_hashes), np.uint8)
     write_examples(examples, hashes, hash_bytes, begin, out, ends[1:])
-    return _cut(out, ends)
+    return Texts(out[: ends[-1]], ends)
 
 
 def encode_inversions(inversions: Columns, batch: EventBatch, users: Sequence[bytes], encoder: Encoder) -> list[bytes]:
@@ -132,19 +131,6 @@ def encode_inversions(inversions: Columns, batch: EventBatch, users: Sequence[by
     ]
 
 
-def _packed(texts: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Texts end to end, and where each begins."""
-    parts = list(texts)
-    starts = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=starts[1:])
-    return np.frombuffer(b"".join(parts), np.uint8), starts
-
-
-def _cut(out: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes]:
-    whole, cuts = out[: ends[-1]].tobytes(), ends.tolist()
-    return [whole[start:end] for start, end in pairwise(cuts)]
-
-
 def _words_of(encoder: Encoder, names: VersionNames) -> Words:
     """The words of an encoder and of the versions in force: made once for each set of them."""
     if names not in encoder.kept:
@@ -164,7 +150,7 @@ def _words(encoder: Encoder, names: VersionNames) -> Words:
     versions = [_string(name) for name in (*names.weights, *names.policies)]
     ids, titles = [_string(name) for name in names.profile_ids], [_string(words.title) for words in names.profiles]
     ends = [_string(w.text) + _string(w.purpose) + bytes([w.sensitive]) for w in names.profiles]
-    packed, starts = _packed([*before, *said, *versions, *ids, *titles, *ends])
+    packed, starts = Texts.of([*before, *said, *versions, *ids, *titles, *ends])
     longest_name = max(map(len, (*before, *versions)))
     longest_hit = sum(max(map(len, part), default=0) for part in (ids, titles, ends)) + longest_name
     named = np.array([len(before) + len(said) + len(versions), len(ids), len(titles)], np.int64)

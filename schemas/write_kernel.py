@@ -16,6 +16,7 @@ from schemas.batch import WINDOW_DAYS
 from schemas.categories import CATEGORY_NAMES
 from schemas.compiled import compiled
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
+from schemas.times import DAY_MS, FIRST_MS, LAST_MS
 
 NEVER_MS = 2**62
 VALUE, STATUS, REVENUE, CLASS = int(Score.VALUE), int(Score.STATUS), int(Score.REVENUE), int(Score.CLASS)
@@ -33,6 +34,9 @@ VERSION_WORDS = REASON_WORDS + max(Reason) + 1  # weights, then policies; then i
 # each profile title, and behind all titles what stands at the end of a hit: text, purpose, whether it is sensitive
 WINDOWS = len(WINDOW_DAYS)
 DIGITS_MAX = 20
+HEADERS = 7  # of a change
+TYPE_WORDS = 3  # of the words of headers: behind version, source and content type
+NAME_WORDS = TYPE_WORDS + len(SCORE_NAMES)
 FIELDS_BEHIND_LABEL = 7  # of an example: member, case, inputs, aside, until_ms, words, category: null for value
 
 
@@ -147,6 +151,32 @@ def write_examples(examples: Any, hashes: Any, hash_bytes: int, begin: Any, out:
 
 
 @compiled
+def write_headers(rows: Any, users: Any, user_starts: Any, words: Any, word_starts: Any, out: Any, ends: Any) -> None:
+    """The seven CloudEvents headers of each change, one behind the other; each ends at the next of `ends`.
+
+    `words`: version, source and content type; the type of an event by score; the name of a score.
+    """
+    at = 0
+    for i in range(len(rows)):
+        row, end = rows[i], i * HEADERS
+        user, size = user_starts[row.user], user_starts[row.user + 1] - user_starts[row.user]
+        at = ends[end] = _plain_word(out, at, words, word_starts, 0)
+        at = _byte(out, _bytes(out, at, users, user, size), 47)
+        at = _byte(out, _plain_word(out, at, words, word_starts, NAME_WORDS + row.score), 47)
+        at = ends[end + 1] = _numbers(out, at, row)
+        at = ends[end + 2] = _plain_word(out, at, words, word_starts, TYPE_WORDS + row.score)
+        at = ends[end + 3] = _plain_word(out, at, words, word_starts, 1)
+        at = ends[end + 4] = write_iso(out, at, row.decided_ms)
+        at = ends[end + 5] = _bytes(out, at, users, user, size)
+        at = ends[end + 6] = _plain_word(out, at, words, word_starts, 2)
+
+
+@compiled
+def _plain_word(out: Any, at: int, words: Any, word_starts: Any, word: int) -> int:
+    return _bytes(out, at, words, word_starts[word], word_starts[word + 1] - word_starts[word])
+
+
+@compiled
 def _profiles(out: Any, at: int, code: float, words: Any, word_starts: Any, named: Any) -> int:
     """The names of the profiles that hold, as an array."""
     held, count = int(code), 0
@@ -223,6 +253,12 @@ def _change_id(out: Any, at: int, row: Any, users: Any, user: int, size: int, wo
     at = _long(out, at, size + score_size + digits + 4)
     at = _byte(out, _bytes(out, at, users, user, size), 47)
     at = _byte(out, _bytes(out, at, words, score, score_size), 47)
+    return _numbers(out, at, row)
+
+
+@compiled
+def _numbers(out: Any, at: int, row: Any) -> int:
+    """incarnation/sequence."""
     at = _byte(out, _decimal(out, at, row.incarnation_rank), 45)
     at = _byte(out, _decimal(out, at, row.incarnation_offset), 47)
     return _decimal(out, at, row.sequence)
@@ -370,3 +406,35 @@ def _decimal(out: Any, at: int, number: int) -> int:
         out[i] = 48 + number % 10
         number //= 10
     return end
+
+
+@compiled
+def write_iso(out: Any, at: int, moment_ms: int) -> int:
+    """`schemas.times.iso_of`: 24 bytes. The days of a calendar that begins in March, so that leap days come last.
+
+    https://howardhinnant.github.io/date_algorithms.html, civil_from_days
+    """
+    moment_ms = min(max(moment_ms, FIRST_MS), LAST_MS)
+    days = moment_ms // DAY_MS
+    rest_ms = moment_ms - days * DAY_MS
+    era = (days + 719_468) // 146_097
+    day_of_era = days + 719_468 - era * 146_097
+    year = (day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * day_of_year + 2) // 153
+    at = _padded(out, at, year + era * 400 + (1 if month >= 10 else 0), 4, 45)
+    at = _padded(out, at, month + 3 if month < 10 else month - 9, 2, 45)
+    at = _padded(out, at, day_of_year - (153 * month + 2) // 5 + 1, 2, 84)
+    at = _padded(out, at, rest_ms // 3_600_000, 2, 58)
+    at = _padded(out, at, rest_ms // 60_000 % 60, 2, 58)
+    at = _padded(out, at, rest_ms // 1_000 % 60, 2, 46)
+    return _padded(out, at, rest_ms % 1_000, 3, 90)
+
+
+@compiled
+def _padded(out: Any, at: int, number: int, width: int, behind: int) -> int:
+    """A number with leading zeros, and the sign behind it."""
+    for i in range(at + width - 1, at - 1, -1):
+        out[i] = 48 + number % 10
+        number //= 10
+    return _byte(out, at + width, behind)

@@ -47,6 +47,8 @@ from state.compiled_row import (
     H_CONFLICTS,
     H_CREATED_DAY,
     H_DAYS,
+    H_DAYS_DROPPED,
+    H_DAYS_KEPT,
     H_DECLARED_TIME,
     H_DEPOSITS,
     H_DUPLICATES,
@@ -216,6 +218,8 @@ def advance_row(row: Scratch, clock: int, today: int, policy: Fields) -> None:
             for j in range(5):
                 row.days[i - old, j] = row.days[i, j]
         h[H_DAYS] -= old
+        h[H_DAYS_DROPPED] += old
+        h[H_DAYS_KEPT] = max(0, h[H_DAYS_KEPT] - old)
     kept = 0
     for i in range(h[H_SEEN]):
         if clock - row.seen[i, S_CLOCK] <= policy["duplicate_horizon_ms"]:
@@ -487,6 +491,7 @@ def _add_money(row: Scratch, today: int, day: int, state: int, amount: int, sign
         h[H_DAYS] += 1
         row.days[at, :] = 0
         row.days[at, D_DAY] = day
+    h[H_DAYS_KEPT] = min(h[H_DAYS_KEPT], at)
     entry = row.days[at]
     entry[D_DEPOSITS] += deposits
     entry[D_WITHDRAWALS] += withdrawals

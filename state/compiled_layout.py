@@ -13,6 +13,7 @@ from schemas.batch import FEATURE_SLOTS
 from schemas.categories import CATEGORIES
 from schemas.compiled import compiled
 from schemas.kinds import FIRST_CODE, Score
+from schemas.texts import copy_bytes
 from state.compiled_row import (
     A_BALANCE,
     A_BALANCE_REVISION,
@@ -50,6 +51,9 @@ from state.compiled_row import (
     H_CLOCK,
     H_CREATED_DAY,
     H_DAYS,
+    H_DAYS_BYTES,
+    H_DAYS_DROPPED,
+    H_DAYS_KEPT,
     H_DECLARED_TIME,
     H_DEPOSITS,
     H_DUE,
@@ -166,7 +170,7 @@ def read_unsigned(data: Bytes, at: int, end: int) -> tuple[int, int]:
     value = 0
     shift = 0
     while at < end and shift < 63:
-        byte = np.int64(data[at])
+        byte = np.int64(data[np.uint64(at)])  # unsigned: the compiler need not look whether it counts from the end
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
@@ -189,7 +193,7 @@ def read_fixed(data: Bytes, at: int, end: int, width: int) -> tuple[np.uint64, i
     if at + width > end:
         return value, end + 1
     for i in range(width):
-        value |= np.uint64(data[at + i]) << np.uint64(8 * i)
+        value |= np.uint64(data[np.uint64(at + i)]) << np.uint64(8 * i)
     return value, at + width
 
 
@@ -197,10 +201,10 @@ def read_fixed(data: Bytes, at: int, end: int, width: int) -> tuple[np.uint64, i
 def write_unsigned(out: Bytes, at: int, value: int) -> int:
     """7 bits a byte, lowest first; answers where it ends."""
     while value > 0x7F:
-        out[at] = (value & 0x7F) | 0x80
+        out[np.uint64(at)] = (value & 0x7F) | 0x80
         value >>= 7
         at += 1
-    out[at] = value
+    out[np.uint64(at)] = value
     return at + 1
 
 
@@ -214,7 +218,7 @@ def write_signed(out: Bytes, at: int, value: int) -> int:
 def write_fixed(out: Bytes, at: int, value: np.uint64, width: int) -> int:
     """Little-endian, `width` bytes."""
     for i in range(width):
-        out[at + i] = np.uint8((value >> np.uint64(8 * i)) & np.uint64(0xFF))
+        out[np.uint64(at + i)] = np.uint8((value >> np.uint64(8 * i)) & np.uint64(0xFF))
     return at + width
 
 
@@ -383,12 +387,14 @@ def _read_days(data: Bytes, at: int, end: int, row: Scratch) -> int:
     count, at = read_unsigned(data, at, end)
     if count > DAYS_CAPACITY:
         return end + 1
-    row.h[H_DAYS] = count
+    row.h[H_DAYS] = row.h[H_DAYS_KEPT] = count
+    first = at
     before = row.h[H_TODAY] + 1
     for i in range(count - 1, -1, -1):
         if at >= end:
             return end + 1
-        head = np.int64(data[at])
+        row.day_at[i] = at - first
+        head = np.int64(data[np.uint64(at)])
         at += 1
         gap = head >> 4
         if gap == DAY_GAP_WIDE:
@@ -410,6 +416,8 @@ def _read_days(data: Bytes, at: int, end: int, row: Scratch) -> int:
             day[D_TRANSACTIONS], at = read_signed(data, at, end)
         else:
             day[D_TRANSACTIONS] = (1 if day[D_DEPOSITS] != 0 else 0) + (1 if day[D_WITHDRAWALS] != 0 else 0)
+    if at <= end:
+        row.h[H_DAYS_BYTES] = copy_bytes(data, first, at - first, row.day_bytes, 0)
     return at
 
 
@@ -679,10 +687,12 @@ def _write_header(row: Scratch, out: Bytes, at: int) -> int:
 
 @compiled
 def _write_days(row: Scratch, out: Bytes, at: int) -> int:
-    count = row.h[H_DAYS]
+    h = row.h
+    count, kept = h[H_DAYS], h[H_DAYS_KEPT]
     at = write_unsigned(out, at, count)
-    before = row.h[H_TODAY] + 1
-    for i in range(count - 1, -1, -1):
+    before = h[H_TODAY] + 1
+    # A day is written by its distance from the next one: all but the newest of those kept have the bytes they had.
+    for i in range(count - 1, max(kept - 2, -1), -1):
         day = row.days[i]
         gap = before - day[D_DAY] - 1
         before = day[D_DAY]
@@ -705,7 +715,12 @@ def _write_days(row: Scratch, out: Bytes, at: int) -> int:
             at = write_signed(out, at, day[D_FAILED])
         if flags & DAY_TRANSACTIONS:
             at = write_signed(out, at, day[D_TRANSACTIONS])
-    return at
+    if kept < 2:
+        return at
+    dropped = h[H_DAYS_DROPPED]
+    first = row.day_at[kept - 2 + dropped]
+    end = row.day_at[dropped - 1] if dropped else h[H_DAYS_BYTES]
+    return copy_bytes(row.day_bytes, first, end - first, out, at)
 
 
 @compiled

@@ -53,6 +53,9 @@ NO_TIME_MS = -(2**62)
     H_INVERSIONS,
     H_ERASED,
     H_LABELS,
+    H_DAYS_KEPT,  # of the oldest days, how many are as they were read; not stored, nor are the next two
+    H_DAYS_DROPPED,  # how many older ones have been dropped since
+    H_DAYS_BYTES,  # of all days as they were read
     H_DAYS,  # how many entries each list has
     H_ACCOUNTS,
     H_POINTS,
@@ -76,7 +79,7 @@ NO_TIME_MS = -(2**62)
     H_FREQUENCY_DIGIT,
     H_MONETARY_DIGIT,
     H_SEQUENCE,  # SCORES of them
-) = range(47)
+) = range(50)
 H_EMITTED_COUNTS = H_SEQUENCE + SCORES
 H_FOLDED = H_EMITTED_COUNTS + 5
 """Folded: 5 counts, then G_... ."""
@@ -136,6 +139,7 @@ Q_CATEGORY, Q_DAY, Q_AMOUNT, Q_PURCHASES = range(4)
 K_KEY, K_SINCE, K_HELD = range(3)
 
 DAYS_CAPACITY = 368
+DAY_BYTES_MAX = 46  # a head, and five numbers of at most nine bytes
 NO_SCORE = np.array(NO_SCORES)
 SEEN_CAPACITY = 4097
 ARENA_BYTES = 1 << 22
@@ -146,6 +150,8 @@ SCRATCH = np.dtype(
         ("h", np.int64, (H_SIZE,)),
         ("f", np.float64, (F_SIZE,)),
         ("days", np.int64, (DAYS_CAPACITY, 5)),
+        ("day_bytes", np.uint8, (DAYS_CAPACITY * DAY_BYTES_MAX,)),  # as they were read, newest first
+        ("day_at", np.int64, (DAYS_CAPACITY,)),  # where each day as it was read begins in there
         ("accounts", np.int64, (ROW_CURRENCIES_MAX, 5)),
         ("points", np.int64, (ROW_POINTS_MAX, 4)),
         ("loans", np.int64, (ROW_LOANS_MAX, L_SIZE)),

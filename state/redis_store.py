@@ -25,7 +25,9 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from state.errors import RefusedSettings, StoreAhead, StoreUnavailable
+from state.row_columns import RowColumns
 from state.store import Position, RowsAt, RowWrite, Save, SaveOutcome
+from state.table import NEVER_MS
 
 LAYOUT = b"1"
 """Version of these keys. A partition in another layout counts as missing: it is rebuilt from the changelog."""
@@ -381,17 +383,14 @@ def _pattern(prefix: bytes) -> bytes:
     return re.sub(rb"([*?\[\]\\^])", rb"\\\1", prefix) + b"*"
 
 
-def _packed(prefix: bytes, writes: Iterable[tuple[bytes, bytes | None, int | None]]) -> tuple[bytes, bytes, bytes]:
+def _packed(prefix: bytes, writes: Sequence[RowWrite]) -> tuple[bytes, bytes, memoryview]:
     """Writes as `write` in rescore.lua reads them: prefix, numbers, text. Of one user the last write counts."""
-    last = {write[0]: write for write in writes}
-    rows = [write[1] for write in last.values()]
-    text: list[bytes] = [b""] * (2 * len(last))
-    text[::2], text[1::2] = last, [row or b"" for row in rows]
-    numbers = np.empty(len(last), NUMBERS)
-    numbers["user"] = np.fromiter(map(len, last), np.int64, len(last))
-    numbers["row"] = [DELETE if row is None else len(row) for row in rows]
-    numbers["due_ms"] = [NOT_DUE if write[2] is None else write[2] for write in last.values()]
-    return prefix, numbers.tobytes(), b"".join(text)
+    columns = RowColumns.of(writes)
+    numbers = np.empty(len(columns), NUMBERS)
+    numbers["user"] = columns.names.lengths
+    numbers["row"] = np.where(columns.deleted, DELETE, columns.rows.lengths)
+    numbers["due_ms"] = np.where(columns.due_ms == NEVER_MS, NOT_DUE, columns.due_ms)
+    return prefix, numbers.tobytes(), columns.names.woven_with(columns.rows).packed.data
 
 
 def _packed_dues(dues: Iterable[tuple[bytes, int | None]]) -> tuple[bytes, bytes, bytes]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.texts import Texts
+
 NEVER_MS = 2**62
 """Due time of a row that time can not change."""
 
@@ -25,6 +27,7 @@ class Table:
     """
 
     users: list[bytes]
+    names: Texts  # the users end to end
     packed: NDArray[np.uint8]
     starts: NDArray[np.int64]
     due_ms: NDArray[np.int64]
@@ -38,12 +41,10 @@ class Table:
         >>> table.row(0), table.row(1)
         (None, b'abc')
         """
-        parts = [row or b"" for row in rows]
-        starts = np.zeros(len(parts) + 1, np.int64)
-        np.cumsum([len(part) for part in parts], out=starts[1:])
-        packed = np.frombuffer(b"".join(parts), np.uint8)
-        n = len(parts)
-        return cls(list(users), packed, starts, np.full(n, NEVER_MS, np.int64), np.zeros(n, np.bool_))
+        packed, starts = Texts.of([row or b"" for row in rows])
+        n = len(rows)
+        names = Texts.of(users)
+        return cls(list(users), names, packed, starts, np.full(n, NEVER_MS, np.int64), np.zeros(n, np.bool_))
 
     def row(self, i: int) -> bytes | None:
         """The packed row of user i, None where there is none."""

@@ -47,7 +47,7 @@ def transaction_of(batches: Sequence[Batch], options: WorkerOptions, wire: Wire,
             *output.dead_letters.items(),
         ):
             if messages:
-                transaction.messages.setdefault(topic, []).extend(messages)
+                transaction.messages.setdefault(topic, []).append(messages)
         # A marker speaks of everything before this batch; examples keep their partition's number, as markers do.
         markers = [] if batch.mark_ms is None else [marks.marker(batch.mark_ms)]
         if markers or output.examples:

@@ -25,6 +25,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.batch import Record
+from state.row_columns import RowColumns
 from state.store import RowWrite
 from streams.kafka_log_calls import Calls, NeverReturned, aside
 from streams.kafka_log_reading import (
@@ -56,6 +57,7 @@ from streams.log import (
     Unmatched,
     no_failpoint,
 )
+from streams.message_columns import MessageColumns
 from streams.output import Message
 
 FATAL: int = KafkaError._FATAL  # noqa: SLF001 - public in the library's documentation
@@ -236,7 +238,8 @@ class KafkaLog:
     def open(self) -> bool:
         """See `Log.open`."""
         if self._producer is None:
-            producer, seconds = Calls(Producer(self._options.producer())), self._options.call_timeout_seconds
+            seconds = self._options.call_timeout_seconds
+            producer = Calls(Producer(self._options.producer()), self._options.name)
             try:
                 producer.make(lambda: producer.of.init_transactions(seconds), seconds)
             except (KafkaException, NeverReturned):
@@ -273,7 +276,7 @@ class KafkaLog:
         producer, seconds = calls.of, self._options.call_timeout_seconds
         producer.begin_transaction()
         self._failpoint("K3.begun")
-        self._write(producer, transaction)
+        self._write(calls, transaction)
         offsets: dict[TopicPartition, int] = {}
         for where, message in transaction.progress.items():
             producer.produce(
@@ -291,10 +294,11 @@ class KafkaLog:
         producer.flush(seconds)  # nothing is on its way any more: this only hands over the last delivery reports
         return offsets
 
-    def _write(self, producer: Producer, transaction: Transaction) -> None:
-        parts = [partial(_produce, producer, topic, -1, told) for topic, told in transaction.messages.items()]
-        parts += [partial(_produce, producer, *where, told) for where, told in transaction.placed.items()]
-        parts += [partial(_produce_rows, producer, *where, rows) for where, rows in transaction.rows.items()]
+    def _write(self, calls: Calls, transaction: Transaction) -> None:
+        runs = ((topic, told) for topic, runs in transaction.messages.items() for told in runs)
+        parts = [partial(_produce, calls, topic, -1, told) for topic, told in runs]
+        parts += [partial(_produce, calls, *where, told) for where, told in transaction.placed.items()]
+        parts += [partial(_produce_rows, calls, *where, rows) for where, rows in transaction.rows.items()]
         for i, write in enumerate(parts):
             if i == 1:
                 self._failpoint("K4.first_written")
@@ -305,8 +309,8 @@ class KafkaLog:
     def _too_large(self, transaction: Transaction) -> str:
         """Which record can never be taken, and what to do; nothing if each fits."""
         largest: dict[str, int] = {}
-        for topic, messages in transaction.messages.items():
-            largest[topic] = max(map(_size_of, messages), default=0)
+        for topic, runs in transaction.messages.items():
+            largest[topic] = max((_size_of(message) for messages in runs for message in messages), default=0)
         for where, messages in transaction.placed.items():
             largest[where.topic] = max(largest.get(where.topic, 0), *map(_size_of, messages), 0)
         for where, rows in transaction.rows.items():
@@ -371,17 +375,24 @@ def _is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, FATAL)
 
 
-# Records are queued one by one: the client's own way to queue many takes a dictionary for each, which costs more.
+# What does not come in columns is queued one by one: the client's own way to queue many takes a dictionary for each,
+# which costs more.
 
 
-def _produce(producer: Producer, topic: str, partition: int, messages: Sequence[Message]) -> None:
+def _produce(calls: Calls, topic: str, partition: int, messages: Sequence[Message]) -> None:
+    if calls.bulk is not None and isinstance(messages, MessageColumns):
+        calls.bulk.produce(topic, partition, messages.keys, messages.values, headers=messages.headers)
+        return
     for key, value, headers in messages:
-        producer.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
+        calls.of.produce(topic, value, key, partition, headers=headers or [])  # type: ignore[arg-type]
 
 
-def _produce_rows(producer: Producer, topic: str, partition: int, rows: Sequence[RowWrite]) -> None:
+def _produce_rows(calls: Calls, topic: str, partition: int, rows: Sequence[RowWrite]) -> None:
+    if calls.bulk is not None and isinstance(rows, RowColumns):
+        calls.bulk.produce(topic, partition, rows.names, rows.rows, deleted=rows.deleted)
+        return
     for user, row, _ in rows:
-        producer.produce(topic, row, user, partition)
+        calls.of.produce(topic, row, user, partition)
 
 
 def _size_of(message: Message) -> int:

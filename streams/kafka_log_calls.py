@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, Producer
 
+from streams.kafka_log_bulk import Bulk
+
 Answer = TypeVar("Answer")
 
 CLOSING_SAYS = (KafkaException, RuntimeError, SystemError)
@@ -24,12 +26,15 @@ class NeverReturned(Exception):
 class Calls:
     """The calls of one producer that wait for brokers, made in a thread of its own, which can be left behind.
 
+    `name` is its `client.id`; `bulk` its queue for columns, where that is to be had.
+
     Seen with librdkafka 2.16: where the connection to a coordinator is reset at the wrong moment, sending positions
     within a transaction never returns, long after its timeout and with the brokers back. Cost: 50 us a call.
     """
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, name: str = "") -> None:
         self.of = producer
+        self.bulk = Bulk.of(producer, name)
         self._asked: SimpleQueue[tuple[Callable[[], object], Future[Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="rescore-producer", daemon=True)
         self._thread.start()

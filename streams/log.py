@@ -120,14 +120,14 @@ class Polled(NamedTuple):
 class Transaction:
     """One atomic step: all of it becomes visible, or none.
 
-    `messages` go to a topic with the partition chosen by key, `placed` and `rows` (key and value of each) to a given
-    partition. `progress` records are written last in their partition. `positions` are the next offsets of the inputs of
-    **every** partition touched: they make the group coordinator refuse a worker that has lost its partitions (an empty
-    list is not checked at all).
+    `messages`, in runs, go to a topic with the partition chosen by key, `placed` and `rows` (key and value of each) to
+    a given partition. `progress` records are written last in their partition. `positions` are the next offsets of the
+    inputs of **every** partition touched: they make the group coordinator refuse a worker that has lost its partitions
+    (an empty list is not checked at all).
     """
 
     positions: dict[TopicPartition, int]
-    messages: dict[str, list[Message]] = field(default_factory=dict)
+    messages: dict[str, list[Sequence[Message]]] = field(default_factory=dict)
     placed: dict[TopicPartition, list[Message]] = field(default_factory=dict)
     progress: dict[TopicPartition, Message] = field(default_factory=dict)
     rows: dict[TopicPartition, Sequence[RowWrite]] = field(default_factory=dict)

@@ -406,7 +406,8 @@ class MemoryLog:
         broker, count = self._broker, self._broker.counts
         writes = [
             (TopicPartition(topic, broker.partitioner(message.key or b"", count[topic])), message)
-            for topic, messages in transaction.messages.items()
+            for topic, runs in transaction.messages.items()
+            for messages in runs
             for message in messages
         ]
         writes += [(where, message) for where, messages in transaction.placed.items() for message in messages]

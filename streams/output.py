@@ -42,12 +42,12 @@ class Output:
     due times and nothing else, so a batch that has only these needs no transaction. `erases`: somebody was forgotten.
     """
 
-    changes: list[Message] = field(default_factory=list)
-    scorecards: list[Message] = field(default_factory=list)
+    changes: Sequence[Message] = ()
+    scorecards: Sequence[Message] = ()
     examples: list[Message] = field(default_factory=list)
     journal: list[Message] = field(default_factory=list)
     dead_letters: dict[str, list[Message]] = field(default_factory=dict)
-    images: list[RowWrite] = field(default_factory=list)
+    images: Sequence[RowWrite] = ()
     checked: list[tuple[bytes, int | None]] = field(default_factory=list)
     erases: bool = False
 

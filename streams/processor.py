@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from operator import itemgetter
+
+import numpy as np
 
 from schemas.batch import EventBatch, Record, Reject
 from schemas.codec import (
@@ -27,14 +28,16 @@ from schemas.codec import (
     encode_scorecards,
 )
 from schemas.kinds import Kind, RejectCode
+from schemas.texts import Texts
 from state.layout import CorruptRow
-from state.store import RowWrite
+from state.row_columns import RowColumns
 from state.table import NEVER_MS, Table
 from state.versions import Versions
 from streams.borrower_reports import reports
 from streams.credit_examples import CreditExamples, user_hash
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log import HaltPartition
+from streams.message_columns import MessageColumns
 from streams.output import Message, Output, PauseAndRetry, Thought
 from streams.scoring.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
@@ -100,19 +103,17 @@ class ScoreProcessor:
         more: list[tuple[int, Message]],
         erases: bool,
     ) -> Output:
-        users, names = done.table.users, self._names_of(versions)
-        values = encode_changes(done.changes, batch, users, names, self.encoder)
-        headers = self.events.change_headers(done.changes, batch, users)
-        owners = done.changes.rows["user"].tolist()
-        cards = encode_scorecards(done.changes, users, names, self.encoder)
-        card_owners = done.changes.cards["user"].tolist()
+        users, names = done.table.names, self._names_of(versions)
+        told = done.changes
+        values = encode_changes(told, batch, users, names, self.encoder)
+        headers = self.events.change_headers(told, batch, users)
+        cards = encode_scorecards(told, users, names, self.encoder)
+        shown = MessageColumns(users.of_those(told.cards["user"]), cards)
+        gone = sorted(set(done.ended) - set(told.cards["user"].tolist())) if done.ended else ()
         images, checked = rows_written(done.table)
         return Output(
-            changes=[Message(users[u], v, h) for u, v, h in zip(owners, values, headers, strict=True)],
-            scorecards=[
-                *(Message(users[user], None) for user in sorted(set(done.ended) - set(card_owners))),
-                *(Message(users[user], card) for user, card in zip(card_owners, cards, strict=True)),
-            ],
+            changes=MessageColumns(users.of_those(told.rows["user"]), values, headers),
+            scorecards=[*(Message(done.table.users[user], None) for user in gone), *shown] if gone else shown,
             examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
             journal=self._journal(batch, done),
             dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
@@ -131,7 +132,7 @@ class ScoreProcessor:
         """Training examples, and for each customer who was erased the word that theirs are to be forgotten; by time."""
         users = done.table.users
         hashes = [user_hash(users[user], self.examples_key) for user in done.examples["user"].tolist()]
-        values = encode_examples(done.examples, hashes, self.encoder) if hashes else []
+        values = encode_examples(done.examples, hashes, self.encoder).cuts()
         moments = done.examples["timestamp_ms"].tolist()
         made = [(at_ms, Message(key, value)) for at_ms, key, value in zip(moments, hashes, values, strict=True)]
         for user, erased_ms in done.ended.items():
@@ -158,21 +159,16 @@ class ScoreProcessor:
         return [Message(user, value) for user, value in zip(owners, values, strict=True)]
 
 
-def rows_written(table: Table) -> tuple[list[RowWrite], list[tuple[bytes, int | None]]]:
+def rows_written(table: Table) -> tuple[RowColumns, list[tuple[bytes, int | None]]]:
     """After-images of the rows that changed, and the due times of those that did not."""
-    packed = table.packed.tobytes()
-    rows = [packed[start:end] or None for start, end in pairwise(table.starts.tolist())]
-    dues = [None if due == NEVER_MS else due for due in table.due_ms.tolist()]
-    looks = zip(table.users, rows, dues, strict=True)
+    rows, dues_ms = Texts(table.packed, table.starts), table.due_ms
     if table.changed.all():
-        return [*map(RowWrite._make, looks)], []
-    images, checked = [], []
-    for (user, row, due), changed in zip(looks, table.changed.tolist(), strict=True):
-        if changed:
-            images.append(RowWrite(user, row, due))
-        else:
-            checked.append((user, due))
-    return images, checked
+        return RowColumns(table.users, rows, rows.lengths == 0, dues_ms), []
+    changed, same = np.flatnonzero(table.changed), np.flatnonzero(~table.changed)
+    users, images = [table.users[i] for i in changed.tolist()], rows.of_those(changed)
+    looked_at = zip([table.users[i] for i in same.tolist()], dues_ms[same].tolist(), strict=True)
+    checked = [(user, None if due_ms == NEVER_MS else due_ms) for user, due_ms in looked_at]
+    return RowColumns(users, images, images.lengths == 0, dues_ms[changed]), checked
 
 
 def dead_letters(

@@ -164,7 +164,7 @@ def _stepped(
 
 def _add_changes(done: Step, batch: EventBatch, terms: Terms, into: Recount) -> None:
     users = done.table.users
-    values = encode_changes(done.changes, batch, users, terms.names, terms.encoder)
+    values = encode_changes(done.changes, batch, done.table.names, terms.names, terms.encoder).cuts()
     owners = done.changes.rows["user"].tolist()
     for owner, said in groupby(zip(owners, values, strict=True), key=lambda one: int(one[0])):
         into.users[users[owner]].changes += [value for _, value in said]

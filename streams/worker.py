@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from schemas.batch import Record
 from state.errors import StoreAhead, StoreUnavailable
+from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
 from streams.batch import Batch, Watch, report_of, still_due, transaction_of
 from streams.log import (
@@ -479,9 +480,8 @@ class Worker:
     def _look_ahead(self, batch: Batch) -> None:
         """Keep the earliest due time: exact where every due timer has fired, else never too late."""
         partition, output, clock_ms = batch.partition, batch.output, batch.taken.clock_ms
-        dues_ms = [due_ms for _, _, due_ms in output.images if due_ms is not None]
-        dues_ms += [due_ms for _, due_ms in output.checked if due_ms is not None]
-        earliest_ms = min(dues_ms, default=FOREVER_MS)
+        dues_ms = [due_ms for _, due_ms in output.checked if due_ms is not None]
+        earliest_ms = min(RowColumns.of(output.images).earliest_due_ms, *dues_ms, FOREVER_MS)
         if (earliest_ms <= clock_ms or batch.due_users) and (late := still_due(batch)):
             self._halt(
                 partition.number,

@@ -46,6 +46,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("streams.publish_reading",),
     "redis": ("state.redis_store",),
     "numba": ("schemas.compiled", "schemas.write_kernel"),
+    "llvmlite": ("schemas.compiled",),
     "msgspec": ("schemas", "local.prior"),
     "xxhash": ("schemas", "state", "streams.scoring", "streams.recount", "local"),
     "numpy": TOPS,

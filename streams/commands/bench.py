@@ -49,7 +49,7 @@ def bench(
         str, typer.Option(help="Engines beside it, by comma: kafka-streams, flink, quix, faust; all; none.")
     ] = "none",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the figures are their medians.")] = 1,
-    hours: Annotated[float, typer.Option(min=0.1, help="Time the stream spans; from 18 on over a midnight.")] = 12.0,
+    hours: Annotated[float, typer.Option(min=0.1, help="Time the stream spans; from 17 on over a midnight.")] = 11.0,
     json_file: JsonFile = None,
     as_json: AsJson = False,
 ) -> None:

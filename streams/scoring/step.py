@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from schemas.batch import (
@@ -98,7 +97,6 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         raise ValueError("the table's users have to begin with the batch's users, in the same order")
     table = _upgraded(table)
     order, order_starts = _by_user(batch.events["user"], len(table.users))
-    hashes = np.array([xxhash.xxh64_intdigest(user) for user in table.users], np.uint64)
     money = converted(batch.events, versions.rate_table)
     categories = categories_of(batch.events, versions.text_table)
     tables = tables_of(versions)
@@ -106,8 +104,8 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     while True:
         room = _room(table, batch, wanted)
         done = run(
-            table.packed, table.starts, hashes, batch.events, order, order_starts, money, categories, batch.text,
-            *clocks, tables, _scratch(), _eyes(), room,
+            table.packed, table.starts, table.names.hashes(), batch.events, order, order_starts, money, categories,
+            batch.text, *clocks, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break
@@ -182,7 +180,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
 
 def _result(table: Table, batch: EventBatch, room: Room) -> Step:
     used = room.used
-    after = Table(table.users, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
+    after = Table(table.users, table.names, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
     changes = Changes(
         room.changes[: used[U_CHANGES]],
         room.reasons[: used[U_REASONS]],

@@ -61,7 +61,7 @@ def say(world: KafkaWorld, text: bytes, offset: int = 0) -> Transaction:
     state = TopicPartition(world.prefix + "rescore-state", 0)
     return Transaction(
         positions(world, offset),
-        {world.prefix + "score-changes": [Message(b"ann", text, [("h", b"1")])]},
+        {world.prefix + "score-changes": [[Message(b"ann", text, [("h", b"1")])]]},
         {state: [Message(b"ann", b"row")]},
         {state: Message(b"progress", text)},
     )

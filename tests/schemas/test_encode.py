@@ -33,6 +33,8 @@ from schemas.codec import (
 from schemas.definitions import Schema, parse, schema
 from schemas.kinds import SCORES, Cause, Reason, Score, is_code
 from schemas.known_schemas import CONFLUENT, StaticRegistry
+from schemas.texts import Texts
+from schemas.times import iso_of
 from schemas.writing import NEVER_MS, ProfileWords
 from tests.schemas.samples import NOW_MS, REGISTRY, record, transaction
 
@@ -129,10 +131,10 @@ def test_writing_in_bulk_is_writing_one_by_one_to_the_byte(seed: int, framed: bo
     encoder = Encoder(
         Framing() if framed else REGISTRY, {int(Reason.DEPOSITS): "Einzahlungen über 30 Tage " * 9}, "dev."
     )
-    values = encode_changes(changes, batch, USERS, NAMES, encoder)
+    values = encode_changes(changes, batch, Texts.of(USERS), NAMES, encoder).cut()
     said = [change_to_dict(i, changes, batch, USERS, NAMES, encoder) for i in range(30)]
     assert values == [encode_value("ScoreChange", fields, encoder) for fields in said]
-    cards = encode_scorecards(changes, USERS, NAMES, encoder)
+    cards = encode_scorecards(changes, Texts.of(USERS), NAMES, encoder).cut()
     shown = [card_to_dict(i, changes, USERS, NAMES) for i in range(30)]
     assert cards == [encode_value("Scorecard", fields, encoder) for fields in shown]
 
@@ -144,7 +146,7 @@ def test_a_change_comes_back_as_it_was_said() -> None:
     row["score"], row["cause"], row["event"], row["sequence"] = Score.RFM, Cause.EVENT, 0, 7
     row["user"], row["incarnation_rank"], row["incarnation_offset"] = 0, 3, 120
     row["old"], row["new"], row["reasons_count"], row["valid_until_ms"] = np.nan, 545.0, 0, NEVER_MS
-    (value,) = encode_changes(changes, batch, USERS, NAMES, encoder)
+    (value,) = encode_changes(changes, batch, Texts.of(USERS), NAMES, encoder).cuts()
     said = decode_value("ScoreChange", value, REGISTRY)
     assert said["change_id"] == "ann/rfm/3-120/7"
     assert (said["old"], said["new"], said["old_text"], said["new_text"]) == (None, None, None, "545")
@@ -157,7 +159,7 @@ def test_a_change_comes_back_as_it_was_said() -> None:
 
 def test_a_stranger_reads_a_change_with_fastavro_and_the_schema_file_alone() -> None:
     batch, changes = batch_of("t-1"), random_changes(default_rng(2), 1, 1)
-    (value,) = encode_changes(changes, batch, USERS, NAMES, Encoder(REGISTRY))
+    (value,) = encode_changes(changes, batch, Texts.of(USERS), NAMES, Encoder(REGISTRY)).cuts()
     import io
 
     fields: Any = fastavro.schemaless_reader(io.BytesIO(value[10:]), parse(schema("ScoreChange")), None)
@@ -168,8 +170,8 @@ def test_nothing_said_is_nothing_written() -> None:
     batch = batch_of()
     none = Changes(np.zeros(0, CHANGE), np.zeros(0, REASON), np.zeros(0, np.uint8), np.zeros(0, CARD))
     encoder = Encoder(REGISTRY)
-    assert encode_changes(none, batch, [], NAMES, encoder) == []
-    assert encode_scorecards(none, [], NAMES, encoder) == []
+    assert encode_changes(none, batch, Texts.of([]), NAMES, encoder).cut() == []
+    assert encode_scorecards(none, Texts.of([]), NAMES, encoder).cut() == []
 
 
 def test_bands_are_those_of_the_policy_in_force() -> None:
@@ -186,7 +188,7 @@ def test_headers_name_the_change_and_hand_the_trace_on() -> None:
     changes = random_changes(default_rng(4), 2, 1)
     changes.rows["event"] = [0, -1]
     changes.rows["decided_ms"] = NOW_MS
-    with_trace, without = CloudEvents("/rescore/test").change_headers(changes, batch, USERS)
+    with_trace, without = CloudEvents("/rescore/test").change_headers(changes, batch, Texts.of(USERS)).rows()
     said = dict(with_trace)
     fields = change_to_dict(0, changes, batch, USERS, NAMES, Encoder(REGISTRY))
     assert said["ce_id"].decode() == fields["change_id"]
@@ -200,10 +202,42 @@ def test_headers_name_the_change_and_hand_the_trace_on() -> None:
     assert "traceparent" not in dict(without)
 
 
+@settings(max_examples=40)
+@given(st.integers(0, 2**32))
+def test_headers_of_many_are_those_of_each(seed: int) -> None:
+    """`ce_id` and the rest as the change itself says them, and the `traceparent` its own record came with."""
+    random = default_rng(seed)
+    parents = [None, b"", b"00-1-2-01", b"00-3-4-01"]
+    chosen = [parents[i] for i in random.integers(0, 4, 3)]
+    records = [
+        record(transaction(event_id=f"t-{i}"), offset=i, headers=None if said is None else [("traceparent", said)])
+        for i, said in enumerate(chosen)
+    ]
+    batch, encoder = decode(records, 0, Decoder(REGISTRY, 1)), Encoder(REGISTRY)
+    changes = random_changes(random, 30, len(batch.events))
+    changes.rows["decided_ms"] = random.integers(-(2**46), 2**48, 30)
+    found = list(CloudEvents("/rescore/test").change_headers(changes, batch, Texts.of(USERS)).rows())
+    assert len(found) == 30
+    for i, headers in enumerate(found):
+        fields = change_to_dict(i, changes, batch, USERS, NAMES, encoder)
+        event = int(changes.rows["event"][i])
+        parent = None if event < 0 else chosen[int(batch.events["record"][event])]
+        assert headers == [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", fields["change_id"].encode()),
+            ("ce_type", f"rescore.score.changed.{fields['score']}".encode()),
+            ("ce_source", b"/rescore/test"),
+            ("ce_time", iso_of(int(changes.rows["decided_ms"][i])).encode()),
+            ("ce_subject", fields["user_id"].encode()),
+            ("content-type", b"application/avro"),
+            *([("traceparent", parent)] if parent else []),
+        ]
+
+
 def test_examples_and_inversions_come_back_as_they_were_said() -> None:
     encoder, examples, inversions = Encoder(REGISTRY, topic_prefix="dev."), np.zeros(1, EXAMPLE), np.zeros(1, INVERSION)
     examples["day"], examples["features"], examples["label"] = 19_900, 65_535, 2.5
-    (value,) = encode_examples(examples, [b"\x01" * 16], encoder)
+    (value,) = encode_examples(examples, [b"\x01" * 16], encoder).cuts()
     said = decode_value("Example", value, REGISTRY)
     assert (said["kind"], said["model"], said["user_hash"], said["day"]) == ("example", "value", b"\x01" * 16, 19_900)
     assert (said["features"], said["label"]) == ([65_535] * 19, 2.5)
@@ -224,7 +258,7 @@ def test_examples_in_bulk_are_the_bytes_of_each_by_itself(registry: StaticRegist
     examples["day"], examples["timestamp_ms"] = whole(random, 50), -whole(random, 50)
     examples["forecast"], examples["label"] = random.normal(size=(2, 50))
     hashes = [random.bytes(16) for _ in examples]
-    assert encode_examples(examples, hashes, encoder) == [
+    assert encode_examples(examples, hashes, encoder).cut() == [
         encode_value(
             "Example",
             {"kind": "example", "model": "value", "user_hash": user, "day": int(one["day"]),
@@ -234,7 +268,7 @@ def test_examples_in_bulk_are_the_bytes_of_each_by_itself(registry: StaticRegist
         )
         for one, user in zip(examples, hashes, strict=True)
     ]  # fmt: skip
-    assert encode_examples(examples[:0], [], encoder) == []
+    assert encode_examples(examples[:0], [], encoder).cut() == []
 
 
 longs = st.integers(-(2**62), 2**62)

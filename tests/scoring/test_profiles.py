@@ -292,7 +292,7 @@ def test_nobody_can_hold_a_profile_by_hand() -> None:
 def test_the_scorecard_lists_them() -> None:
     ann = owner_of_a_dog()
     names = names_of(ann.versions)
-    (value,) = encode_scorecards(ann.last.changes, ann.last.table.users, names, Encoder(StaticRegistry()))
+    (value,) = encode_scorecards(ann.last.changes, ann.last.table.names, names, Encoder(StaticRegistry())).cuts()
     card = decode_value("Scorecard", value, StaticRegistry())
     assert card["profiles"] == ["pet_owner"]
     assert card["sequences"]["profiles"] == 1

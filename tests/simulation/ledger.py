@@ -161,6 +161,7 @@ class LedgerProcessor:
     def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
         """See `streams.output.Processor`."""
         rates, output, changed = self.rates(), Output(), set()
+        changes, images = list[Message](), list[RowWrite]()
         parsed = [(record, parse(record)) for record in records]
         users = list(dict.fromkeys([*(r.key or b"" for r, line in parsed if line), *due_users]))
         accounts = dict(zip(users, map(self._decoded, (yield users)), strict=True))
@@ -180,16 +181,17 @@ class LedgerProcessor:
                 if behind:
                     entry = [record.topic, record.offset, incarnation, ordinal, account.clock_ms]
                     output.journal.append(Message(user, json.dumps(entry).encode()))
-            output.changes += [Message(user, line.encode()) for line in lines]
+            changes += [Message(user, line.encode()) for line in lines]
         for user, account in accounts.items():
             lines = account.fire(clock_ms, rates)
-            output.changes += [Message(user, line.encode()) for line in lines]
+            changes += [Message(user, line.encode()) for line in lines]
             due_ms = account.next_due_ms(clock_ms)
             if user in changed or lines or (user in known and account.birth is None):
                 account.by = f"layout {self.layout}"
-                output.images.append(RowWrite(user, encode(account, self.layout), due_ms))
+                images.append(RowWrite(user, encode(account, self.layout), due_ms))
             else:
                 output.checked.append((user, due_ms))
+        output.changes, output.images = changes, images
         return output
 
     def _decoded(self, row: bytes | None) -> Account:

@@ -85,7 +85,7 @@ class CountingProcessor:
     """One change per record and per timer, numbered per user."""
 
     def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
-        output = Output()
+        output, changes, images = Output(), list[Message](), list[RowWrite]()
         users = list(dict.fromkeys([r.key or b"" for r in records] + list(due_users)))
         before = dict(zip(users, (yield users), strict=True))
         states = {user: json.loads(row) if row else new_state() for user, row in before.items()}
@@ -94,15 +94,16 @@ class CountingProcessor:
                 output.dead_letters.setdefault("loans.dlq", []).append(Message(record.key, record.value))
                 continue
             user = record.key or b""
-            output.changes += [Message(user, line.encode(), [("h", b"1")]) for line in fold(states[user], record)]
+            changes += [Message(user, line.encode(), [("h", b"1")]) for line in fold(states[user], record)]
         for user in users:
             said = states[user]["said"]
-            output.changes += [Message(user, line.encode()) for line in fire(states[user], clock_ms)]
+            changes += [Message(user, line.encode()) for line in fire(states[user], clock_ms)]
             row = json.dumps(states[user]).encode()
             if user in due_users and said == states[user]["said"] and all(r.key != user for r in records):
                 output.checked.append((user, due_of(row)))
             elif states[user] != new_state():
-                output.images.append(RowWrite(user, row, due_of(row)))
+                images.append(RowWrite(user, row, due_of(row)))
+        output.changes, output.images = changes, images
         return output
 
 
