@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from local.bench_bytes import data_bytes
-from local.bench_engines import PEERS, Engine, NotHere, bare_pipe, rescore
+from local.bench_engines import PEERS, Engine, Load, NotHere, bare_pipe, rescore
 from local.bench_population import DAY_MS, PATTERNS, Population, grown
 from local.bench_stream import fill_state, in_pieces, publish_transactions
 from local.bench_world import BenchFailed, Place, Positions, Watched, World, make_topics, running, worker
@@ -218,11 +218,11 @@ class _Bench:
     def engines(self) -> tuple[list[Engine], dict[str, str]]:
         """Those that can run here, their topics made; and why others can not."""
         engines, left_out = [rescore(self.here)], {}
-        here, topic, users = self.here, self.place.topic, self.options.users
+        here, load = self.here, Load(self.place.topic, self.options.users, self.options.zipf is None)
         makers: dict[str, Callable[[], list[Engine]]] = {}
         if self.options.bare:
-            makers["bare pipe"] = lambda: [bare_pipe(here, topic, users)]
-        makers |= {name: partial(PEERS[name], here, topic, users, self.cache) for name in self.options.peers}
+            makers["bare pipe"] = lambda: [bare_pipe(here, load)]
+        makers |= {name: partial(PEERS[name], here, load, self.cache) for name in self.options.peers}
         for name, make in makers.items():
             try:
                 engines += make()

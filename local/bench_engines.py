@@ -1,6 +1,6 @@
 """What runs beside Rescore on the same topic: the bare pipe and other engines, each a process of its own.
 
-The others keep one rolling sum of the amounts of each customer and write it out for each transaction: far less than a
+The others keep one sum of the amounts of each customer and write it out for each transaction: far less than a
 worker of Rescore does. They are programs in `benchmarks/`, made with what is on this machine; one that can not be made
 here is left out, and the reason told.
 """
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from local.bench_world import ROOT, World
 
@@ -22,6 +23,14 @@ PROGRAMS = ROOT / "benchmarks"
 
 class NotHere(Exception):
     """This engine can not be made on this machine. The message says why."""
+
+
+class Load(NamedTuple):
+    """What the engines take: a topic, of so many customers, all alike or some busier than others."""
+
+    topic: str
+    users: int
+    alike: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +63,12 @@ def rescore(here: World) -> Engine:
     )
 
 
-def bare_pipe(here: World, topic: str, users: int) -> Engine:
+def bare_pipe(here: World, load: Load) -> Engine:
     """The least that the protocol costs from Python."""
     script = PROGRAMS / "bare_pipe.py"
     if not script.is_file():
         raise NotHere(f"{script} is not there: run this from a checkout of the project")
-    arguments = (here.bootstrap_servers, here.redis_url, topic, str(here.partitions), "bare-pipe", str(users))
+    arguments = (here.bootstrap_servers, here.redis_url, load.topic, str(here.partitions), "bare-pipe", str(load.users))
     return Engine(
         "bare pipe",
         "no thinking: consume, decode, MGET, one transaction, MSET",
@@ -69,46 +78,56 @@ def bare_pipe(here: World, topic: str, users: int) -> Engine:
     )
 
 
-Maker = Callable[[World, str, int, Path], list[Engine]]
-"""Makes the engines of one kind for a topic and so many customers; what is kept goes to the folder. Raises NotHere."""
+Maker = Callable[[World, Load, Path], list[Engine]]
+"""Makes the engines of one kind for a load; what is kept goes to the folder. Raises NotHere."""
 
 
-def kafka_streams(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
-    """Kafka Streams with its defaults, exactly once (v2), its state in memory and in RocksDB."""
+def kafka_streams(here: World, load: Load, folder: Path) -> list[Engine]:
+    """Kafka Streams with its defaults, exactly once (v2), its state in memory and in RocksDB.
+
+    Once as a running total by hand, the cheapest sum there is, and once as its own rolling one: sliding windows of 30
+    days. Those keep a window for each transaction and look at all of them, so that a customer costs the square of what
+    it does: where some are busy they would not come to an end, and are left out.
+    """
     lib = built("kafka_streams", folder)
+    kinds = [("total", "", "one running total")]
+    if load.alike:
+        kinds.append(("rolling", " windows", "one rolling sum of 30 days by its sliding windows"))
     return [
         Engine(
-            f"kafka-streams {kept}",
-            f"one rolling sum, exactly once v2, state in {'memory' if kept == 'memory' else 'RocksDB'}",
-            f"streams-{kept}",
+            f"kafka-streams {kept}{more}",
+            f"{says}, exactly once v2, state in {'memory' if kept == 'memory' else 'RocksDB'}",
+            f"streams-{kind}-{kept}",
             (
                 *java(lib),
                 here.bootstrap_servers,
-                topic,
-                f"streams-{kept}-out",
-                f"streams-{kept}",
+                load.topic,
+                f"streams-{kind}-{kept}-out",
+                f"streams-{kind}-{kept}",
                 kept,
-                str(here.folder / f"streams-{kept}"),
+                str(here.folder / f"streams-{kind}-{kept}"),
+                kind,
             ),
-            topics=(f"streams-{kept}-out",),
+            topics=(f"streams-{kind}-{kept}-out",),
         )
+        for kind, more, says in kinds
         for kept in ("memory", "rocksdb")
     ]
 
 
-def flink(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+def flink(here: World, load: Load, folder: Path) -> list[Engine]:
     """Flink with its state on the heap; what it says becomes visible with each checkpoint."""
     lib = built("flink", folder)
     opened = ("--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED")
     return [
         Engine(
             f"flink {every_ms} ms",
-            f"one rolling sum, exactly once, state on the heap, a checkpoint every {every_ms:,} ms",
+            f"one running total, exactly once, state on the heap, a checkpoint every {every_ms:,} ms",
             f"flink-{every_ms}",
             (
                 *java(lib, *opened),
                 here.bootstrap_servers,
-                topic,
+                load.topic,
                 f"flink-{every_ms}-out",
                 f"flink-{every_ms}",
                 str(every_ms),
@@ -151,29 +170,29 @@ def _digest(sources: Path) -> str:
     return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=6).hexdigest()
 
 
-def quix(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+def quix(here: World, load: Load, folder: Path) -> list[Engine]:
     """Quix Streams, its state in RocksDB, which is its only one."""
     return [
         Engine(
             "quix",
-            "one rolling sum, exactly once, state in RocksDB",
+            "one running total, exactly once, state in RocksDB",
             "quix-sum",
-            (*_python("quix_sum", folder), here.bootstrap_servers, topic, "quix-out", str(here.folder / "quix")),
+            (*_python("quix_sum", folder), here.bootstrap_servers, load.topic, "quix-out", str(here.folder / "quix")),
             topics=("quix-out",),
             events_max=200_000,
         )
     ]
 
 
-def faust(here: World, topic: str, _users: int, folder: Path) -> list[Engine]:
+def faust(here: World, load: Load, folder: Path) -> list[Engine]:
     """faust-streaming as it promises exactly once, and as it comes."""
     python = _python("faust_sum", folder)
     return [
         Engine(
             f"faust {promise}",
-            f"one rolling sum, {promise.replace('_', ' ')}",
+            f"one running total, {promise.replace('_', ' ')}",
             f"faust-{promise}",
-            (*python, here.bootstrap_servers, topic, str(here.partitions), promise, str(here.folder / promise)),
+            (*python, here.bootstrap_servers, load.topic, str(here.partitions), promise, str(here.folder / promise)),
             topics=(f"faust-{promise}-out",),
             events_max=10_000,
         )

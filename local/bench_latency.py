@@ -21,7 +21,7 @@ import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 from numpy.typing import NDArray
 
-from local.bench_engines import Engine, bare_pipe
+from local.bench_engines import Engine, Load, bare_pipe
 from local.bench_population import DAY_MS, Population, grown, user_name
 from local.bench_stream import fill_state, paced, producer_of, transaction_values
 from local.bench_world import Place, Positions, Watched, World, make_topics, running, worker
@@ -138,7 +138,7 @@ def run(here: World, options: LatencyOptions, cache: Path, now_ms: int) -> Laten
         started.until(lambda: started.partitions_running() == here.partitions, START_SECONDS, "running")
         found = [_measure(here, options, started, Place(here.settings.topic("score-changes"), here.partitions), place)]
     if options.bare:
-        engine = bare_pipe(here, topic, options.users)
+        engine = bare_pipe(here, Load(topic, options.users, alike=True))
         make_topics(here.bootstrap_servers, engine.topics, here.partitions)
         with running(engine.name, engine.command, here.environment, here.folder) as pipe:
             _until_caught_up(here, engine, pipe, place)

@@ -59,8 +59,7 @@ class Texts(NamedTuple):
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Bytes of each."""
-        lengths: NDArray[np.int64] = np.diff(self.starts)
-        return lengths
+        return self.starts[1:] - self.starts[:-1]
 
     def of_those(self, chosen: NDArray[np.int64]) -> Texts:
         """Some of them, by their places.
@@ -141,3 +140,13 @@ def _weave(these: Any, these_starts: Any, those: Any, those_starts: Any, into: A
     for i in range(len(these_starts) - 1):
         end = copy_bytes(these, these_starts[i], these_starts[i + 1] - these_starts[i], into, end)
         end = copy_bytes(those, those_starts[i], those_starts[i + 1] - those_starts[i], into, end)
+
+
+def warm() -> None:
+    """Compile what texts need, or load it from the cache: for Python's bytes, and for arrays that can be written."""
+    read_only = Texts.of([b"a"])
+    writable = Texts(np.zeros(1, np.uint8), read_only.starts)
+    for texts in (read_only, writable):
+        texts.of_those(np.zeros(1, np.int64))
+        read_only.woven_with(texts)
+    read_only.hashes()

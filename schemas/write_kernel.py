@@ -16,6 +16,7 @@ from schemas.batch import WINDOW_DAYS
 from schemas.categories import CATEGORY_NAMES
 from schemas.compiled import compiled
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
+from schemas.texts import copy_bytes
 from schemas.times import DAY_MS, FIRST_MS, LAST_MS
 
 NEVER_MS = 2**62
@@ -347,11 +348,7 @@ def _byte(out: Any, at: int, byte: int) -> int:
 
 @compiled
 def _bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
-    # Unsigned positions can not count from the end: the compiler sees that, and copies words instead of bytes.
-    to, origin = np.uint64(at), np.uint64(start)
-    for i in range(np.uint64(length)):
-        out[to + i] = source[origin + i]
-    return at + length
+    return copy_bytes(source, start, length, out, at)
 
 
 @compiled

@@ -61,6 +61,9 @@ class Bulk:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
+        nothing = Texts.of([])
+        # So that it is compiled, or taken from the cache, before the first transaction.
+        self._produce_with_headers("", 0, nothing, nothing, Headers((), nothing, np.zeros((0, 0), np.bool_)))
 
     @classmethod
     def of(cls, producer: Producer, name: str) -> Bulk | None:

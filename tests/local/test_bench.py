@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from local.bench import BenchOptions, run
-from local.bench_engines import bare_pipe
+from local.bench_engines import Load, bare_pipe
 from local.bench_page import BEGIN, END, write
 from local.bench_population import PATTERNS_A_STEP, first_versions, grow, grown, take_past, user_name
 from local.bench_stream import in_pieces, publish_transactions, transaction_values
@@ -109,7 +109,7 @@ def test_the_bare_pipe_takes_every_record_of_its_topic(kafka, valkey, tmp_path: 
     place, positions = Place("bench-b.transactions", here.partitions), Positions(here.bootstrap_servers)
     columns = benchmark_columns(1, 3_000, 100, CLOCK_MS, CLOCK_MS + DAY_MS)
     publish_transactions(here.bootstrap_servers, place.topic, columns)
-    engine = bare_pipe(here, place.topic, 100)
+    engine = bare_pipe(here, Load(place.topic, 100, alike=True))
     make_topics(here.bootstrap_servers, engine.topics, here.partitions)
     with running(engine.name, engine.command, here.environment, tmp_path) as started:
         started.until(lambda: positions.committed(engine.group, place) == 3_000, 200, "done")

@@ -1,21 +1,30 @@
 package bench;
 
+import java.time.Duration;
 import java.util.Properties;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.SlidingWindows;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.BuiltInDslStoreSuppliers;
 import org.apache.kafka.streams.state.KeyValueBytesStoreSupplier;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 
 /**
- * One rolling sum of amounts for each customer, written out for each transaction, exactly once (v2) with its defaults.
- * Arguments: bootstrap servers, input topic, output topic, application id, "memory" or "rocksdb", folder of its state.
+ * One sum of amounts for each customer, written out for each transaction, exactly once (v2) with its defaults.
+ * Arguments: bootstrap servers, input topic, output topic, application id, "memory" or "rocksdb", folder of its state,
+ * "total" (all that ever came, by hand) or "rolling" (the last 30 days, by the engine's own sliding windows).
  */
 public final class RollingSum {
   private static final String STORE = "sums";
@@ -32,17 +41,39 @@ public final class RollingSum {
     settings.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
     settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), 6000);
 
-    KeyValueBytesStoreSupplier kept = arguments[4].equals("memory")
-        ? Stores.inMemoryKeyValueStore(STORE) : Stores.persistentKeyValueStore(STORE);
-    Topology topology = new Topology();
-    topology.addSource("in", Serdes.ByteArray().deserializer(), Serdes.ByteArray().deserializer(), arguments[1]);
-    topology.addProcessor("sum", Sum::new, "in");
-    topology.addStateStore(Stores.keyValueStoreBuilder(kept, Serdes.ByteArray(), Serdes.Double()), "sum");
-    topology.addSink("out", arguments[2], Serdes.ByteArray().serializer(), Serdes.Double().serializer(), "sum");
-
+    boolean inMemory = arguments[4].equals("memory");
+    if (inMemory) {
+      settings.put(
+          StreamsConfig.DSL_STORE_SUPPLIERS_CLASS_CONFIG, BuiltInDslStoreSuppliers.InMemoryDslStoreSuppliers.class);
+    }
+    Topology topology = arguments[6].equals("rolling")
+        ? rolling(arguments[1], arguments[2]) : total(arguments[1], arguments[2], inMemory);
     KafkaStreams streams = new KafkaStreams(topology, settings);
     Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
     streams.start();
+  }
+
+  private static Topology total(String from, String to, boolean inMemory) {
+    KeyValueBytesStoreSupplier kept = inMemory
+        ? Stores.inMemoryKeyValueStore(STORE) : Stores.persistentKeyValueStore(STORE);
+    Topology topology = new Topology();
+    topology.addSource("in", Serdes.ByteArray().deserializer(), Serdes.ByteArray().deserializer(), from);
+    topology.addProcessor("sum", Sum::new, "in");
+    topology.addStateStore(Stores.keyValueStoreBuilder(kept, Serdes.ByteArray(), Serdes.Double()), "sum");
+    topology.addSink("out", to, Serdes.ByteArray().serializer(), Serdes.Double().serializer(), "sum");
+    return topology;
+  }
+
+  private static Topology rolling(String from, String to) {
+    StreamsBuilder builder = new StreamsBuilder();
+    builder.stream(from, Consumed.with(Serdes.ByteArray(), Serdes.ByteArray()))
+        .mapValues(Amount::of)
+        .groupByKey(Grouped.with(Serdes.ByteArray(), Serdes.Double()))
+        .windowedBy(SlidingWindows.ofTimeDifferenceWithNoGrace(Duration.ofDays(30)))
+        .reduce(Double::sum, Materialized.with(Serdes.ByteArray(), Serdes.Double()))
+        .toStream((window, sum) -> window.key())
+        .to(to, Produced.with(Serdes.ByteArray(), Serdes.Double()));
+    return builder.build();
   }
 
   private static final class Sum implements Processor<byte[], byte[], byte[], Double> {
