@@ -19,6 +19,7 @@ from typing import NamedTuple
 from local.bench_world import ROOT, World
 
 PROGRAMS = ROOT / "benchmarks"
+WINDOWS_EVENTS_MAX = 200_000
 
 
 class NotHere(Exception):
@@ -86,13 +87,18 @@ def kafka_streams(here: World, load: Load, folder: Path) -> list[Engine]:
     """Kafka Streams with its defaults, exactly once (v2), its state in memory and in RocksDB.
 
     Once as a running total by hand, the cheapest sum there is, and once as its own rolling one: sliding windows of 30
-    days. Those keep a window for each transaction and look at all of them, so that a customer costs the square of what
-    it does: where some are busy they would not come to an end, and are left out.
+    days in RocksDB. Those keep a window for each transaction and look at all of a customer's, who so costs the square
+    of what they do: where some are busy it would not come to an end, and is left out. (In memory it looks through the
+    windows of everyone, and does not come to an end either.)
     """
     lib = built("kafka_streams", folder)
-    kinds = [("total", "", "one running total")]
+    kinds = [
+        ("total", "memory", "", "one running total", sys.maxsize),
+        ("total", "rocksdb", "", "one running total", sys.maxsize),
+    ]
     if load.alike:
-        kinds.append(("rolling", " windows", "one rolling sum of 30 days by its sliding windows"))
+        says = "one rolling sum of 30 days by its sliding windows"
+        kinds.append(("rolling", "rocksdb", " windows", says, WINDOWS_EVENTS_MAX))
     return [
         Engine(
             f"kafka-streams {kept}{more}",
@@ -109,9 +115,9 @@ def kafka_streams(here: World, load: Load, folder: Path) -> list[Engine]:
                 kind,
             ),
             topics=(f"streams-{kind}-{kept}-out",),
+            events_max=events_max,
         )
-        for kind, more, says in kinds
-        for kept in ("memory", "rocksdb")
+        for kind, kept, more, says, events_max in kinds
     ]
 
 

@@ -16,7 +16,6 @@ import org.apache.kafka.streams.kstream.SlidingWindows;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
-import org.apache.kafka.streams.state.BuiltInDslStoreSuppliers;
 import org.apache.kafka.streams.state.KeyValueBytesStoreSupplier;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
@@ -24,7 +23,7 @@ import org.apache.kafka.streams.state.Stores;
 /**
  * One sum of amounts for each customer, written out for each transaction, exactly once (v2) with its defaults.
  * Arguments: bootstrap servers, input topic, output topic, application id, "memory" or "rocksdb", folder of its state,
- * "total" (all that ever came, by hand) or "rolling" (the last 30 days, by the engine's own sliding windows).
+ * "total" (all that ever came, by hand) or "rolling" (the last 30 days, by the engine's own sliding windows, in RocksDB).
  */
 public final class RollingSum {
   private static final String STORE = "sums";
@@ -41,13 +40,8 @@ public final class RollingSum {
     settings.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
     settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), 6000);
 
-    boolean inMemory = arguments[4].equals("memory");
-    if (inMemory) {
-      settings.put(
-          StreamsConfig.DSL_STORE_SUPPLIERS_CLASS_CONFIG, BuiltInDslStoreSuppliers.InMemoryDslStoreSuppliers.class);
-    }
     Topology topology = arguments[6].equals("rolling")
-        ? rolling(arguments[1], arguments[2]) : total(arguments[1], arguments[2], inMemory);
+        ? rolling(arguments[1], arguments[2]) : total(arguments[1], arguments[2], arguments[4].equals("memory"));
     KafkaStreams streams = new KafkaStreams(topology, settings);
     Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
     streams.start();
