@@ -4,9 +4,9 @@ confluent-kafka takes Python objects for each record, notes for each whom to tel
 takes the interpreter's lock for each to find that it is nobody. Here columns go in, and no record is told of: what
 fails ends the transaction, and the commit waits for all.
 
-The one thing taken that confluent-kafka does not offer is the address of librdkafka's handle. It is the first field of
-a client in its sources from 2.2 to 2.16; other versions are given their records one by one, and so is a client whose
-handle does not answer to its name.
+The one thing taken that confluent-kafka does not offer is the address of librdkafka's handle, the first field of a
+client. A wrong one ends the process: so it is taken only of versions whose sources were read, and other versions are
+given their records one by one, and so is a client whose handle does not answer to its name.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from schemas.cloud_events import Headers
 from schemas.compiled import call_at, compiled
 from schemas.texts import Texts
 
-HANDLE_KNOWN_IN = ((2, 2), (2, 16))
-"""The first and the last version of confluent-kafka in whose sources the handle was looked up."""
+HANDLE_KNOWN_IN = ((2, 16),)
+"""Versions of confluent-kafka in whose sources (`Handle` in confluent_kafka.h) the handle was looked up."""
 
 COPY = 0x2  # RD_KAFKA_MSG_F_COPY: the arrays may go as soon as the call has returned
 QUEUE_FULL: int = KafkaError._QUEUE_FULL  # noqa: SLF001 - public in the library's documentation
@@ -68,9 +68,7 @@ class Bulk:
     @classmethod
     def of(cls, producer: Producer, name: str) -> Bulk | None:
         """That of a producer whose `client.id` is `name`; None where its handle is not surely known."""
-        first, last = HANDLE_KNOWN_IN
-        here = tuple(map(int, version("confluent-kafka").split(".")[:2]))
-        if not first <= here <= last:
+        if tuple(map(int, version("confluent-kafka").split(".")[:2])) not in HANDLE_KNOWN_IN:
             return None
         handle = ctypes.c_void_p.from_address(id(producer) + object.__basicsize__).value
         if handle is None or not _library().rd_kafka_name(handle).startswith(f"{name}#".encode()):
