@@ -35,7 +35,7 @@ EVENT = np.dtype(
         ("offset", np.int64),
         ("timestamp_ms", np.int64),  # Kafka's own: when it became known
         ("event_time_ms", np.int64),  # which day it belongs to (transaction_date, paid_at, order_date, ...)
-        ("event_hash", np.uint64),  # xxh64 of event_id, seeded with the revision; 0 = no event_id, never a duplicate
+        ("event_hash", np.uint64),  # of kind, event_id and revision; 0 = no identity, never a duplicate
         ("content_hash", np.uint32),  # of every field that has a meaning
         ("revision", np.int32),
         ("currency", np.uint32),  # three ISO letters, packed big-endian into 24 bits

@@ -17,9 +17,18 @@ from schemas.categories import category_of_mcc, hash_words
 from schemas.compiled import compiled
 from schemas.hashing import word_64, xxh64
 from schemas.kinds import Kind, Rank, TransactionState
-from schemas.meaning import AMOUNT_MAX, CONTENT_SLICES, FIRST_EVENT_MS, FUTURE_TOLERANCE_MS, ID_BYTES_MAX, STATES
+from schemas.meaning import (
+    AMOUNT_MAX,
+    CONTENT_SLICES,
+    FIRST_EVENT_MS,
+    FUTURE_TOLERANCE_MS,
+    ID_BYTES_MAX,
+    SEED_OF_KIND,
+    STATES,
+)
 from schemas.plan import SLOTS, Op, Slot
 from schemas.times import plain_time_ms
+from schemas.utf8 import is_blank_at, is_utf8
 
 # Enumerations are frozen into the code as plain integers.
 WHOLE, DOUBLE, TEXT, BOOLEAN = int(Op.WHOLE), int(Op.DOUBLE), int(Op.TEXT), int(Op.BOOLEAN)
@@ -43,7 +52,7 @@ TRANSACTION, TRANSACTIONS = int(Kind.TRANSACTION), int(Rank.TRANSACTIONS)
 ABSENT = int(TransactionState.ABSENT)
 ROW_BYTES = EVENT.itemsize
 (HEAD_START, HEAD_END), (TIME_START, TIME_END), (TAIL_START, TAIL_END) = CONTENT_SLICES
-HIGH_BITS = np.uint64(0x8080808080808080)
+SEEDS = np.array(SEED_OF_KIND, np.int64)
 
 
 class Fields(NamedTuple):
@@ -133,7 +142,7 @@ def _read_fields(
             if whole == program[step - 1, 2]:
                 step = first + program[step - 1, 3]
         elif op == TEXT:
-            if whole < 0 or whole > end - at or not _is_utf8(data, at, at + whole):
+            if whole < 0 or whole > end - at or not is_utf8(data, at, at + whole):
                 return False
             if slot >= 0:
                 field_at[slot], field_length[slot] = at, whole
@@ -162,38 +171,14 @@ def _varint(data: Any, at: int, end: int) -> tuple[Any, int]:
 
 
 @compiled
-def _is_utf8(data: Any, at: int, end: int) -> bool:
-    """True for well-formed UTF-8: no overlong forms, no surrogates, nothing beyond U+10FFFF."""
-    while at + 8 <= end and word_64(data, at) & HIGH_BITS == np.uint64(0):
-        at += 8
-    while at < end:
-        byte = data[at]
-        at += 1
-        if byte < 0x80:
-            continue
-        more = 1 if 0xC2 <= byte <= 0xDF else 2 if 0xE0 <= byte <= 0xEF else 3 if 0xF0 <= byte <= 0xF4 else 0
-        if more == 0 or at + more > end:
-            return False
-        low = 0xA0 if byte == 0xE0 else 0x90 if byte == 0xF0 else 0x80
-        high = 0x9F if byte == 0xED else 0x8F if byte == 0xF4 else 0xBF
-        if data[at] < low or data[at] > high:
-            return False
-        for i in range(1, more):
-            if data[at + i] & 0xC0 != 0x80:
-                return False
-        at += more
-    return True
-
-
-@compiled
 def _is_key(data: Any, at: int, length: int, keys: Any, start: int, end: int) -> bool:
     if length <= 0 or length != end - start or length > ID_BYTES_MAX or data[at] == 0:
         return False
     text, key = np.uint64(at), np.uint64(start)
-    for i in range(np.uint64(length)):  # noqa: SIM110 - numba has no all()
+    for i in range(np.uint64(length)):
         if data[text + i] != keys[key + i]:
             return False
-    return True
+    return not is_blank_at(data, at, length)
 
 
 @compiled
@@ -305,7 +290,7 @@ def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any
 @compiled
 def _loan(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
     event = _word_at(LOAN_EVENT_WORDS, data, at[LOAN_EVENT], length[LOAN_EVENT], 0)
-    if length[LOAN_ID] <= 0 or event < 0:
+    if length[LOAN_ID] <= 0 or event < 0 or is_blank_at(data, at[LOAN_ID], length[LOAN_ID]):
         return False
     if event == 0:
         return _issued(row, data, at, length, number)
@@ -360,12 +345,14 @@ def _repaid(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
 
 @compiled
 def _identify(row: Any, raw: Any, data: Any, at: Any, length: Any) -> bool:
-    """The hashes by which duplicates and conflicts are known, and where the texts are."""
-    if length[EVENT_ID] >= 0:
-        row.event_hash = xxh64(data, at[EVENT_ID], length[EVENT_ID], row.revision)
+    """The hashes by which duplicates are known, and where the texts are."""
+    if length[EVENT_ID] > 0 and not is_blank_at(data, at[EVENT_ID], length[EVENT_ID]):
+        row.event_hash = xxh64(data, at[EVENT_ID], length[EVENT_ID], SEEDS[row.kind] | np.int64(row.revision))
         if row.event_hash == 0:
             return False
         row.event_id_at, row.event_id_length = at[EVENT_ID], length[EVENT_ID]
+    elif row.revision > 0:
+        return False
     digest = xxh64(raw, HEAD_START, HEAD_END - HEAD_START, 0)
     digest = xxh64(raw, TIME_START, TIME_END - TIME_START, digest)
     digest = xxh64(raw, TAIL_START, TAIL_END - TAIL_START, digest)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import xxhash
 
@@ -18,6 +19,7 @@ from schemas.categories import Category, category_of_code, words_of_text
 from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.times import DAY_MS, FORMS, time_ms
+from schemas.utf8 import is_blank
 
 FUTURE_TOLERANCE_MS = 300_000
 """How far an event time may be ahead of its record's timestamp; it then counts as the timestamp."""
@@ -65,6 +67,20 @@ CONTENT_SLICES: tuple[tuple[int, int], ...] = (
 )
 """Bytes of a row that hold what was published, and nothing that differs when it is published again."""
 
+CONTENT_FIELDS: dict[Rank, tuple[str, ...]] = {
+    Rank.COMMANDS: ("reason",),
+    Rank.APPLICANTS: ("request_id", "attributes"),
+    Rank.OUTCOMES: ("request_id", "model"),
+}
+"""Fields that have no column and are content all the same, where nothing is read in bulk."""
+
+SEED_OF_KIND: tuple[int, ...] = tuple(0 if kind == Kind.TRANSACTION else (kind + 1) << 32 for kind in Kind)
+"""What a kind adds to the seed of an event's hash, above the 31 bits of the revision.
+
+An id counts within its kind, and so within its topic, as each kind has one topic. Transactions add nothing, so that
+their hashes are those of rows written when all kinds shared the ids: docs/decisions/0014-identity-of-events.md.
+"""
+
 
 class Event(NamedTuple):
     """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of."""
@@ -78,33 +94,43 @@ class Event(NamedTuple):
 def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
     """The event that a record's fields mean. Raises Refused. Positions of texts are set by the codec."""
     row = BLANK.copy()
-    texts = {name: _id(fields, name) for name in TEXTS if fields.get(name) is not None}
+    texts = {name: _id(fields, name) for name in TEXTS if _is_said(fields, name)}
     row["rank"], row["offset"], row["timestamp_ms"] = (rank, record.offset, record.timestamp_ms)
     row["revision"] = _revision(fields)
     MEANINGS[rank](fields, row)
     if row["revision"] and "event_id" not in texts:
-        raise Refused(RejectCode.MISSING_FIELD, "event_id is missing, so that nothing says what is corrected")
+        how = "missing" if fields.get("event_id") is None else "blank"
+        raise Refused(RejectCode.MISSING_FIELD, f"event_id is {how}, so that nothing says what is corrected")
     user = None if row["kind"] == Kind.ADVANCE else _key(fields, record)
-    row["event_hash"] = event_hash(texts["event_id"], int(row["revision"])) if "event_id" in texts else 0
-    row["content_hash"] = content_hash(row, texts)  # before the clamp: publishing again may clamp to another time
+    if "event_id" in texts and row["kind"] != Kind.ERASE:  # an erasure is never taken for a duplicate
+        row["event_hash"] = event_hash(Kind(row["kind"]), texts["event_id"], int(row["revision"]))
+    row["content_hash"] = content_hash(row, texts, fields)  # before the clamp: a second time may be clamped to another
     _clamp(row, "event_time_ms", record.timestamp_ms)
     if row["has_previous"]:
         _clamp(row, "previous_time_ms", record.timestamp_ms)
     return Event(row, texts, user, fields)
 
 
-def event_hash(event_id: bytes, revision: int) -> int:
-    """What an event is known by; never 0, which says that it has no event_id."""
-    return xxhash.xxh64_intdigest(event_id, revision) or 1
+def event_hash(kind: Kind, event_id: bytes, revision: int) -> int:
+    """What an event is known by; never 0, which says that it has no identity.
+
+    >>> one = event_hash(Kind.TRANSACTION, b"7", 0)
+    >>> one == event_hash(Kind.TRANSACTION, b"7", 0), one == event_hash(Kind.LOAN_REPAID, b"7", 0)
+    (True, False)
+    """
+    return xxhash.xxh64_intdigest(event_id, SEED_OF_KIND[kind] | revision) or 1
 
 
-def content_hash(row: Columns, texts: dict[str, bytes]) -> int:
-    """32 bits of all that has a meaning: another event with the same event_hash is a conflict, not a duplicate."""
+def content_hash(row: Columns, texts: dict[str, bytes], fields: Fields) -> int:
+    """32 bits of all that has a meaning: of two events with one event_hash they tell a duplicate from another event."""
     packed, digest = row.tobytes(), 0
     for start, end in CONTENT_SLICES:
         digest = xxhash.xxh64_intdigest(packed[start:end], digest)
     for name in TEXTS[1:]:
         digest = xxhash.xxh64_intdigest(texts.get(name, b""), digest)
+    if more := CONTENT_FIELDS.get(Rank(row["rank"])):
+        said = msgspec.json.encode([fields.get(name) for name in more], order="sorted")
+        digest = xxhash.xxh64_intdigest(said, digest)
     return digest & 0xFFFFFFFF
 
 
@@ -117,6 +143,8 @@ def _key(fields: Fields, record: Record) -> bytes:
         owner = str(fields["request_id"])
     if owner is None:
         raise Refused(RejectCode.MISSING_FIELD, "user_id is missing")
+    if is_blank(owner):
+        raise Refused(RejectCode.MISSING_FIELD, "user_id is blank")
     if record.key != owner.encode():
         shown = record.key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
         raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the user_id {owner[:ID_BYTES_MAX]!r}")
@@ -169,8 +197,8 @@ def _spending(fields: Fields, row: Columns) -> None:
 
 
 def _loan(fields: Fields, row: Columns) -> None:
-    if not fields["loan_id"]:
-        raise Refused(RejectCode.MISSING_FIELD, "loan_id is empty")
+    if is_blank(fields["loan_id"]):
+        raise Refused(RejectCode.MISSING_FIELD, "loan_id is blank")
     meaning = {"issued": _issued, "repaid": _repaid, "cancelled": _cancelled}.get(fields["event"])
     if meaning is None:
         raise Refused(RejectCode.WRONG_TYPE, f"event is {fields['event'][:40]!r}, not issued, repaid or cancelled")
@@ -262,6 +290,11 @@ def _bounded(text: bytes, name: str) -> bytes:
     if len(text) > ID_BYTES_MAX:
         raise Refused(RejectCode.TOO_LARGE, f"{name} has {len(text)} bytes, more than {ID_BYTES_MAX}")
     return text
+
+
+def _is_said(fields: Fields, name: str) -> bool:
+    """Whether a field of text says anything; a blank event_id is none."""
+    return fields.get(name) is not None and not (name == "event_id" and is_blank(fields[name]))
 
 
 def _id(fields: Fields, name: str) -> bytes:

@@ -20,6 +20,7 @@ class Words(NamedTuple):
 
 
 REPLAY = "then replay the dead letter"
+REPEATED = "as long as the event_id is remembered, a replay ends here again"
 
 WORDS: dict[RejectCode, Words] = {
     RejectCode.NONE: Words("nothing is wrong", "there is nothing to do"),
@@ -104,6 +105,16 @@ WORDS: dict[RejectCode, Words] = {
     ),
     RejectCode.OVERRIDE_OUT_OF_RANGE: Words(
         "the score can not have the value it is to be held at", "choose a value within the score's range"
+    ),
+    RejectCode.EVENT_ID_REUSED: Words(
+        "another event of this kind, with other content, has this event_id and revision",
+        "give each event of a topic an event_id of its own; publish a change of an event as its correction "
+        f"(revision + 1, with `previous`). Mend the publisher and drop the dead letter: {REPEATED}",
+    ),
+    RejectCode.CORRECTION_OF_NOTHING: Words(
+        "the customer's record does not hold what this correction replaces",
+        f"publish the original event first, {REPLAY}; where `previous` is not the revision before, publish the "
+        "correction again with the right one",
     ),
 }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled, copy_into
-from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode, TransactionState
+from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode
 from state.calendar import day_of
 from state.compiled_row import (
     A_BALANCE,
@@ -22,10 +22,6 @@ from state.compiled_row import (
     A_CURRENCY,
     A_LAST_DAY,
     D_DAY,
-    D_DEPOSITS,
-    D_FAILED,
-    D_TRANSACTIONS,
-    D_WITHDRAWALS,
     F_DECLARED,
     G_BASE,
     G_COST,
@@ -44,17 +40,14 @@ from state.compiled_row import (
     G_PROMO,
     H_ACCOUNTS,
     H_CLOCK,
-    H_CONFLICTS,
     H_CREATED_DAY,
     H_DAYS,
     H_DAYS_DROPPED,
     H_DAYS_KEPT,
     H_DECLARED_TIME,
-    H_DEPOSITS,
     H_DUPLICATES,
     H_ERASED,
     H_EVENTS,
-    H_FAILED,
     H_FIRST_EVENT,
     H_FOLDED,
     H_HAS_DECLARED,
@@ -74,9 +67,7 @@ from state.compiled_row import (
     H_SEEN,
     H_TAKEN,
     H_TODAY,
-    H_TRANSACTIONS,
     H_WEB,
-    H_WITHDRAWALS,
     K_HELD,
     K_SINCE,
     L_BASE_MARGIN,
@@ -116,13 +107,12 @@ from state.compiled_row import (
     text_before,
 )
 from state.compiled_spending import spend
-from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX
+from state.compiled_sums import PENDING, SUCCEEDED, add_money, counted_state, finds_transaction
+from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX, WINDOW_DAYS_MAX
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
 APPLICANT, TRANSACTION = int(Kind.APPLICANT), int(Kind.TRANSACTION)
 ISSUED, REPAID, CANCELLED = int(Kind.LOAN_ISSUED), int(Kind.LOAN_REPAID), int(Kind.LOAN_CANCELLED)
-ABSENT, SUCCEEDED = int(TransactionState.ABSENT), int(TransactionState.SUCCEEDED)
-FAILED, PENDING = int(TransactionState.FAILED), int(TransactionState.PENDING)
 NONE = int(RejectCode.NONE)
 ERASED = int(RejectCode.ERASED)
 UNKNOWN_LOAN, LOAN_CLOSED = int(RejectCode.UNKNOWN_LOAN), int(RejectCode.LOAN_CLOSED)
@@ -131,7 +121,7 @@ CANCEL_AFTER_DUE, PAYMENT_CURRENCY = int(RejectCode.CANCEL_AFTER_DUE), int(Rejec
 TOO_MANY_CURRENCIES = int(RejectCode.TOO_MANY_CURRENCIES)
 TOO_MANY_DUE_DATES = int(RejectCode.TOO_MANY_DUE_DATES)
 OVERRIDE_OUT_OF_RANGE = int(RejectCode.OVERRIDE_OUT_OF_RANGE)
-WINDOW_DAYS_MAX = 365
+EVENT_ID_REUSED, CORRECTION_OF_NOTHING = int(RejectCode.EVENT_ID_REUSED), int(RejectCode.CORRECTION_OF_NOTHING)
 
 
 Fields = Any
@@ -166,16 +156,15 @@ def fold_event(
     today = day_of(days, clock)
     seen = _find_seen(row, event["event_hash"], clock, policy)
     if seen < 0:
-        code = _refuse(row, event, money, text, clock, today, policy)
+        code = _refuse(row, event, money, text, clock, today, days, policy)
         if code != NONE:
             return code
-    conflict = seen >= 0 and row.seen[seen, S_CONTENT] != np.int64(event["content_hash"])
+    elif row.seen[seen, S_CONTENT] != np.int64(event["content_hash"]):
+        return EVENT_ID_REUSED
     _take(row, event["timestamp_ms"], event["rank"], event["offset"], event["kind"], clock, today, policy)
     h = row.h
     if seen >= 0:
         h[H_DUPLICATES] += 1
-        if conflict:
-            h[H_CONFLICTS] += 1
         return NONE
     _remember(row, event["event_time_ms"], event["event_hash"], np.int64(event["content_hash"]), policy)
     event_ms = event["event_time_ms"]
@@ -273,8 +262,9 @@ def _find_seen(row: Scratch, event_hash: int, clock: int, policy: Fields) -> int
 
 @compiled
 def _refuse(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], clock: int, today: int, policy: Fields
-) -> int:
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], clock: int, today: int,
+    days: NDArray[np.int64], policy: Fields,
+) -> int:  # fmt: skip
     h = row.h
     kind = event["kind"]
     if money["code"] != 0:
@@ -283,25 +273,11 @@ def _refuse(
     if erased and event["event_time_ms"] < h[H_ERASED]:
         return ERASED
     if kind == TRANSACTION:
-        return _refuse_transaction(row, event)
+        return _refuse_transaction(row, event, money, today, days)
     if kind == ISSUED:
         return _refuse_issued(row, event, text, today, policy)
     if kind in (REPAID, CANCELLED):
-        at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
-        if at < 0:
-            return UNKNOWN_LOAN
-        if is_closed(row, at, today, policy):
-            return LOAN_CLOSED
-        loan = row.loans[at]
-        currency = np.int64(event["currency"])
-        if kind == REPAID and currency != 0 and currency != loan[L_CURRENCY]:
-            return PAYMENT_CURRENCY
-        if kind == CANCELLED and not policy["cancel_after_due"]:
-            touched = today > loan[L_DUE]
-            for state in range(5):
-                touched = touched or loan[L_PAID + state] != 0
-            if touched:
-                return CANCEL_AFTER_DUE
+        return _refuse_of_loan(row, event, money, text, today, days, policy)
     if kind == OVERRIDE and not _is_possible(np.int64(event["score"]), event["value"]):
         return OVERRIDE_OUT_OF_RANGE
     return NONE
@@ -325,7 +301,40 @@ def _is_possible(score: int, value: float) -> bool:
 
 
 @compiled
-def _refuse_transaction(row: Scratch, event: Fields) -> int:
+def _refuse_of_loan(
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64],
+    policy: Fields,
+) -> int:  # fmt: skip
+    at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    if at < 0:
+        return UNKNOWN_LOAN
+    if is_closed(row, at, today, policy):
+        return LOAN_CLOSED
+    loan = row.loans[at]
+    if event["kind"] == CANCELLED:
+        touched = today > loan[L_DUE]
+        for state in range(5):
+            touched = touched or loan[L_PAID + state] != 0
+        return CANCEL_AFTER_DUE if touched and not policy["cancel_after_due"] else NONE
+    currency = np.int64(event["currency"])
+    if currency != 0 and currency != loan[L_CURRENCY]:
+        return PAYMENT_CURRENCY
+    if event["has_previous"]:
+        previous_day = day_of(days, event["previous_time_ms"])
+        state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
+        if loan[L_PAID + state] < money["own_previous_amount"]:
+            return CORRECTION_OF_NOTHING
+    return NONE
+
+
+@compiled
+def _refuse_transaction(row: Scratch, event: Fields, money: Fields, today: int, days: NDArray[np.int64]) -> int:
+    if event["has_previous"]:
+        amount, earlier_currency = money["previous_amount"], np.int64(event["previous_currency"])
+        state = counted_state(np.int64(event["previous_state"]), amount)
+        day = min(day_of(days, event["previous_time_ms"]), today)
+        if not finds_transaction(row, state, earlier_currency, amount, day, today):
+            return CORRECTION_OF_NOTHING
     currency, previous = np.int64(event["currency"]), np.int64(event["previous_currency"])
     wanted = row.h[H_ACCOUNTS]
     knows, knows_previous = False, False
@@ -404,13 +413,7 @@ def _erase(row: Scratch) -> None:
     h = row.h
     clock, today = h[H_CLOCK], h[H_TODAY]
     timestamp, rank = h[H_LAST_TIMESTAMP], h[H_LAST_RANK]
-    n = h[H_SEEN]
-    if n:
-        row.seen_hash[0] = row.seen_hash[n - 1]
-        row.seen[0, 0] = row.seen[n - 1, 0]
-        row.seen[0, 1] = row.seen[n - 1, 1]
     clear(row)
-    h[H_SEEN] = 1 if n else 0
     h[H_CLOCK], h[H_TODAY] = clock, today
     h[H_LAST_TIMESTAMP], h[H_LAST_RANK] = timestamp, rank
     h[H_ERASED] = clock
@@ -422,15 +425,15 @@ def _fold_transaction(
 ) -> None:
     h = row.h
     amount = money["amount"]
-    state = _settled_state(np.int64(event["state"]), amount)
-    _add_money(row, today, event_day, state, amount, 1)
+    state = counted_state(np.int64(event["state"]), amount)
+    add_money(row, today, event_day, state, amount, 1)
     if category != 0 and state == SUCCEEDED:
         spend(row, category, min(event_day, today), amount, 1, today)
     if event["has_previous"]:
         previous = money["previous_amount"]
-        previous_state = _settled_state(np.int64(event["previous_state"]), previous)
+        previous_state = counted_state(np.int64(event["previous_state"]), previous)
         previous_day = day_of(days, event["previous_time_ms"])
-        _add_money(row, today, previous_day, previous_state, previous, -1)
+        add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == SUCCEEDED:
             earlier = np.int64(event["previous_category"])
             spend(row, earlier if earlier != 0 else category, min(previous_day, today), previous, -1, today)
@@ -453,55 +456,6 @@ def _fold_transaction(
     if event["created_ms"] != MISSING_TIME_MS:
         created = day_of(days, event["created_ms"])
         h[H_CREATED_DAY] = created if h[H_CREATED_DAY] == NO_DAY else min(h[H_CREATED_DAY], created)
-
-
-@compiled
-def _settled_state(state: int, amount: int) -> int:
-    if state == ABSENT:
-        return SUCCEEDED if amount != 0 else FAILED
-    return state
-
-
-@compiled
-def _add_money(row: Scratch, today: int, day: int, state: int, amount: int, sign: int) -> None:
-    h = row.h
-    day = min(day, today)
-    deposits, withdrawals, transactions, failed = 0, 0, 0, 0
-    if state == SUCCEEDED:
-        deposits = sign * max(amount, 0)
-        withdrawals = sign * max(-amount, 0)
-        transactions = sign
-    elif state == FAILED:
-        failed = sign
-    h[H_DEPOSITS] += deposits
-    h[H_WITHDRAWALS] += withdrawals
-    h[H_TRANSACTIONS] += transactions
-    h[H_FAILED] += failed
-    if day <= today - WINDOW_DAYS_MAX:
-        return
-    at = h[H_DAYS]
-    while at > 0 and row.days[at - 1, D_DAY] > day:
-        at -= 1
-    if at > 0 and row.days[at - 1, D_DAY] == day:
-        at -= 1
-    else:
-        for k in range(h[H_DAYS], at, -1):
-            for j in range(5):
-                row.days[k, j] = row.days[k - 1, j]
-        h[H_DAYS] += 1
-        row.days[at, :] = 0
-        row.days[at, D_DAY] = day
-    h[H_DAYS_KEPT] = min(h[H_DAYS_KEPT], at)
-    entry = row.days[at]
-    entry[D_DEPOSITS] += deposits
-    entry[D_WITHDRAWALS] += withdrawals
-    entry[D_TRANSACTIONS] += transactions
-    entry[D_FAILED] += failed
-    if entry[D_DEPOSITS] == 0 and entry[D_WITHDRAWALS] == 0 and entry[D_TRANSACTIONS] == 0 and entry[D_FAILED] == 0:
-        for k in range(at, h[H_DAYS] - 1):
-            for j in range(5):
-                row.days[k, j] = row.days[k + 1, j]
-        h[H_DAYS] -= 1
 
 
 @compiled

@@ -21,8 +21,8 @@ from state.row import (
     ROW_DUE_MOVES_MAX,
     ROW_LOANS_MAX,
     ROW_POINTS_MAX,
+    WINDOW_DAYS_MAX,
     Account,
-    Day,
     Folded,
     Loan,
     Override,
@@ -30,9 +30,9 @@ from state.row import (
     Seen,
 )
 from state.spending import spend
+from state.sums import add_money, counted_state, finds_payment, finds_transaction
 from state.versions import Policy, Versions
 
-WINDOW_DAYS_MAX = 365
 _NO_MONEY = np.zeros(1, MONEY)[0]
 
 
@@ -88,21 +88,23 @@ def is_inversion(row: Row, event: Event) -> bool:
 def fold_one(row: Row, event: Event, versions: Versions) -> RejectCode:
     """Take one event into the row, in place; answers why it is a dead letter, or NONE.
 
-    A dead letter leaves the row as it was. A duplicate is taken (clock, order) and changes nothing else. The row's due
-    timers up to the event's timestamp must have fired before.
+    A dead letter leaves the row as it was. A duplicate is taken (clock, order) and changes nothing else; the same
+    identity with other content is a dead letter. An erasure has no identity: it is taken each time it is published. The
+    row's due timers up to the event's timestamp must have fired before.
     """
     clock_ms = max(row.clock_ms, event.number("timestamp_ms")) if _known(row) else event.number("timestamp_ms")
     policy = versions.policy_at(clock_ms)
     today = day_of(versions.days, clock_ms)
     seen = _find_seen(row, event, clock_ms, policy)
+    if seen is not None and seen.content_hash != event.number("content_hash"):
+        return RejectCode.EVENT_ID_REUSED
     if seen is None:
-        code = _refuse(row, event, clock_ms, today, policy)
+        code = _refuse(row, event, clock_ms, today, versions)
         if code != RejectCode.NONE:
             return code
     _take(row, event, clock_ms, today, policy)
     if seen is not None:
         row.duplicates += 1
-        row.conflicts += seen.content_hash != event.number("content_hash")
         return RejectCode.NONE
     _remember(row, event, policy)
     event_ms = event.number("event_time_ms")
@@ -166,28 +168,20 @@ def _find_seen(row: Row, event: Event, clock_ms: int, policy: Policy) -> Seen | 
     return None
 
 
-def _refuse(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -> RejectCode:
-    """Why this event can not be taken; NONE where it can. Changes nothing."""
+def _refuse(row: Row, event: Event, clock_ms: int, today: int, versions: Versions) -> RejectCode:
+    """Why this event cannot be taken; NONE if it can. Changes nothing."""
+    policy = versions.policy_at(clock_ms)
     if int(event.money["code"]):
         return RejectCode(int(event.money["code"]))
     erased = row.erased_ms is not None and clock_ms <= row.erased_ms + policy.duplicate_horizon_ms
     if erased and row.erased_ms is not None and event.number("event_time_ms") < row.erased_ms:
         return RejectCode.ERASED
     if event.kind == Kind.TRANSACTION:
-        return _refuse_transaction(row, event)
+        return _refuse_transaction(row, event, today, versions)
     if event.kind == Kind.LOAN_ISSUED:
         return _refuse_issued(row, event, today, policy)
     if event.kind in (Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
-        loan = _find_loan(row, event.loan_id)
-        if loan is None:
-            return RejectCode.UNKNOWN_LOAN
-        if is_closed(loan, today, policy):
-            return RejectCode.LOAN_CLOSED
-        if event.kind == Kind.LOAN_REPAID and event.number("currency") not in (0, loan.currency):
-            return RejectCode.PAYMENT_CURRENCY
-        touched = today > loan.due_day or any(loan.paid)
-        if event.kind == Kind.LOAN_CANCELLED and touched and not policy.cancel_after_due:
-            return RejectCode.CANCEL_AFTER_DUE
+        return _refuse_of_loan(row, event, today, versions, policy)
     if event.kind == Kind.OVERRIDE and not _is_possible(event.number("score"), float(event.fields["value"])):
         return RejectCode.OVERRIDE_OUT_OF_RANGE
     return RejectCode.NONE
@@ -201,7 +195,32 @@ def _is_possible(score: int, value: float) -> bool:
     return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code(score) or value == int(value))
 
 
-def _refuse_transaction(row: Row, event: Event) -> RejectCode:
+def _refuse_of_loan(row: Row, event: Event, today: int, versions: Versions, policy: Policy) -> RejectCode:
+    """Why a payment or a cancellation cannot be taken."""
+    loan = _find_loan(row, event.loan_id)
+    if loan is None:
+        return RejectCode.UNKNOWN_LOAN
+    if is_closed(loan, today, policy):
+        return RejectCode.LOAN_CLOSED
+    if event.kind == Kind.LOAN_CANCELLED:
+        touched = today > loan.due_day or any(loan.paid)
+        return RejectCode.CANCEL_AFTER_DUE if touched and not policy.cancel_after_due else RejectCode.NONE
+    if event.number("currency") not in (0, loan.currency):
+        return RejectCode.PAYMENT_CURRENCY
+    if event.fields["has_previous"]:
+        previous_day = day_of(versions.days, event.number("previous_time_ms"))
+        if not finds_payment(loan, previous_day, int(event.money["own_previous_amount"])):
+            return RejectCode.CORRECTION_OF_NOTHING
+    return RejectCode.NONE
+
+
+def _refuse_transaction(row: Row, event: Event, today: int, versions: Versions) -> RejectCode:
+    if event.fields["has_previous"]:
+        amount_minor, currency = int(event.money["previous_amount"]), event.number("previous_currency")
+        state = counted_state(event.number("previous_state"), amount_minor)
+        previous_day = day_of(versions.days, event.number("previous_time_ms"))
+        if not finds_transaction(row, state, currency, amount_minor, min(previous_day, today), today):
+            return RejectCode.CORRECTION_OF_NOTHING
     wanted = {event.number("currency")}
     if event.fields["has_previous"]:
         wanted.add(event.number("previous_currency"))
@@ -250,24 +269,23 @@ def _remember(row: Row, event: Event, policy: Policy) -> None:
 
 
 def _erase(row: Row) -> None:
-    """Forget everything but that there was an erasure, and when."""
+    """Forget everything but that there was an erasure, and when; of events taken before, even their hashes."""
     marker = Row(clock_ms=row.clock_ms, last_timestamp_ms=row.last_timestamp_ms, last_rank=row.last_rank)
-    marker.seen = row.seen[-1:]  # the erasure's own: published again, it is the same one
     for name in Row.__slots__:
         setattr(row, name, getattr(marker, name))
     row.erased_ms = row.clock_ms
 
 
 def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
-    state = _settled_state(event.number("state"), int(event.money["amount"]))
-    _add_money(row, today, event_day, state, int(event.money["amount"]), 1)
+    state = counted_state(event.number("state"), int(event.money["amount"]))
+    add_money(row, today, event_day, state, int(event.money["amount"]), 1)
     if state == TransactionState.SUCCEEDED:
         spend(row.spending, event.category, min(event_day, today), int(event.money["amount"]), 1, today)
     if event.fields["has_previous"]:
         previous = int(event.money["previous_amount"])
-        previous_state = _settled_state(event.number("previous_state"), previous)
+        previous_state = counted_state(event.number("previous_state"), previous)
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
-        _add_money(row, today, previous_day, previous_state, previous, -1)
+        add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == TransactionState.SUCCEEDED:
             category = event.number("previous_category") or event.category
             spend(row.spending, category, min(previous_day, today), previous, -1, today)
@@ -287,41 +305,6 @@ def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versio
     if event.number("created_ms") != MISSING_TIME_MS:
         created_day = day_of(versions.days, event.number("created_ms"))
         row.created_day = created_day if row.created_day is None else min(row.created_day, created_day)
-
-
-def _settled_state(state: int, amount_minor: int) -> TransactionState:
-    """Absent states read as success where money moved; zero is a failed attempt."""
-    if state == TransactionState.ABSENT:
-        return TransactionState.SUCCEEDED if amount_minor != 0 else TransactionState.FAILED
-    return TransactionState(state)
-
-
-def _add_money(row: Row, today: int, day: int, state: TransactionState, amount_minor: int, sign: int) -> None:
-    """Add a transaction to its own day and to the lifetime, or (sign -1) take it back. No day is later than today."""
-    day = min(day, today)  # what a correction says of the past may be wrong
-    entry = Day(day)
-    if state == TransactionState.SUCCEEDED:
-        entry.deposits_minor = sign * max(amount_minor, 0)
-        entry.withdrawals_minor = sign * max(-amount_minor, 0)
-        entry.transactions = sign
-    elif state == TransactionState.FAILED:
-        entry.failed = sign
-    row.deposits_minor += entry.deposits_minor
-    row.withdrawals_minor += entry.withdrawals_minor
-    row.transactions += entry.transactions
-    row.failed += entry.failed
-    if day <= today - WINDOW_DAYS_MAX:
-        return
-    for held in row.days:
-        if held.day == day:
-            held.deposits_minor += entry.deposits_minor
-            held.withdrawals_minor += entry.withdrawals_minor
-            held.transactions += entry.transactions
-            held.failed += entry.failed
-            break
-    else:
-        row.days.append(entry)
-    row.days = sorted((held for held in row.days if not held.is_empty()), key=lambda held: held.day)
 
 
 def _account(row: Row, currency: int) -> Account:

@@ -22,7 +22,7 @@ def fill_states(order_amount: int, paid: Sequence[int]) -> tuple[list[int], int]
     """How much of the order amount the payments of each state fill, and in which state it was settled (-1: not yet).
 
     Payments fill the order from the best state to the worst, whatever the order of arrival; the excess counts nothing.
-    A sum below zero (a correction that came before what it corrects) fills nothing.
+    A sum below zero, which only rows of older versions have, fills nothing.
 
     >>> fill_states(100, [60, 0, 50, 0, 0])
     ([60, 0, 40, 0, 0], 2)

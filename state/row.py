@@ -13,6 +13,8 @@ from schemas.kinds import NO_SCORES, SCORES
 from state.profiles import PROFILES_MAX
 from state.spending import ProfileMark, Spending
 
+WINDOW_DAYS_MAX = 365
+"""Days of which a row keeps what happened on each: today and those before it. Older ones are in its lifetime sums."""
 ROW_LOANS_MAX = 2048
 """Loans a row may hold that are not yet folded into its sums; a further one is a dead letter."""
 ROW_CURRENCIES_MAX = 64
@@ -156,7 +158,7 @@ class Row:
     transactions: int = 0
     failed: int = 0
     duplicates: int = 0
-    conflicts: int = 0
+    conflicts: int = 0  # of rows written before EVENT_ID_REUSED: it counts no further
     overruns: int = 0
     inversions: int = 0
     erased_ms: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,9 @@ class Watch:
 def report_of(batches: Sequence[Batch], watch: Watch) -> BatchReport:
     """What observers are told of a turn."""
     outputs = [batch.output for batch in batches]
+    reasons = Counter[str]()
+    for output in outputs:
+        reasons.update(output.reasons)
     return BatchReport(
         partitions=[batch.partition.number for batch in batches],
         records=sum(batch.taken.count for batch in batches),
@@ -103,7 +107,9 @@ def report_of(batches: Sequence[Batch], watch: Watch) -> BatchReport:
         changes=sum(len(output.changes) for output in outputs),
         images=sum(len(output.images) for output in outputs),
         dead_letters=sum(len(letters) for output in outputs for letters in output.dead_letters.values()),
+        reasons=reasons,
         inversions=sum(len(output.journal) for output in outputs),
+        overruns=sum(output.overruns for output in outputs),
         committed=any(batch.written for batch in batches),
         clock_ms={batch.partition.number: batch.taken.clock_ms for batch in batches},
         seq={batch.partition.number: batch.partition.standing.seq for batch in batches},

@@ -140,7 +140,7 @@ def _about(row: Row) -> Table:
         ("transactions, lifetime", f"{row.transactions:,} ({row.failed:,} failed attempts)"),
         ("expected of the next 30 days", expected_text(row)),
         ("consistency", f"{row.consistency:.3f} after {row.labels:,} labels"),
-        ("duplicates, conflicts, overruns", f"{row.duplicates:,}, {row.conflicts:,}, {row.overruns:,}"),
+        ("duplicates, event ids forgotten early", f"{row.duplicates:,}, {row.overruns:,}"),
         ("inversions", f"{row.inversions:,} of {row.taken:,} records"),
     ]
     if not row.exists:

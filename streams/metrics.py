@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from streams.resolve import Standing
 from streams.wiring import BatchReport, Observer
 
+OVERRUN_WARNING_SECONDS = 60.0
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -33,7 +34,12 @@ class Metrics(Observer):
         self._changes = counter("score_changes", "Score changes committed.")
         self._images = counter("rows_written", "After-images of rows committed.")
         self._dead_letters = counter("dead_letters", "Records put aside as dead letters.")
+        self._reasons = counter("dead_letters_by_reason", "The same, by reason.", "reason")
         self._inversions = counter("inversions", "Records taken behind a later one of the same user, journaled.")
+        self._overruns = counter(
+            "event_ids_forgotten",
+            "Event ids forgotten within the duplicate horizon: their customers had more than duplicates_max of them.",
+        )
         self._timers = counter("timers_due", "Users whose timers were looked at.")
         self._transactions = counter("transactions", "Transactions committed.")
         self._rewinds = counter("rewinds", "Batches that came to nothing: aborted, unknown, or the store had moved.")
@@ -66,7 +72,10 @@ class Metrics(Observer):
         self._changes.inc(report.changes)
         self._images.inc(report.images)
         self._dead_letters.inc(report.dead_letters)
+        for reason, count in report.reasons.items():
+            self._reasons.labels(reason).inc(count)
         self._inversions.inc(report.inversions)
+        self._overruns.inc(report.overruns)
         self._timers.inc(report.due_users)
         self._transactions.inc(report.committed)
         for step, seconds in report.seconds.items():
@@ -126,9 +135,23 @@ class LogLines(Observer):
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
+        self._overruns = 0  # not yet reported
+        self._overruns_next_seconds = 0.0
+
+    def turned(self, at_seconds: float) -> None:
+        """See `Observer`. Warns at most once a minute: a forgotten event id lets a duplicate count."""
+        if self._overruns and at_seconds >= self._overruns_next_seconds:
+            self._logger.warning(
+                "%d event ids forgotten before the duplicate horizon: their customers have more events within it than "
+                "duplicates_max of the policy. Such an event counts again if it is published again: raise "
+                "duplicates_max (at most 4,096)",
+                self._overruns,
+            )
+            self._overruns, self._overruns_next_seconds = 0, at_seconds + OVERRUN_WARNING_SECONDS
 
     def batch(self, report: BatchReport) -> None:
         """See `Observer`."""
+        self._overruns += report.overruns
         steps = {f"{step}_ms": round(seconds * 1000, 2) for step, seconds in report.seconds.items()}
         fields = {
             "partitions": report.partitions,

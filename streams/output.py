@@ -6,7 +6,7 @@ bytes in, bytes out. So the same loop carries the real maths, a counting toy in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -40,6 +40,7 @@ class Output:
     topic to its records. `images` are the after-images of the rows that changed, with their next due times.
     `checked` are the next due times of rows that were looked at and did not change: they alter the store's index of
     due times and nothing else, so a batch that has only these needs no transaction. `erases`: somebody was forgotten.
+    `reasons` counts the dead letters by reason, `overruns` event ids that were forgotten within the horizon.
     """
 
     changes: Sequence[Message] = ()
@@ -50,6 +51,8 @@ class Output:
     images: Sequence[RowWrite] = ()
     checked: list[tuple[bytes, int | None]] = field(default_factory=list)
     erases: bool = False
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    overruns: int = 0
 
     @property
     def silent(self) -> bool:

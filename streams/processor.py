@@ -6,6 +6,7 @@ their bytes as received; only a registry that does not answer holds the batch ba
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -111,15 +112,18 @@ class ScoreProcessor:
         shown = MessageColumns(users.of_those(told.cards["user"]), cards)
         gone = sorted(set(done.ended) - set(told.cards["user"].tolist())) if done.ended else ()
         images, checked = rows_written(done.table)
+        rejects = [*batch.rejects, *done.journal.rejects]
         return Output(
             changes=MessageColumns(users.of_those(told.rows["user"]), values, headers),
             scorecards=[*(Message(done.table.users[user], None) for user in gone), *shown] if gone else shown,
             examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
             journal=self._journal(batch, done),
-            dead_letters=dead_letters(batch, [*batch.rejects, *done.journal.rejects], self.letter_bytes_max),
+            dead_letters=dead_letters(batch, rejects, self.letter_bytes_max),
             images=images,
             checked=checked,
             erases=erases,
+            reasons=Counter(RejectCode(reject.code).name for reject in rejects),
+            overruns=done.overruns,
         )
 
     def _names_of(self, versions: Versions) -> VersionNames:

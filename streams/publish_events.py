@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from schemas.utf8 import is_blank
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
@@ -128,7 +129,7 @@ def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, 
     written = next((value[name] for name in names if value.get(name)), None)
     if written is None:
         raise ValueError(f"has no {' or '.join(names) or 'time'}: map the column that says when it happened")
-    if "event_id" in shape.convert and not value.get("event_id"):
+    if "event_id" in shape.convert and is_blank(value.get("event_id") or ""):
         _, line, repeat = order
         value["event_id"] = f"{source.name}:{line}" + (f"/{repeat + 1}" if source.mapping.repeat else "")
     if missing := sorted(shape.required - value.keys()):

@@ -271,7 +271,7 @@ def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: R
             i = plain.popleft()
             fire(events[i].number("timestamp_ms"))
         before = len(out.changes)
-        oracle.take(walk, number[i], events[i])
+        oracle.take(walk, batch, number[i], events[i])
         note(before)
     said.by_records, said.row_by_records = len(out.changes), _packed(walk)
     walk.changed = False

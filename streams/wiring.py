@@ -137,7 +137,9 @@ class BatchReport:
     changes: int = 0
     images: int = 0
     dead_letters: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)  # dead letters by their reason
     inversions: int = 0
+    overruns: int = 0  # event ids forgotten within the horizon of duplicates
     committed: bool = False
     clock_ms: dict[int, int] = field(default_factory=dict)
     seq: dict[int, int] = field(default_factory=dict)

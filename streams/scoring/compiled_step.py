@@ -38,6 +38,7 @@ from state.compiled_row import (
     H_LABELS,
     H_LOANS,
     H_MARKS,
+    H_OVERRUNS,
     H_PENDING_DAY,
     H_SEQUENCE,
     H_TAKEN,
@@ -82,6 +83,7 @@ from streams.scoring.compiled_room import (
     U_CORRUPT,
     U_EXAMPLES,
     U_INVERSIONS,
+    U_OVERRUNS,
     U_REJECTS,
     U_ROWS,
     U_TEXT,
@@ -312,13 +314,14 @@ def _take(
         for score in range(SCORES):
             eyes.emitted[score] = row.f[F_EMITTED + score]
             eyes.sequences[score] = h[H_SEQUENCE + score]
-    loans_before = h[H_LOANS]
+    loans_before, overruns_before = h[H_LOANS], h[H_OVERRUNS]
     code = fold_event(row, event, money, category, text, tables.days, tables.policies[p])
     if code != 0:
         room.rejects[used[U_REJECTS], 0] = i
         room.rejects[used[U_REJECTS], 1] = code
         used[U_REJECTS] += 1
         return False
+    used[U_OVERRUNS] += max(h[H_OVERRUNS] - overruns_before, 0)  # an erasure sets the row's own count to 0
     noted = begin_case(user, i, event, room)
     exists = h[H_INCARNATION_OFFSET] >= 0
     if inverted:

@@ -16,7 +16,6 @@ import xxhash
 
 from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
 from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
-from schemas.rejects import words_of
 from state.calendar import day_of, start_of_day
 from state.fold import Event, advance_row, events_of, fold_one, is_inversion
 from state.layout import decode_row, encode_row
@@ -35,6 +34,7 @@ from streams.scoring.profiles import (
     shares_of,
     strength_of,
 )
+from streams.scoring.refusals import refusal
 from streams.scoring.tables import model_of, profile_table
 from streams.scoring.value import (
     AGE_EDGES,
@@ -132,6 +132,7 @@ class OracleStep:
     inversions: list[Inversion] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     ended: dict[int, int] = field(default_factory=dict)  # by user: their clock when they were erased last
+    overruns: int = 0  # event ids forgotten before their time
 
 
 @dataclass(slots=True)
@@ -180,7 +181,7 @@ def step(
         for i, event in enumerate(events):
             if event.number("user") == user and event.kind != Kind.ADVANCE:
                 fire_timers(walk, event.number("timestamp_ms"))
-                take(walk, i, event)
+                take(walk, batch, i, event)
                 walk.passed_ms = max(walk.passed_ms, event.number("timestamp_ms"))
         fire_timers(walk, clock_ms)
         gone = not walk.row.exists and walk.row.erased_ms is None
@@ -203,17 +204,18 @@ def today_of(walk: Walk) -> int:
     return day_of(walk.versions.days, walk.row.clock_ms)
 
 
-def take(walk: Walk, index: int, event: Event) -> None:
-    """Fold one event and say what it changed."""
+def take(walk: Walk, batch: EventBatch, index: int, event: Event) -> None:
+    """Fold one event, the batch's at `index`, and say what it changed."""
     row, versions, out = walk.row, walk.versions, walk.out
     inverted = is_journaled(walk, event)
     after_ms = told_after_ms(walk) if row.erased_ms is None else max(row.clock_ms, told_after_ms(walk))
     before_row = copy.deepcopy(row)
     code = fold_one(row, event, versions)
     if code != RejectCode.NONE:
-        out.rejects.append(Reject(int(event.fields["record"]), "fold", int(code), words_of(code)))
+        out.rejects.append(refusal(batch, event.fields, code))
         return
     walk.changed = True
+    out.overruns += max(row.overruns - before_row.overruns, 0)
     if inverted:
         said = row if row.exists else before_row
         incarnation = (said.incarnation_rank, said.incarnation_offset)

@@ -24,10 +24,8 @@ from schemas.batch import (
     Columns,
     EventBatch,
     Journal,
-    Reject,
 )
-from schemas.kinds import SCORES, RejectCode
-from schemas.rejects import words_of
+from schemas.kinds import SCORES
 from state.category_text import categories_of
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
@@ -45,6 +43,7 @@ from streams.scoring.compiled_room import (
     U_EXAMPLES,
     U_HITS,
     U_INVERSIONS,
+    U_OVERRUNS,
     U_REASONS,
     U_REJECTS,
     U_ROWS,
@@ -55,6 +54,7 @@ from streams.scoring.compiled_room import (
     Room,
 )
 from streams.scoring.compiled_step import run
+from streams.scoring.refusals import refusal
 from streams.scoring.tables import tables_of
 
 
@@ -84,6 +84,7 @@ class Step(NamedTuple):
     cases: Columns  # CASE: what requests, grants, outcomes and defaults left to be said to learners
     told: NDArray[np.int64]  # the changes, by index, of status and revenue
     ended: dict[int, int]  # by user: their clock when they were erased last, scored or not
+    overruns: int  # event ids forgotten before their time: their customers had more than `duplicates_max` of them
 
 
 def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) -> Step:
@@ -188,10 +189,7 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.cards[: used[U_CARDS]],
         room.hits[: used[U_HITS]],
     )
-    rejects = [
-        Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))
-        for event, code in room.rejects[: used[U_REJECTS]]
-    ]
+    rejects = [refusal(batch, batch.events[event], code) for event, code in room.rejects[: used[U_REJECTS]]]
     return Step(
         after,
         changes,
@@ -200,4 +198,5 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.cases[: used[U_CASES]],
         room.told[: used[U_TOLD]],
         {user: int(room.ended_ms[user]) for user in np.flatnonzero(room.ended_ms != MISSING_TIME_MS).tolist()},
+        int(used[U_OVERRUNS]),
     )

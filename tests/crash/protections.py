@@ -16,14 +16,18 @@ from typing import Any
 
 import pytest
 
+from schemas import decode, meaning
+from state import fold
 from state.memory_store import MemoryStore
 from streams import resolve, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
+from streams.scoring import oracle
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_moments
+from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
@@ -100,6 +104,10 @@ flickering = all_of(
 )
 unknown = all_of(
     test_resolve.test_a_commit_of_unknown_outcome_is_read_from_the_log, *((fault, 1) for fault in CommitFault)
+)
+
+identities = all_of(
+    test_identity.test_taken_duplicate_or_letter_as_a_naive_account_of_ids_and_contents_says, (0, 256), (1, 5)
 )
 
 PROTECTIONS = (
@@ -412,6 +420,52 @@ PROTECTIONS = (
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+    Protection(
+        "an event id counts within its topic and kind",
+        "schemas.meaning `event_hash`",
+        "a loan, a payment or a declaration with the number of a transaction is taken for that one",
+        edited(meaning, "event_hash", ("SEED_OF_KIND[kind] | revision", "revision")),
+        identities,
+    ),
+    Protection(
+        "a blank event id is no identity",
+        "schemas.meaning `event_of`",
+        "events of publishers that write an empty text for no id are dropped as duplicates of each other",
+        edited(meaning, "_is_said", (' and not (name == "event_id" and is_blank(fields[name]))', "")),
+        identities,
+    ),
+    Protection(
+        "an erasure is never deduplicated",
+        "schemas.meaning `event_of`, state.fold `_erase`",
+        "an erasure with the id of an earlier one does not erase who has come back since",
+        both(
+            edited(decode, "event_of", (' and row["kind"] != Kind.ERASE', "")),
+            edited(fold, "_erase", ("last_rank=row.last_rank)", "last_rank=row.last_rank, seen=row.seen[-1:])")),
+        ),
+        identities,
+    ),
+    Protection(
+        "the same event id with other content is a dead letter",
+        "state.fold `fold_one`",
+        "an event is dropped, and nobody is told",
+        edited(
+            oracle,
+            "fold_one",
+            ('if seen is not None and seen.content_hash != event.number("content_hash"):', "if False:"),
+        ),
+        identities,
+    ),
+    Protection(
+        "a correction finds what it corrects",
+        "state.sums `finds_transaction`, `finds_payment`",
+        "sums fall below zero: a correction comes first, or names what was never published",
+        both(
+            edited(fold, "finds_transaction", ("if state == TransactionState.PENDING:", "if True:")),
+            edited(fold, "finds_payment", (">= amount_minor", ">= -(2**62)")),
+        ),
+        test_corrections.test_whatever_is_called_a_correction_no_sum_is_below_zero,
+        (0,),
     ),
 )
 """In the order of a batch and of the way back."""

@@ -9,6 +9,7 @@ import numpy as np
 from schemas.batch import EVENT, MISSING_TIME_MS, EventBatch, Record
 from schemas.categories import CATEGORIES, Category, words_of_text
 from schemas.kinds import INPUT_TOPICS, SCORES, Kind, Rank, TransactionState
+from schemas.meaning import event_hash
 from state.category_text import packaged_text_weights
 from state.profiles import Profile, ProfileBook, Trigger
 from state.versions import Policy, Rate, Versions, Weights, pack_currency
@@ -126,6 +127,10 @@ def stream(
             user = int(again["user"])
         else:
             fill(fields, kind, rng, at_ms, keep)
+            if fields["has_previous"] and rng.random() < 0.6:
+                earlier = [one for one in sent if one["user"] == user and one["kind"] == kind]
+                if earlier:
+                    correct(fields, earlier[int(rng.integers(len(earlier)))])
         fields["user"] = first_seen.setdefault(user, len(first_seen))
         behind = int(rng.integers(0, behind_days * DAY_MS)) if rng.random() < inversions else 0
         fields["record"], fields["offset"] = i, 10 * i
@@ -139,10 +144,20 @@ def stream(
     return EventBatch(0, records, columns, np.frombuffer(bytes(text) or b" ", np.uint8), ordered)
 
 
+def correct(fields, earlier):  # type: ignore[no-untyped-def]
+    """Make a correction of an event that was sent: it says what that one said, which perhaps was never taken."""
+    for name in ("state", "amount", "currency", "category"):
+        if f"previous_{name}" in (EVENT.names or ()):
+            fields[f"previous_{name}"] = earlier[name]
+    fields["previous_time_ms"] = earlier["event_time_ms"]
+    for name in ("loan_id_at", "loan_id_length"):
+        fields[name] = earlier[name]
+    fields["revision"] = earlier["revision"] + 1
+
+
 def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
     """One event of a kind, with every optional part now and then."""
     fields["kind"], fields["rank"] = kind, RANKS[kind]
-    fields["event_hash"] = 0 if rng.random() < 0.05 else rng.integers(1, 2**63)
     fields["content_hash"] = rng.integers(0, 2**32)
     late = rng.random()
     fields["event_time_ms"] = at_ms - (0 if late < 0.8 else int(rng.integers(0, (30 if late < 0.95 else 500) * DAY_MS)))
@@ -152,7 +167,10 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
         [EUR, EUR, EUR, USD, CZK, pack_currency("XXX")], p=[0.3, 0.3, 0.28, 0.06, 0.05, 0.01]
     )
     fields["revision"] = 1 if rng.random() < 0.1 else 0
-    keep(fields, "event_id", b"e%d" % rng.integers(10**6))
+    name = b"e%d" % rng.integers(8 if rng.random() < 0.1 else 10**6)  # a few ids are used again and again
+    keep(fields, "event_id", name)
+    if kind != Kind.ERASE and rng.random() < 0.95:
+        fields["event_hash"] = event_hash(kind, name, int(fields["revision"]))
     if kind == Kind.TRANSACTION:
         fields["state"] = rng.choice(list(TransactionState), p=[0.2, 0.6, 0.12, 0.08])
         fields["amount"] = 0.0 if rng.random() < 0.03 else round(float(rng.normal(0, 10 ** rng.uniform(0, 4))), 2)

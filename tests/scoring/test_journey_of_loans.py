@@ -96,17 +96,19 @@ def test_a_bounced_payment_reopens_the_loan_as_if_never_paid() -> None:
     assert paid.row().loans[0].paid == [0] * 5
 
 
-def test_a_correction_may_come_before_what_it_corrects() -> None:
+def test_a_correction_that_comes_before_what_it_corrects_is_a_letter_that_can_come_back() -> None:
     first, second = Customers(), Customers()
     original = {"event_id": "pay", "amount": 60_000.0}
     correction = {
         "event_id": "pay", "amount": 90_000.0, "revision": 1,
         "previous": {"amount": 60_000.0, "paid_at": "2026-01-06T00:00:00"},
     }  # fmt: skip
-    for one, order in ((first, (original, correction)), (second, (correction, original))):
+    for one, order in ((first, (original, correction)), (second, (correction, original, correction))):
         one.issued(0, "L-1", 10)
         for fields in order:
             one.repaid(5, "L-1", **fields)
+    assert [reject.code for reject in first.rejects] == []
+    assert [reject.code for reject in second.rejects] == [RejectCode.CORRECTION_OF_NOTHING]
     assert first.row().loans == second.row().loans
     assert first.row().loans[0].paid == [9_000_000, 0, 0, 0, 0]
 

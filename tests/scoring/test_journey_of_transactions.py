@@ -78,11 +78,24 @@ def test_an_event_published_again_changes_nothing_but_is_counted() -> None:
     ann.transaction(0, 100.0, event_id="once")
     before = ann.row()
     assert ann.transaction(0, 100.0, event_id="once", known=0.5) == []
-    assert ann.transaction(0, 999.0, event_id="once", known=0.6) == []
     row = ann.row()
-    assert (row.duplicates, row.conflicts) == (2, 1)
+    assert (row.duplicates, ann.rejects) == (1, [])
     assert (row.days, row.deposits_minor) == (before.days, before.deposits_minor)
     assert row.sequences == before.sequences
+
+
+def test_another_event_under_a_known_id_is_a_letter_that_says_which() -> None:
+    ann = Customers()
+    ann.transaction(0, 100.0, event_id="once\x1b[2J")
+    before = ann.rows[b"ann"]
+    assert ann.transaction(0, 999.0, event_id="once\x1b[2J", known=0.6) == []
+    (letter,) = ann.rejects
+    assert letter.code == RejectCode.EVENT_ID_REUSED
+    assert letter.message.startswith(
+        "event_id 'once\\x1b[2J' is that of another transaction, with other content: give each event of a topic an "
+        "event_id of its own; publish a change of an event as its correction (revision + 1, with `previous`)."
+    )
+    assert ann.rows[b"ann"] == before
 
 
 def test_beyond_the_horizon_an_event_counts_again_as_the_readme_says() -> None:
@@ -204,6 +217,29 @@ def test_an_erased_customer_is_forgotten_and_comes_back_as_a_new_one() -> None:
         first.incarnation_rank,
         first.incarnation_offset,
     )
+
+
+def test_an_erasure_published_again_erases_again_who_has_come_back_since() -> None:
+    ann = Customers()
+    ann.transaction(0, 100.0)
+    erasure = {"event_id": "7", "author": "officer", "reason": "asked for"}
+    assert {change["cause"] for change in ann.command(1, "erase", **erasure)} == {"erasure"}
+    assert ann.command(1.2, "erase", **erasure) == []  # nobody is left: nothing to say, only the marker is newer
+    assert (ann.row().exists, ann.row().erased_ms, ann.row().seen) == (False, at_ms(1.2), [])
+    ann.transaction(1.5, 5.0, event_id="7")  # an id of another kind
+    assert ann.row().deposits_minor == 500
+    assert {change["cause"] for change in ann.command(1.6, "erase", **erasure)} == {"erasure"}
+    assert (ann.row().exists, ann.row().erased_ms, ann.row().deposits_minor) == (False, at_ms(1.6), 0)
+    assert ann.rejects == []
+
+
+def test_an_erasure_without_a_number_of_its_own_leaves_no_hash_of_what_was_erased() -> None:
+    ann = Customers()
+    ann.transaction(0, 100.0, event_id="7")
+    ann.command(1, "erase", event_id=None, author="officer")
+    assert ann.row().seen == []
+    assert ann.transaction(1.5, 8.0, event_id="7")
+    assert ann.rejects == []
 
 
 def test_the_marker_of_an_erasure_ends_with_the_horizon() -> None:

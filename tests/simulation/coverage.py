@@ -41,6 +41,8 @@ HAPPENINGS = (
     "changelog compacted",
     "inversion",
     "dead letter",
+    "dead letter EVENT_ID_REUSED",
+    "dead letter CORRECTION_OF_NOTHING",
     "duplicate",
     "correction",
     "erasure",

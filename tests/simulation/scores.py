@@ -18,6 +18,7 @@ from state.category_text import packaged_text_weights
 from state.layout import due_ms_of
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, pack_currency
 from streams.avro_values import Values
+from streams.dead_letters import ERROR_PREFIX
 from streams.packaged_profiles import packaged_book
 from streams.processor import ScoreProcessor
 from streams.recount import Terms, letter_places, recount_partition, same_row
@@ -37,6 +38,7 @@ DECODER = Decoder(REGISTRY, PARTITIONS, Partitioner.CRC32)
 ENCODER = Encoder(REGISTRY, REASON_TEXTS)
 KINDS = ("transaction",) * 8 + ("issued",) * 3 + ("repaid",) * 3 + ("cancelled", "applicant", "outcome")
 COMMANDS = ("override", "lift", "override", "erase")
+REASONS_TO_SEE = ("EVENT_ID_REUSED", "CORRECTION_OF_NOTHING")
 RUBBISH = (b"", b"\x00\x00", b"{", b'{"user_id": "nobody"}')
 
 
@@ -79,14 +81,20 @@ class ScoreWorkload:
         self.published.append(publication)
         return publication
 
+    def _event_id(self) -> str | None:
+        """Mostly a new one, now and then one that another topic has as well, or none."""
+        if self.random.random() < 0.85:
+            return f"e-{self.made}"
+        return self.random.choice(["7", "8", "", " ", None])
+
     def _event(self, user: str, now_ms: int, kind: str) -> Publication:
         random = self.random
         at = iso_of(now_ms - random.choice([0, 0, 0, 60_000, DAY_MS, 40 * DAY_MS]))
-        said: dict[str, Any] = {"event_id": f"e-{self.made}", "user_id": user}
+        said: dict[str, Any] = {"event_id": self._event_id(), "user_id": user}
         loan = {"loan_id": f"L-{random.randrange(4)}", "event": kind}
         if kind == "transaction":
             amount = round(random.gauss(0, 300), 2)
-            self.amounts[said["event_id"]] = (user, amount, at)
+            self.amounts[str(said["event_id"])] = (user, amount, at)
             said |= {
                 "transaction_amount": amount, "transaction_currency": random.choice(["EUR", "EUR", "USD", "XXX"]),
                 "transaction_date": at, "user_balance": round(random.uniform(0, 3_000), 2),
@@ -121,7 +129,7 @@ class ScoreWorkload:
     def _command(self, user: str, now_ms: int) -> Publication:
         random = self.random
         command = random.choice(COMMANDS)
-        said: dict[str, Any] = {"event_id": f"e-{self.made}", "user_id": user, "command": command, "author": "ann"}
+        said: dict[str, Any] = {"event_id": self._event_id(), "user_id": user, "command": command, "author": "ann"}
         if command != "erase":
             said["score"] = random.choice(["value", "status", "class"])
         if command == "override":
@@ -197,3 +205,7 @@ class Scores:
         rubbish = {record[:3] for record in inputs if record.value in RUBBISH}
         assert rubbish <= places, f"no dead letter of {rubbish - places}"
         simulation.seen["dead letter"] += len(letters)
+        for letter in letters:
+            reason = dict(letter.headers or [])[f"{ERROR_PREFIX}exception"].decode()
+            if reason in REASONS_TO_SEE:
+                simulation.seen[f"dead letter {reason}"] += 1

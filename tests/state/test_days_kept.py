@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from local.bench_population import first_versions
 from schemas.kinds import TransactionState
-from state import compiled_fold, fold
+from state import compiled_fold, compiled_sums, fold, sums
 from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import scratch
 from state.layout import decode_row, encode_row
@@ -61,8 +61,8 @@ def test_a_row_is_written_as_the_readable_writer_does_whatever_became_of_its_day
         today += pause
         fold.advance_row(row, today * DAY_MS, today, POLICY)
         compiled_fold.advance_row(HELD, today * DAY_MS, today, FIELDS)
-        fold._add_money(row, today, today - ago, state, amount, sign)
-        compiled_fold._add_money(HELD, today, today - ago, int(state), amount, sign)
+        sums.add_money(row, today, today - ago, state, amount, sign)
+        compiled_sums.add_money(HELD, today, today - ago, int(state), amount, sign)
         said = packed(HELD)
         assert said == encode_row(row, today)
         if again:

@@ -93,6 +93,17 @@ def test_a_dead_letter_keeps_bytes_and_headers_and_says_why() -> None:
     assert (output.changes, output.images) == ([], [])
 
 
+def test_a_batch_counts_its_dead_letters_by_reason_and_the_event_ids_it_has_to_forget() -> None:
+    few = replace(processor(), versions=lambda: Versions([Policy(duplicates_max=2)], [packaged_weights()]))
+    ids = ("a", "b", "a", "c", "d")  # the third is another event under a known id
+    records = [transaction(0, i, event_id=name, transaction_amount=1.0 + i) for i, name in enumerate(ids)]
+    records += [transaction(0, 5, transaction_amount="much"), erase(0)]
+    output = thought_through(few.process(0, records, (), at_ms(0)), lambda users: [None for _ in users])
+    assert output.reasons == {"EVENT_ID_REUSED": 1, "WRONG_TYPE": 1}
+    assert output.overruns == 2  # c and d each took the place of one before; the erasure does not undo that
+    assert sum(map(len, output.dead_letters.values())) == 2
+
+
 def test_a_record_that_fits_no_dead_letter_topic_leaves_a_letter_that_says_where_it_lies() -> None:
     small = replace(processor(), letter_bytes_max=2_000)
     bad = transaction(0, offset=7, transaction_amount="much", description="x" * 3_000)

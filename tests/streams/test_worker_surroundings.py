@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from streams.broadcast import NOTICE_MS, Broadcast
 from streams.health import TURN_SECONDS_MAX, Health, HealthServer
@@ -16,7 +16,7 @@ from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.metrics import LogLines, Metrics
 from streams.resolve import Standing
 from streams.slot import SlotTaken, take_slot
-from streams.wiring import Observers
+from streams.wiring import BatchReport, Observers
 from tests.streams.world import World
 
 RUNNING = Standing(3, {}, 1_000, "nonce")
@@ -143,6 +143,39 @@ def test_a_batch_is_one_line_and_trouble_is_told(caplog: pytest.LogCaptureFixtur
     taken = sum(int(line.split("records=")[1].split()[0]) for line in batches)
     assert taken == sum(len(world.broker.visible(topic)) for topic in ("commands", "loans", "transactions"))
     assert any("go back to what is committed" in line for line in lines)
+
+
+def test_dead_letters_are_counted_by_reason_and_so_are_event_ids_forgotten_early() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.batch(BatchReport(dead_letters=3, reasons={"EVENT_ID_REUSED": 2, "NULL_KEY": 1}, overruns=7))
+    metrics.batch(BatchReport(dead_letters=1, reasons={"EVENT_ID_REUSED": 1}))
+    text = generate_latest(registry).decode()
+    assert "rescore_dead_letters_total 4.0" in text
+    assert 'rescore_dead_letters_by_reason_total{reason="EVENT_ID_REUSED"} 3.0' in text
+    assert 'rescore_dead_letters_by_reason_total{reason="NULL_KEY"} 1.0' in text
+    assert "rescore_event_ids_forgotten_total 7.0" in text
+
+
+def test_event_ids_forgotten_early_are_a_warning_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "rescore.worker")
+    lines = LogLines(logging.getLogger("rescore.worker"))
+
+    def warned(at_seconds: float, *overruns: int) -> list[str]:
+        caplog.clear()
+        for count in overruns:
+            lines.batch(BatchReport(overruns=count))
+        lines.turned(at_seconds)
+        return [record.getMessage() for record in caplog.records]
+
+    assert warned(1_000.0, 0, 0) == []
+    (first,) = warned(1_001.0, 3, 4)
+    assert first.startswith("7 event ids forgotten before the duplicate horizon")
+    assert "duplicates_max" in first
+    assert warned(1_060.0, 5) == []
+    (second,) = warned(1_061.0, 1)
+    assert second.startswith("6 event ids")
+    assert warned(2_000.0) == []
 
 
 def test_a_slot_in_use_is_refused_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
