@@ -15,8 +15,9 @@ import xxhash
 
 from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
 from schemas.categories import Category, category_of_code, words_of_text
-from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
+from schemas.kinds import GRANTS_TEACH, MODEL_NAME, SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
+from schemas.row_keys import REQUEST_ID_MAX, request_key
 from schemas.times import DAY_MS, FORMS, time_ms
 
 FUTURE_TOLERANCE_MS = 300_000
@@ -67,7 +68,10 @@ CONTENT_SLICES: tuple[tuple[int, int], ...] = (
 
 
 class Event(NamedTuple):
-    """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of."""
+    """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of.
+
+    `user` is the key of the row it changes (`schemas.row_keys`): a user_id, or that of a request without one.
+    """
 
     row: Columns
     texts: dict[str, bytes]
@@ -84,7 +88,7 @@ def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
     MEANINGS[rank](fields, row)
     if row["revision"] and "event_id" not in texts:
         raise Refused(RejectCode.MISSING_FIELD, "event_id is missing, so that nothing says what is corrected")
-    user = None if row["kind"] == Kind.ADVANCE else _key(fields, record)
+    user = None if row["kind"] == Kind.ADVANCE else _row_key(fields, record, Kind(int(row["kind"])))
     row["event_hash"] = event_hash(texts["event_id"], int(row["revision"])) if "event_id" in texts else 0
     row["content_hash"] = content_hash(row, texts)  # before the clamp: publishing again may clamp to another time
     _clamp(row, "event_time_ms", record.timestamp_ms)
@@ -108,21 +112,43 @@ def content_hash(row: Columns, texts: dict[str, bytes]) -> int:
     return digest & 0xFFFFFFFF
 
 
-def _key(fields: Fields, record: Record) -> bytes:
-    """The record's key, which has to be the user_id (or the request_id of a request without a user)."""
+OF_REQUESTS = (Kind.APPLICANT, Kind.OUTCOME, Kind.ERASE)
+"""What may be a request's own, where no user_id is named."""
+
+
+def _row_key(fields: Fields, record: Record, kind: Kind) -> bytes:
+    """Whose event it is. The record's key has to be the user_id, or the request_id of a request without one."""
     if not record.key:
         raise Refused(RejectCode.NULL_KEY, "the record has no key")
     owner = fields.get("user_id")
-    if owner is None and fields.get("request_id") is not None:
-        owner = str(fields["request_id"])
+    _request_id(fields)
+    if kind in OF_REQUESTS and (request_id := request_without_user(fields)) is not None:
+        _check_key(record.key, str(request_id), "request_id")
+        return request_key(request_id)
     if owner is None:
         raise Refused(RejectCode.MISSING_FIELD, "user_id is missing")
-    if record.key != owner.encode():
-        shown = record.key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
-        raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the user_id {owner[:ID_BYTES_MAX]!r}")
+    _check_key(record.key, owner, "user_id")
     if record.key[0] == 0:
         raise Refused(RejectCode.WRONG_TYPE, "user_id begins with a zero byte, which is kept for records of our own")
     return _bounded(record.key, "user_id")
+
+
+def request_without_user(fields: Fields) -> int | None:
+    """The request that a record is about where it names no customer; None for a customer's."""
+    return fields.get("request_id") if fields.get("user_id") is None else None
+
+
+def _check_key(key: bytes, owner: str, name: str) -> None:
+    if key != owner.encode():
+        shown = key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
+        raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the {name} {owner[:ID_BYTES_MAX]!r}")
+
+
+def _request_id(fields: Fields) -> int | None:
+    request_id: int | None = fields.get("request_id")
+    if request_id is not None and not 0 <= request_id <= REQUEST_ID_MAX:
+        raise Refused(RejectCode.REQUEST_ID_OUT_OF_RANGE, f"request_id is {request_id}, not from 0 to {REQUEST_ID_MAX}")
+    return request_id
 
 
 def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
@@ -222,6 +248,19 @@ def _outcome(fields: Fields, row: Columns) -> None:
     row["kind"] = Kind.OUTCOME
     row["value"] = _finite(fields, "label")
     row["event_time_ms"] = _moment(fields, "known_at", required=False)
+    _check_case(fields)
+
+
+def _check_case(fields: Fields) -> None:
+    """An outcome has to name a case that can exist: of a request, or of a loan, by a model that learns from it."""
+    model, of_request = fields["model"], _request_id(fields) is not None
+    if not MODEL_NAME.fullmatch(model):
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, f"model is {model[:40]!r}, which no model that learns is called")
+    if not of_request and not fields.get("loan_id"):
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, "the outcome has neither a request_id nor a loan_id")
+    if not of_request and model != GRANTS_TEACH:
+        detail = f"model is {model!r}, and a loan is a case of the model {GRANTS_TEACH} alone"
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, detail)
 
 
 def _command(fields: Fields, row: Columns) -> None:
@@ -232,6 +271,8 @@ def _command(fields: Fields, row: Columns) -> None:
         said = fields["command"][:40]
         raise Refused(RejectCode.WRONG_TYPE, f"command is {said!r}, not erase, override, lift or advance")
     row["kind"] = kind
+    if kind == Kind.ERASE and fields.get("user_id") is not None and fields.get("request_id") is not None:
+        raise Refused(RejectCode.WRONG_TYPE, "erase has a user_id and a request_id, which are two to forget, not one")
     if kind in (Kind.OVERRIDE, Kind.LIFT):
         row["score"] = _score(fields)
     if kind == Kind.OVERRIDE:

@@ -19,6 +19,7 @@ from typing import Any
 
 from schemas.batch import Columns, EventBatch
 from schemas.codec import Encoder, encode_example
+from schemas.kinds import GRANTS_TEACH
 from schemas.readable import read_fields
 from state.calendar import day_of, start_of_day
 from state.versions import Versions
@@ -28,7 +29,6 @@ from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.step import Step
 
-GRANTS_TEACH = "risk"
 HASH_BYTES = 16
 
 Fields = dict[str, Any]
