@@ -147,19 +147,19 @@ def _read(record: Record, partition: int, rank: Rank, decoder: Decoder) -> Event
     return event
 
 
-def row_key_of(record: Record, decoder: Decoder) -> bytes:
+def row_key_of(record: Record, rank: Rank, registry: Registry) -> bytes | None:
     """The key of the row that a record of an input changes: a request that names no customer has a row of its own.
 
-    Of what can not be read, and is a dead letter for that, it is the record's key. Raises RegistryUnavailable. Cost:
-    that of reading the value, where the key may be a request's, 0.3 us elsewhere.
+    None where the value can not be read, and the key may be a customer's or a request's: it is a dead letter. Raises
+    RegistryUnavailable. Cost: that of reading the value, where the key may be a request's, 0.3 us elsewhere.
     """
-    key, rank = record.key or b"", decoder.rank_of(record.topic)
+    key = record.key or b""
     if rank in (Rank.TRANSACTIONS, Rank.LOANS) or number_in(key.decode("utf-8", "replace")) is None:
         return key
     try:
-        fields = read_fields(record.value or b"", SCHEMA_OF_TOPIC[INPUT_TOPICS[rank]], decoder.registry)
+        fields = read_fields(record.value or b"", SCHEMA_OF_TOPIC[INPUT_TOPICS[rank]], registry)
     except Refused:
-        return key
+        return None
     request_id = request_without_user(fields)
     return key if request_id is None else request_key(request_id)
 

@@ -255,11 +255,11 @@ def _check_case(fields: Fields) -> None:
     """An outcome has to name a case that can exist: of a request, or of a loan, by a model that learns from it."""
     model, of_request = fields["model"], _request_id(fields) is not None
     if not MODEL_NAME.fullmatch(model):
-        raise Refused(RejectCode.OUTCOME_OF_NOTHING, f"model is {model[:40]!r}, which no model that learns is called")
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, f"no model that learns can be called {model[:40]!r}")
     if not of_request and not fields.get("loan_id"):
         raise Refused(RejectCode.OUTCOME_OF_NOTHING, "the outcome has neither a request_id nor a loan_id")
     if not of_request and model != GRANTS_TEACH:
-        detail = f"model is {model!r}, and a loan is a case of the model {GRANTS_TEACH} alone"
+        detail = f"a loan is a case of the model {GRANTS_TEACH} alone, and the model is {model!r}"
         raise Refused(RejectCode.OUTCOME_OF_NOTHING, detail)
 
 

@@ -8,6 +8,9 @@ their partition.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 PROGRESS_KEY = b"\x00progress"
 """Key of progress records in the changelog."""
 
@@ -63,3 +66,17 @@ def number_in(text: str) -> int | None:
     """
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(REQUEST_ID_MAX)) else -1
     return number if 0 <= number <= REQUEST_ID_MAX and str(number) == text else None
+
+
+def kafka_key_of(fields: Mapping[str, Any]) -> str | None:
+    """The key that a record of an input has to have: its user_id, or the request_id in decimal where it has none.
+
+    None for what names neither. Raises ValueError for a request_id that no request can have.
+
+    >>> kafka_key_of({"user_id": "ann", "request_id": 5}), kafka_key_of({"request_id": 0}), kafka_key_of({})
+    ('ann', '0', None)
+    """
+    user_id, request_id = fields.get("user_id"), fields.get("request_id")
+    if request_id is not None and not 0 <= request_id <= REQUEST_ID_MAX:
+        raise ValueError(f"request_id: {request_id} is not from 0 to {REQUEST_ID_MAX} (2^53 - 1)")
+    return user_id or (None if request_id is None else str(request_id))

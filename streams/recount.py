@@ -221,7 +221,8 @@ def told_by_user(
         place = record[:3]
         if place in letters or record.key is None:
             continue
-        story = stories.setdefault(row_key_of(record, decoder), Story())
+        key = row_key_of(record, decoder.rank_of(record.topic), decoder.registry) or record.key
+        story = stories.setdefault(key, Story())
         story.plain.append(record)
         if place in entries:
             late_records[place] = story, record

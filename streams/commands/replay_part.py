@@ -277,4 +277,6 @@ def _of_letters(recount: Recount, terms: Terms) -> Iterator[Difference]:
     for doubt in recount.doubts:
         where = place_of(doubt.record)
         sentence = f"{where} was taken, and has no dead letter; it can not be: {doubt.reject.message}"
-        yield difference(row_key_of(doubt.record, terms.decoder), "dead letter", sentence, where)
+        rank, key = terms.decoder.rank_of(doubt.record.topic), doubt.record.key or b""
+        row = row_key_of(doubt.record, rank, terms.decoder.registry) or key
+        yield difference(row, "dead letter", sentence, where)
