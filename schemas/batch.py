@@ -222,7 +222,8 @@ class Reject(NamedTuple):
 class EventBatch:
     """Decoded events of one partition in merge order (timestamp, topic rank, offset).
 
-    `records` holds everything received, good or bad; `events[i]["record"]` leads back to it.
+    `records` holds everything received, good or bad; `events[i]["record"]` leads back to it. `users` are the keys of
+    their rows (`schemas.row_keys`): user_ids, and those of requests without one.
     """
 
     partition: int

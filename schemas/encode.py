@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from schemas.batch import MISSING_TIME_MS, Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
+from schemas.row_keys import record_key, request_of
 from schemas.texts import Texts
 from schemas.write_kernel import write_cards, write_changes, write_examples
 from schemas.writing import Encoder, VersionNames, encode_value
@@ -118,7 +119,8 @@ def encode_inversions(inversions: Columns, batch: EventBatch, users: Sequence[by
                 "topic": encoder.topic(batch.events[row["event"]]["rank"]),
                 "partition": batch.partition,
                 "offset": int(batch.events[row["event"]]["offset"]),
-                "user_id": users[row["user"]].decode(),
+                "user_id": record_key(users[row["user"]]).decode(),
+                "request_id": request_of(users[row["user"]]),
                 "incarnation": f"{row['incarnation_rank']}-{row['incarnation_offset']}",
                 "ordinal": int(row["ordinal"]),
                 "clock_ms": int(row["clock_ms"]),

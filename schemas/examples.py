@@ -45,6 +45,7 @@ def encode_example(fields: Fields, encoder: Encoder) -> bytes:
             _whole(said("until_ms")),
             _list(said("words")),
             _text(said("category")),
+            _bytes(said("earlier_hash")),
         )
     )
 

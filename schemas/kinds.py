@@ -6,6 +6,7 @@ Every enumeration here is part of the stored and published formats: members are 
 from __future__ import annotations
 
 import math
+import re
 from enum import IntEnum
 
 
@@ -148,6 +149,13 @@ class Reason(IntEnum):
     RISK_UNCERTAINTY = 75
 
 
+MODEL_NAME = re.compile(r"(?!value\Z)[a-z][a-z0-9_]{0,63}")
+"""What a model that learns from outcomes may be called, in full: the value model learns from transactions alone."""
+
+GRANTS_TEACH = "risk"
+"""The model whose cases loans are."""
+
+
 class RejectCode(IntEnum):
     """Why an event is a dead letter. The words (what happened, what to do) are in `schemas.rejects`."""
 
@@ -183,3 +191,5 @@ class RejectCode(IntEnum):
     OVERRIDE_OUT_OF_RANGE = 29
     EVENT_ID_REUSED = 30
     CORRECTION_OF_NOTHING = 31
+    REQUEST_ID_OUT_OF_RANGE = 34
+    OUTCOME_OF_NOTHING = 36

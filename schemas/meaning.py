@@ -16,8 +16,9 @@ import xxhash
 
 from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
 from schemas.categories import Category, category_of_code, words_of_text
-from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
+from schemas.kinds import GRANTS_TEACH, MODEL_NAME, SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
+from schemas.row_keys import REQUEST_ID_MAX, request_key
 from schemas.times import DAY_MS, FORMS, time_ms
 from schemas.utf8 import is_blank
 
@@ -83,7 +84,10 @@ their hashes are those of rows written when all kinds shared the ids: docs/decis
 
 
 class Event(NamedTuple):
-    """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of."""
+    """A row, the texts it refers to by column, whose it is (None: nobody's, an `advance`), and what it was made of.
+
+    `user` is the key of the row it changes (`schemas.row_keys`): a user_id, or that of a request without one.
+    """
 
     row: Columns
     texts: dict[str, bytes]
@@ -101,7 +105,7 @@ def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
     if row["revision"] and "event_id" not in texts:
         how = "missing" if fields.get("event_id") is None else "blank"
         raise Refused(RejectCode.MISSING_FIELD, f"event_id is {how}, so that nothing says what is corrected")
-    user = None if row["kind"] == Kind.ADVANCE else _key(fields, record)
+    user = None if row["kind"] == Kind.ADVANCE else _row_key(fields, record, Kind(int(row["kind"])))
     if "event_id" in texts and row["kind"] != Kind.ERASE:  # an erasure is never taken for a duplicate
         row["event_hash"] = event_hash(Kind(row["kind"]), texts["event_id"], int(row["revision"]))
     row["content_hash"] = content_hash(row, texts, fields)  # before the clamp: a second time may be clamped to another
@@ -134,23 +138,45 @@ def content_hash(row: Columns, texts: dict[str, bytes], fields: Fields) -> int:
     return digest & 0xFFFFFFFF
 
 
-def _key(fields: Fields, record: Record) -> bytes:
-    """The record's key, which has to be the user_id (or the request_id of a request without a user)."""
+OF_REQUESTS = (Kind.APPLICANT, Kind.OUTCOME, Kind.ERASE)
+"""What may be a request's own, where no user_id is named."""
+
+
+def _row_key(fields: Fields, record: Record, kind: Kind) -> bytes:
+    """Whose event it is. The record's key has to be the user_id, or the request_id of a request without one."""
     if not record.key:
         raise Refused(RejectCode.NULL_KEY, "the record has no key")
     owner = fields.get("user_id")
-    if owner is None and fields.get("request_id") is not None:
-        owner = str(fields["request_id"])
+    _request_id(fields)
+    if kind in OF_REQUESTS and (request_id := request_without_user(fields)) is not None:
+        _check_key(record.key, str(request_id), "request_id")
+        return request_key(request_id)
     if owner is None:
         raise Refused(RejectCode.MISSING_FIELD, "user_id is missing")
     if is_blank(owner):
         raise Refused(RejectCode.MISSING_FIELD, "user_id is blank")
-    if record.key != owner.encode():
-        shown = record.key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
-        raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the user_id {owner[:ID_BYTES_MAX]!r}")
+    _check_key(record.key, owner, "user_id")
     if record.key[0] == 0:
         raise Refused(RejectCode.WRONG_TYPE, "user_id begins with a zero byte, which is kept for records of our own")
     return _bounded(record.key, "user_id")
+
+
+def request_without_user(fields: Fields) -> int | None:
+    """The request that a record is about where it names no customer; None for a customer's."""
+    return fields.get("request_id") if fields.get("user_id") is None else None
+
+
+def _check_key(key: bytes, owner: str, name: str) -> None:
+    if key != owner.encode():
+        shown = key[:ID_BYTES_MAX].decode("utf-8", "backslashreplace")
+        raise Refused(RejectCode.KEY_IS_NOT_USER, f"the key is {shown!r} and the {name} {owner[:ID_BYTES_MAX]!r}")
+
+
+def _request_id(fields: Fields) -> int | None:
+    request_id: int | None = fields.get("request_id")
+    if request_id is not None and not 0 <= request_id <= REQUEST_ID_MAX:
+        raise Refused(RejectCode.REQUEST_ID_OUT_OF_RANGE, f"request_id is {request_id}, not from 0 to {REQUEST_ID_MAX}")
+    return request_id
 
 
 def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
@@ -250,6 +276,19 @@ def _outcome(fields: Fields, row: Columns) -> None:
     row["kind"] = Kind.OUTCOME
     row["value"] = _finite(fields, "label")
     row["event_time_ms"] = _moment(fields, "known_at", required=False)
+    _check_case(fields)
+
+
+def _check_case(fields: Fields) -> None:
+    """An outcome has to name a case that can exist: of a request, or of a loan, by a model that learns from it."""
+    model, of_request = fields["model"], _request_id(fields) is not None
+    if not MODEL_NAME.fullmatch(model):
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, f"no model that learns can be called {model[:40]!r}")
+    if not of_request and not fields.get("loan_id"):
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, "the outcome has neither a request_id nor a loan_id")
+    if not of_request and model != GRANTS_TEACH:
+        detail = f"a loan is a case of the model {GRANTS_TEACH} alone, and the model is {model!r}"
+        raise Refused(RejectCode.OUTCOME_OF_NOTHING, detail)
 
 
 def _command(fields: Fields, row: Columns) -> None:
@@ -260,6 +299,8 @@ def _command(fields: Fields, row: Columns) -> None:
         said = fields["command"][:40]
         raise Refused(RejectCode.WRONG_TYPE, f"command is {said!r}, not erase, override, lift or advance")
     row["kind"] = kind
+    if kind == Kind.ERASE and fields.get("user_id") is not None and fields.get("request_id") is not None:
+        raise Refused(RejectCode.WRONG_TYPE, "erase has a user_id and a request_id, which are two to forget, not one")
     if kind in (Kind.OVERRIDE, Kind.LIFT):
         row["score"] = _score(fields)
     if kind == Kind.OVERRIDE:

@@ -22,6 +22,9 @@ Fields = dict[str, Any]
 
 INT_MAX, LONG_MAX = 2**31 - 1, 2**63 - 1
 
+BEYOND: Mapping[str, RejectCode] = {"request_id": RejectCode.REQUEST_ID_OUT_OF_RANGE}
+"""Why a whole number beyond its type is refused, where the field has a range of its own."""
+
 
 class Refused(Exception):
     """This event is a dead letter: `code` says why, `detail` what is wrong with it, as a clause."""
@@ -138,7 +141,8 @@ def _below(at: str, name: str) -> str:
 
 def _must(raw: Any, holds: bool, at: str, words: str) -> Any:
     if not holds:
-        raise Refused(RejectCode.WRONG_TYPE, f"{at} is {_shown(raw)}, not {words}")
+        code = BEYOND.get(at, RejectCode.WRONG_TYPE) if type(raw) is int else RejectCode.WRONG_TYPE
+        raise Refused(code, f"{at} is {_shown(raw)}, not {words}")
     return raw
 
 

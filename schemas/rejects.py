@@ -37,7 +37,8 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.NOT_A_NUMBER: Words("a number is NaN or infinite", "leave out an optional number that is not known"),
     RejectCode.NULL_KEY: Words("the record has no key", "publish it with its user_id as the key"),
     RejectCode.KEY_IS_NOT_USER: Words(
-        "the record's key is not its user_id", "publish it with its user_id, as UTF-8 text, as the key"
+        "the record's key is not its user_id",
+        "publish it with its user_id, as UTF-8 text, as the key (or, without a user_id, with its request_id)",
     ),
     RejectCode.WRONG_PARTITION: Words(
         "the record is not in the partition of its key",
@@ -115,6 +116,14 @@ WORDS: dict[RejectCode, Words] = {
         "the customer's record does not hold what this correction replaces",
         f"publish the original event first, {REPLAY}; where `previous` is not the revision before, publish the "
         "correction again with the right one",
+    ),
+    RejectCode.REQUEST_ID_OUT_OF_RANGE: Words(
+        "the request_id is below 0 or above 9007199254740991 (2^53 - 1)",
+        "number requests from 0 to 2^53 - 1: readers of JSON change larger numbers",
+    ),
+    RejectCode.OUTCOME_OF_NOTHING: Words(
+        "the outcome names no case that can exist",
+        "name the request_id of a request, or the loan_id with the user_id and the model risk, and a model by its name",
     ),
 }
 

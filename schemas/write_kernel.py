@@ -38,7 +38,8 @@ DIGITS_MAX = 20
 HEADERS = 7  # of a change
 TYPE_WORDS = 3  # of the words of headers: behind version, source and content type
 NAME_WORDS = TYPE_WORDS + len(SCORE_NAMES)
-FIELDS_BEHIND_LABEL = 7  # of an example: member, case, inputs, aside, until_ms, words, category: null for value
+FIELDS_BEHIND_LABEL = 8
+"""Of an example, null for value: member, case, inputs, aside, until_ms, words, category, earlier_hash."""
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from schemas.batch import EventBatch
-from schemas.kinds import Cause, Kind
+from schemas.kinds import GRANTS_TEACH, Cause, Kind
 from schemas.readable import read_fields
 from schemas.writing import Encoder, encode_value
 from state.calendar import day_of
@@ -21,13 +21,7 @@ from state.layout import decode_row
 from state.row import Row
 from state.table import Table
 from state.versions import Versions
-from streams.credit_examples import (
-    GRANTS_TEACH,
-    case_of_loan,
-    case_of_request,
-    default_ms,
-    user_hash,
-)
+from streams.credit_examples import case_of_loan, case_of_request, default_ms, earlier_hash, user_hash
 from streams.output import Message
 from streams.scoring.compiled_cases import DEFAULT_DAYS
 from streams.scoring.evaluate import risk_row_of
@@ -60,7 +54,8 @@ class OracleCases:
     def _message(self, user: bytes, said: Fields) -> Message:
         hashed = user_hash(user, self.key)
         case = None if said["case"] is None else user_hash(said["case"], self.key)
-        return Message(hashed, encode_value("Example", {**said, "user_hash": hashed, "case": case}, self.encoder))
+        named = {"user_hash": hashed, "case": case, "earlier_hash": earlier_hash(user, self.key)}
+        return Message(hashed, encode_value("Example", {**said, **named}, self.encoder))
 
     def _cases(self) -> Iterator[tuple[int, Fields]]:
         rejected = {reject.record for reject in self.done.journal.rejects}

@@ -19,7 +19,9 @@ from typing import Any
 
 from schemas.batch import Columns, EventBatch
 from schemas.codec import Encoder, encode_example
+from schemas.kinds import GRANTS_TEACH
 from schemas.readable import read_fields
+from schemas.row_keys import record_key, request_of
 from state.calendar import day_of, start_of_day
 from state.versions import Versions
 from streams.output import Message
@@ -28,7 +30,6 @@ from streams.scoring.risk import RISK_MANIFEST
 from streams.scoring.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.step import Step
 
-GRANTS_TEACH = "risk"
 HASH_BYTES = 16
 
 Fields = dict[str, Any]
@@ -135,10 +136,19 @@ def _named(case: Columns) -> dict[str, float]:
 
 
 def message_of(user: bytes, said: Mapping[str, Any], key: bytes, encoder: Encoder) -> Message:
-    """What is said of a customer's case, with hashes instead of names."""
+    """What is said of a case, with hashes instead of names. `user` is the key of the row whose case it is."""
     hashed = user_hash(user, key)
     case = None if said["case"] is None else user_hash(said["case"], key)
-    return Message(hashed, encode_example({**said, "user_hash": hashed, "case": case}, encoder))
+    named = {"user_hash": hashed, "case": case, "earlier_hash": earlier_hash(user, key)}
+    return Message(hashed, encode_example({**said, **named}, encoder))
+
+
+def earlier_hash(user: bytes, key: bytes) -> bytes | None:
+    """Of a request that names no customer: the hash of its bare number, as of a customer called so.
+
+    Releases before requests had rows of their own kept its case under that; one that waits since then is known by it.
+    """
+    return user_hash(record_key(user), key) if request_of(user) is not None else None
 
 
 def user_hash(user: bytes, key: bytes) -> bytes:

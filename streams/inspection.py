@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from schemas.batch import DECLARED
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
 from state.calendar import DAY_MS
@@ -117,6 +118,28 @@ def tables(row: Row, profiles: Mapping[int, str]) -> list[Table]:
     if row.days:
         made.append(_days(row))
     return made
+
+
+def request_tables(row: Row) -> list[Table]:
+    """What is known of a request that names no customer: it has no scores, account or loans."""
+    about = _table("\nRequest", "what", "value")
+    facts: list[tuple[str, str]] = [
+        ("clock", time_text(row.clock_ms)),
+        ("records", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
+        ("duplicates, conflicts, overruns", f"{row.duplicates:,}, {row.conflicts:,}, {row.overruns:,}"),
+        ("inversions", f"{row.inversions:,} of {row.taken:,} records"),
+    ]
+    if not row.exists:
+        facts = [("erased", time_text(row.erased_ms))]
+    for fact in facts:
+        about.add_row(*fact)
+    if row.declared is None:
+        return [about]
+    declared = _table("\nDeclared", "what", "value")
+    for name, value in zip(DECLARED, row.declared, strict=True):
+        if not math.isnan(value):
+            declared.add_row(name, f"{value:,.10g}")
+    return [about, declared]
 
 
 def _table(title: str, *headings: str) -> Table:

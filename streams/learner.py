@@ -68,6 +68,7 @@ class LearnerReport:
     credit: Mapping[str, CreditLearner] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     text: TextLearner | None = None
+    unknown: int = 0  # records about models that do not exist, so far
 
 
 class LearnerObserver:
@@ -248,7 +249,7 @@ class Learner:
         self._log.transact(self._records(done, known.epochs))
         self._failpoint("L8.remembered")
         seconds = {"learn": learned - watch, "transact": self._clock.monotonic_seconds() - learned}
-        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds, rounds.text))
+        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds, rounds.text, rounds.unknown))
 
     def _pause_ahead(self, least_ms: int | None) -> None:
         """Partitions that have marked more than others are not read further: what waits stays about one epoch."""

@@ -4,15 +4,24 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as Counted
 
 from streams.health import Health
 from streams.learner import LearnerObserver, LearnerReport, waiting_words
 from streams.learning.credit_learner import CreditLearner
 from streams.publish import text_of_ms
 from streams.resolve import Standing
+
+TAUGHT_NOTHING = {
+    "unknown": "requests or outcomes taught nothing: another one has their number, or an outcome found no request",
+    "refused": "outcomes taught nothing: their label is neither 0 nor 1",
+    "evicted": "cases were dropped before their end: more than requests_max wait",
+}
+"""What comes of cases that the publisher wanted to teach something, in words for the log."""
 
 
 class LearnerObservers(LearnerObserver):
@@ -70,8 +79,8 @@ class LearnerMetrics(LearnerObserver):
     """Keeps what the learner tells as Prometheus metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"rescore_learner_{name}", text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Counted:
+            return Counted(f"rescore_learner_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"rescore_learner_{name}", text, labels, registry=registry)
@@ -91,6 +100,7 @@ class LearnerMetrics(LearnerObserver):
         self._cases = gauge("cases", "Requests, outcomes and answers that are remembered.", "model")
         self._case_bytes = gauge("cases_bytes", "What these take.", "model")
         self._case_ends = gauge("case_ends", "What came of cases so far: requests, contradicted, ...", "model", "end")
+        self._unknown = gauge("unknown_model_records", "Requests and outcomes so far whose model does not exist.")
         self._text_worth = gauge("text_worth", "Descriptions guessed right less those guessed wrong, share.", "version")
         self._waiting = gauge("waits_for_partitions", "Partitions that have not passed the boundary others have.")
         self._seconds = gauge("step_duration_seconds", "Time of the last step.", "step")
@@ -112,6 +122,7 @@ class LearnerMetrics(LearnerObserver):
         self._quarantine.labels("value").set(model.quarantine_until_ms is not None)
         for name, learner in report.credit.items():
             self._learned_from_cases(name, learner)
+        self._unknown.set(report.unknown)
         if report.text is not None:
             for version, lately in (("online", report.text.lately), ("champion", report.text.champion.lately)):
                 if lately.examples:
@@ -147,9 +158,12 @@ class LearnerLines(LearnerObserver):
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._told = 0
+        self._ends: dict[str, Counter[str]] | None = {}  # by model, as told last; None: those of an earlier life
+        self._unknown: int | None = 0
 
     def started(self, done_ms: int | None, partitions: int) -> None:
         """See `LearnerObserver`."""
+        self._ends, self._unknown = ({}, 0) if done_ms is None else (None, None)
         where = "from the first example on" if done_ms is None else f"after {text_of_ms(done_ms)}"
         self._logger.info("learns %s, from %d partitions", where, partitions)
 
@@ -169,6 +183,7 @@ class LearnerLines(LearnerObserver):
         }
         line = " ".join(f"{name}={value}" for name, value in fields.items())
         self._logger.info("epoch %s", line, extra={"fields": fields})
+        self._tell_what_taught_nothing(report)
         for closed in done.closed:
             in_force = text_of_ms(closed.weights.effective_ms)
             self._logger.info("weights %s, in force from %s", closed.weights.version, in_force)
@@ -179,6 +194,19 @@ class LearnerLines(LearnerObserver):
             if happening.at_ms > self._told and happening.what not in ("adopted", "refreshed"):
                 self._logger.warning("%s %s: %s", happening.version, happening.what, happening.why)
         self._told = max(self._told, max((happening.at_ms for happening in happened), default=0))
+
+    def _tell_what_taught_nothing(self, report: LearnerReport) -> None:
+        """Cases that came to nothing since the last epoch, in words: who publishes them can mend that."""
+        if self._ends is not None:
+            for name, learner in report.credit.items():
+                for end, words in TAUGHT_NOTHING.items():
+                    if (more := learner.cases.counts[end] - self._ends.get(name, Counter())[end]) > 0:
+                        self._logger.warning("%s: %d %s", name, more, words)
+        if self._unknown is not None and report.unknown > self._unknown:
+            more = report.unknown - self._unknown
+            self._logger.warning("%d requests or outcomes name a model that does not exist: declare it", more)
+        self._ends = {name: Counter(learner.cases.counts) for name, learner in report.credit.items()}
+        self._unknown = report.unknown
 
     def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
         """See `LearnerObserver`."""

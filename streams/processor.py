@@ -29,6 +29,7 @@ from schemas.codec import (
     encode_scorecards,
 )
 from schemas.kinds import Kind, RejectCode
+from schemas.row_keys import record_key, request_of
 from schemas.texts import Texts
 from state.layout import CorruptRow
 from state.row_columns import RowColumns
@@ -110,7 +111,7 @@ class ScoreProcessor:
         headers = self.events.change_headers(told, batch, users)
         cards = encode_scorecards(told, users, names, self.encoder)
         shown = MessageColumns(users.of_those(told.cards["user"]), cards)
-        gone = sorted(set(done.ended) - set(told.cards["user"].tolist())) if done.ended else ()
+        gone = _without_a_card(done) if done.ended else []
         images, checked = rows_written(done.table)
         rejects = [*batch.rejects, *done.journal.rejects]
         return Output(
@@ -159,8 +160,14 @@ class ScoreProcessor:
     def _journal(self, batch: EventBatch, done: Step) -> list[Message]:
         inversions = done.journal.inversions
         values = encode_inversions(inversions, batch, done.table.users, self.encoder)
-        owners = [done.table.users[user] for user in inversions["user"].tolist()]
+        owners = [record_key(done.table.users[user]) for user in inversions["user"].tolist()]
         return [Message(user, value) for user, value in zip(owners, values, strict=True)]
+
+
+def _without_a_card(done: Step) -> list[int]:
+    """Customers who were erased and are not back: their card ends. A request never had one."""
+    shown, users = set(done.changes.cards["user"].tolist()), done.table.users
+    return [user for user in sorted(set(done.ended) - shown) if request_of(users[user]) is None]
 
 
 def rows_written(table: Table) -> tuple[RowColumns, list[tuple[bytes, int | None]]]:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from schemas.row_keys import kafka_key_of
 from schemas.utf8 import is_blank
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
@@ -137,10 +138,10 @@ def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, 
     if source.topic == "fx-rates":
         key = f"{value['currency']}/{value['effective_at']}"
         return Event(time_ms(written) - RATE_AHEAD_MS, order, source.topic, key.encode(), encode(value))
-    user = value.get("user_id") or value.get("request_id")
-    if not user:
+    owner = kafka_key_of(value)
+    if owner is None:
         raise ValueError("has no user_id: map the column that says whose it is")
-    return Event(time_ms(written), order, source.topic, str(user).encode(), encode(value))
+    return Event(time_ms(written), order, source.topic, owner.encode(), encode(value))
 
 
 def _value(row: Row, convert: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:

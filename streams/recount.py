@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 
 from schemas.batch import EVENT, EventBatch, Record, Reject
 from schemas.codec import Decoder, Encoder, VersionNames
-from schemas.decode import read_one
+from schemas.decode import read_one, row_key_of
 from schemas.kinds import INPUT_TOPICS, Kind, Score
 from schemas.meaning import TEXTS
 from schemas.meaning import Event as Meant
 from schemas.readable import Refused, read_fields
 from schemas.rejects import refuse
+from schemas.row_keys import request_key
 from state.calendar import day_of
 from state.fold import Event, events_of
 from state.layout import CorruptRow, decode_row, due_ms_of, encode_row, upgraded
@@ -49,7 +49,8 @@ Place = tuple[str, int, int]
 class Inverted(NamedTuple):
     """An entry of the journal: this record was taken as the ordinal-th of its user's incarnation, at this clock.
 
-    `after_ms` is set where the user had no row: everything of theirs that is stamped up to then had been taken before.
+    `user` is the key of the row (`schemas.row_keys`), as everywhere in a recount. `after_ms` is set where the user had
+    no row: everything of theirs that is stamped up to then had been taken before.
     `forgotten`: there was no marker of an erasure either.
     """
 
@@ -162,7 +163,7 @@ def recount_partition(
     given = list(inputs)
     places = letter_places(letters)
     entries = [inverted_of(record, terms.decoder) for record in journal]
-    stories, lost = told_by_user(given, entries, places, terms.decoder.topic_prefix)
+    stories, lost = told_by_user(given, entries, places, terms.decoder)
     recount = Recount(lost=lost, records=len(given))
     recount_stories(stories, terms, until_ms, recount, compiled=compiled, progress=progress)
     recount.users = {user: said for user, said in recount.users.items() if said.changes or said.row is not None}
@@ -205,28 +206,31 @@ def letter_places(letters: Iterable[Record]) -> set[Place]:
 def inverted_of(record: Record, decoder: Decoder) -> Inverted:
     """The entry that a record of the journal is."""
     fields = read_fields(record.value or b"", "Inversion", decoder.registry)
-    user = str(fields.pop("user_id")).encode()
-    return Inverted(user=user, **fields)
+    user, request_id = str(fields.pop("user_id")).encode(), fields.pop("request_id")
+    return Inverted(user=user if request_id is None else request_key(request_id), **fields)
 
 
 def told_by_user(
-    inputs: Iterable[Record], journal: Iterable[Inverted], letters: set[Place], topic_prefix: str = ""
+    inputs: Iterable[Record], journal: Iterable[Inverted], letters: set[Place], decoder: Decoder
 ) -> tuple[dict[bytes, Story], list[Inverted]]:
     """The records of each user in their order, and the journal's entries whose records are not among the inputs."""
     entries = {entry.place: entry for entry in journal}
-    late_records: dict[Place, Record] = {}
+    late_records: dict[Place, tuple[Story, Record]] = {}
     stories: dict[bytes, Story] = {}
     for record in inputs:
         place = record[:3]
         if place in letters or record.key is None:
             continue
+        key = row_key_of(record, decoder.rank_of(record.topic), decoder.registry) or record.key
+        story = stories.setdefault(key, Story())
+        story.plain.append(record)
         if place in entries:
-            late_records[place] = record
-        stories.setdefault(record.key, Story()).plain.append(record)
+            late_records[place] = story, record
     for place, entry in entries.items():  # in the order of the journal, which is the one they were taken in
         if place in late_records:
-            stories[entry.user].late.append((late_records[place], entry))
-    ranks = {topic_prefix + topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
+            story, record = late_records[place]
+            story.late.append((record, entry))
+    ranks = {decoder.topic_prefix + topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
     for story in stories.values():
         plain = [record for record in story.plain if record[:3] not in late_records]
         story.plain = sorted(plain, key=lambda record: (record.timestamp_ms, ranks[record.topic], record.offset))
@@ -245,7 +249,7 @@ def recount_user(user: bytes, story: Story, terms: Terms, until_ms: int, into: R
     plain = deque(i for i in range(len(story.plain)) if i in events)
     behind = deque(i for i in late if i in events)
     out = oracle.OracleStep([], [], [])
-    walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), Row(), terms.versions, out, None)
+    walk = oracle.walk_of(user, 0, Row(), terms.versions, out, None)
     said = Said()
 
     def note(changes_before: int) -> None:
@@ -310,14 +314,8 @@ def fired(user: bytes, row: bytes | None, moment_ms: int, versions: Versions) ->
     """The row once its timers due by a moment have fired."""
     if row is None:
         return None
-    walk = oracle.Walk(
-        0,
-        xxhash.xxh64_intdigest(user),
-        oracle.known_row(row, versions),
-        versions,
-        oracle.OracleStep([], [], []),
-        due_ms_of(row),
-    )
+    out = oracle.OracleStep([], [], [])
+    walk = oracle.walk_of(user, 0, oracle.known_row(row, versions), versions, out, due_ms_of(row))
     oracle.fire_timers(walk, moment_ms)
     return _packed(walk)
 
@@ -384,7 +382,7 @@ def checks(user: bytes, row: Row, versions: Versions, until_ms: int) -> Iterator
     """The due times that a row has one after the other, if nothing happens to it, up to the first behind `until_ms`."""
     out = oracle.OracleStep([], [], [])
     row.emitted[Score.PROFILES] = held_by_marks(row, versions)
-    walk = oracle.Walk(0, xxhash.xxh64_intdigest(user), row, versions, out, None)
+    walk = oracle.walk_of(user, 0, row, versions, out, None)
     due_ms = oracle.next_due(walk)
     yield due_ms
     while due_ms is not None and due_ms <= until_ms:

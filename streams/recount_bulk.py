@@ -85,8 +85,9 @@ def _decoded(orders: Mapping[bytes, Sequence[Record]], terms: Terms) -> EventBat
 def _miscounted(batch: EventBatch, stories: Mapping[bytes, Story]) -> set[bytes]:
     """Users with records behind their time whose ordinals are not told by counting: erasures begin anew, and an
     advance that was published under a user's key is nobody's."""
-    commands = batch.events["record"][np.isin(batch.events["kind"], (Kind.ERASE, Kind.ADVANCE))].tolist()
-    keys = {batch.records[record].key or b"" for record in commands}
+    commands = batch.events[np.isin(batch.events["kind"], (Kind.ERASE, Kind.ADVANCE))]
+    owners = zip(commands["user"].tolist(), commands["record"].tolist(), strict=True)
+    keys = {batch.users[user] if user >= 0 else batch.records[record].key or b"" for user, record in owners}
     return {key for key in keys if stories[key].late}
 
 

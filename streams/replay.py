@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from schemas import row_keys
 from schemas.batch import Record
 from schemas.codec import Refused, decode_value
 from schemas.known_schemas import Registry
@@ -26,7 +27,10 @@ NOT_ASKED = b"\x00"
 
 
 class Difference(NamedTuple):
-    """One thing that is not as it must be. `where` is topic/partition/offset of what was committed, where there is."""
+    """One thing that is not as it must be. `where` is topic/partition/offset of what was committed, where there is.
+
+    `request_id` is set where it is about a request that names no customer; `user` names it in words then.
+    """
 
     user: str
     what: str  # "change", "row", "scorecard", "store", "journal", "dead letter"
@@ -38,11 +42,18 @@ class Difference(NamedTuple):
     committed: str = ""
     recounted: str = ""
     at_ms: int = 0
+    request_id: int | None = None
+
+
+def difference(row_key: bytes, what: str, sentence: str, where: str = "", **more: Any) -> Difference:
+    """A difference of the customer or request whose row this is."""
+    number = row_keys.request_of(row_key)
+    return Difference(row_keys.name_of(row_key), what, sentence, where, request_id=number, **more)
 
 
 @dataclass(slots=True)
 class Committed:
-    """What the topics hold of one customer: changes in their order, the last image and card, the store's row."""
+    """What the topics hold of one customer or request: changes in their order, last image and card, the store's row."""
 
     changes: list[Record] = field(default_factory=list)
     image: Record | None = None
@@ -168,20 +179,22 @@ class Comparison:
         if committed.stored not in (NOT_ASKED, image):
             name, a, b = _row_fields(committed.stored, image)
             sentence = f"the store's row is not the committed after-image: {name} is {a} in the store, {b} in the log"
-            found.append(Difference(_text(user), "store", sentence, place_of(committed.image), "", 0, name, a, b))
+            fields = {"field": name, "committed": a, "recounted": b}
+            found.append(difference(user, "store", sentence, place_of(committed.image), **fields))
         return found
 
     def _of_row(self, user: bytes, image: Record | None, row: bytes | None) -> Difference:
         where = place_of(image)
         if image is None or image.value is None:
             tombstone = f"{where} is a tombstone" if where else "there is no after-image"
-            return Difference(_text(user), "row", f"{tombstone}, the log leads to a row", where)
+            return difference(user, "row", f"{tombstone}, the log leads to a row", where)
         if row is None:
-            sentence = f"the after-image at {where} is of a customer of whom the log knows nothing (any more)"
-            return Difference(_text(user), "row", sentence, where)
+            whom = "a customer of whom" if row_keys.request_of(user) is None else "a request of which"
+            sentence = f"the after-image at {where} is of {whom} the log knows nothing (any more)"
+            return difference(user, "row", sentence, where)
         name, committed, recounted = _row_fields(image.value, row)
         sentence = f"the after-image at {where}: {name} is {committed}, the log leads to {recounted}"
-        return Difference(_text(user), "row", sentence, where, "", 0, name, committed, recounted)
+        return difference(user, "row", sentence, where, field=name, committed=committed, recounted=recounted)
 
     def decoded(self, value: bytes | None) -> Fields:
         """The fields of a score change; of one that can not be read a change of no name."""
@@ -257,8 +270,5 @@ def _of_change(
     user: bytes, change: Fields, sentence: str, where: str, name: str = "", committed: str = "", recounted: str = ""
 ) -> Difference:
     score, sequence, at_ms = str(change["score"]), int(change["sequence"]), int(change["decided_ms"])
-    return Difference(_text(user), "change", sentence, where, score, sequence, name, committed, recounted, at_ms)
-
-
-def _text(user: bytes) -> str:
-    return user.decode("utf-8", "backslashreplace")
+    fields = {"field": name, "committed": committed, "recounted": recounted}
+    return difference(user, "change", sentence, where, score=score, sequence=sequence, at_ms=at_ms, **fields)

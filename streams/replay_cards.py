@@ -15,13 +15,14 @@ from schemas.batch import CARD, CHANGE, REASON, WINDOW_DAYS, Changes
 from schemas.codec import Encoder, Refused, VersionNames, card_to_dict, decode_value, encode_value
 from schemas.kinds import Score
 from schemas.readable import Fields
+from schemas.row_keys import request_of
 from schemas.writing import NEVER_MS
 from state.calendar import day_of
 from state.layout import decode_row
 from state.row import Row
 from state.versions import Versions
 from streams.recount import Said, checks, fired, with_due
-from streams.replay import Committed, Difference, first_field, place_of
+from streams.replay import Committed, Difference, difference, first_field, place_of
 from streams.scoring.evaluate import evaluate, held_by_marks, window_sums
 
 
@@ -36,16 +37,17 @@ def differing_card(
 ) -> Difference | None:
     """What is not as it must be with a customer's last scorecard, None where nothing is."""
     value, where = (None, "") if committed.card is None else (committed.card.value, place_of(committed.card))
-    text = user.decode("utf-8", "backslashreplace")
     if value is None:
         states = [row is not None and decode_row(row).exists for row in said.since_change]
         if not states or not all(states):
             return None
-        return Difference(text, "scorecard", "there is no scorecard, the log leads to one", where)
+        return difference(user, "scorecard", "there is no scorecard, the log leads to one", where)
+    if request_of(user) is not None:
+        return difference(user, "scorecard", f"the scorecard at {where} is of a request, which has no scores", where)
     try:
         card = decode_value("Scorecard", value, encoder.registry)
     except Refused as refused:
-        return Difference(text, "scorecard", f"the scorecard at {where} can not be read: {refused.detail}", where)
+        return difference(user, "scorecard", f"the scorecard at {where} can not be read: {refused.detail}", where)
     closest: Fields = {}
     for row in _rows_at(user, said, card["clock_ms"], versions):
         closest = card_of(user, row, versions, names) | {"valid_until_ms": card["valid_until_ms"]}
@@ -57,10 +59,11 @@ def differing_card(
             break
     if not closest:
         sentence = f"the scorecard at {where} is of {card['clock_ms']} ms: the log leads to no such state"
-        return Difference(text, "scorecard", sentence, where)
+        return difference(user, "scorecard", sentence, where)
     name, a, b = first_field(card, closest)
     sentence = f"the scorecard at {where}: {name} is {a}, the log leads to {b}"
-    return Difference(text, "scorecard", sentence, where, "", 0, name, a, b, int(card["clock_ms"]))
+    fields = {"field": name, "committed": a, "recounted": b}
+    return difference(user, "scorecard", sentence, where, at_ms=int(card["clock_ms"]), **fields)
 
 
 def _rows_at(user: bytes, said: Said, clock_ms: int, versions: Versions) -> Iterator[Row]:

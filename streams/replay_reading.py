@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import record_key
 from streams.dead_letters import SUFFIX
 from streams.kafka_client import read_between, require_topics, spans
 from streams.replay import Committed
@@ -113,8 +114,11 @@ def last_progress(
 
 @dataclass(slots=True)
 class Material:
-    """What the topics hold of some customers of a partition. `whole_from_ms`: before this, retention has removed
-    records that the recount would need; None where nothing is removed."""
+    """What the topics hold of some customers and requests of a partition, by the keys of their rows.
+
+    `whole_from_ms`: before this, retention has removed records that the recount would need; None where nothing is
+    removed.
+    """
 
     inputs: list[Record] = field(default_factory=list)
     journal: list[Record] = field(default_factory=list)
@@ -125,20 +129,20 @@ class Material:
     letters_are_whole: bool = True
 
 
-def piece_of(user: bytes, pieces: int) -> int:
-    """Which piece of a partition a customer is in: large partitions are compared in pieces that fit the memory."""
-    return zlib.crc32(user) % pieces
+def piece_of(key: bytes, pieces: int) -> int:
+    """Which piece of a partition the records of a key are in: large ones are compared in pieces that fit the memory."""
+    return zlib.crc32(key) % pieces
 
 
 def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[[bytes], bool]) -> Material:
-    """Read everything of the wanted customers. Cost: some 5 us a record of the partition, wanted or not."""
+    """Read everything of the wanted keys of records. Cost: some 5 us a record of the partition, wanted or not."""
     found = Material()
     oldest: dict[str, int] = {}
     for record in read_between(kafka, fixed.starts, fixed.ends):
         oldest.setdefault(record.topic, record.timestamp_ms)
         if record.topic in names.letters:
             found.letters.append(record)  # few, and a bad key is one of the reasons to be there
-        elif record.key is not None and wanted(record.key):
+        elif record.key is not None and wanted(record_key(record.key)):
             _keep(record, names, found)
     shortened = {topic for (topic, _), start in fixed.starts.items() if start > 0}
     needed = [topic for topic in (*names.inputs, names.journal) if topic in shortened]

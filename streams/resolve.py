@@ -23,11 +23,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from schemas import row_keys
 from schemas.batch import Record
 from state.store import Position, RowWrite, SaveOutcome, Store
 from streams.log import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
 
-PROGRESS_KEY = b"\x00progress"
+PROGRESS_KEY = row_keys.PROGRESS_KEY
 """Key of progress records in the changelog: no user id begins with a zero byte."""
 
 Answer = TypeVar("Answer")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from schemas.batch import Record
+from schemas.row_keys import name_of, request_of
 from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
@@ -360,7 +361,8 @@ class Worker:
             sweep.waiting, sweep.cursor = self._store.users(partition.number, sweep.cursor, self._options.users_max)
             sweep.begun = True
         slice_, sweep.waiting = sweep.waiting[: max(limit, 0)], sweep.waiting[max(limit, 0) :]
-        return [user for user in dict.fromkeys(slice_) if user not in present]
+        # A request without a customer has no scores that new weights could move.
+        return [user for user in dict.fromkeys(slice_) if user not in present and request_of(user) is None]
 
     def _end_sweep(self, partition: Running) -> int | None:
         """Up to when everyone has been looked at: all slices so far are committed, as no turn leaves one behind."""
@@ -485,8 +487,8 @@ class Worker:
         if (earliest_ms <= clock_ms or batch.due_users) and (late := still_due(batch)):
             self._halt(
                 partition.number,
-                f"partition {partition.number}: timers of {late[0]!r} are still due after they were looked at at "
-                f"{clock_ms}. This is a fault of the program: report it.",
+                f"partition {partition.number}: timers of {name_of(late[0])!r} are still due after they were looked at "
+                f"at {clock_ms}. This is a fault of the program: report it.",
             )
         elif batch.no_more_due:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
 from streams.commands.common import (
     AsJson,
     CommandFailure,
@@ -17,6 +18,7 @@ from streams.commands.common import (
     print_json,
     settings,
 )
+from streams.commands.requests import explain_request, inspect_request, is_published, whose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,23 +28,43 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 User = Annotated[str, typer.Argument(help="The customer's user_id.")]
+UserOrNone = Annotated[str, typer.Argument(help="The customer's user_id.", show_default=False)]
+Request = Annotated[
+    int | None,
+    typer.Option("--request", min=0, help="Instead of a customer: the request of this number that names none."),
+]
 Author = Annotated[str, typer.Option(help="Who orders it; default: you, at this machine.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
 
 @guarded
-def inspect(user: User, as_json: AsJson = False) -> None:
+def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = False) -> None:
     """Show everything Redis holds of a customer: the committed row, in words.
 
-    Example: rescore inspect c-000417
+    A request that names no customer has a row of its own, and no scores.
+
+    Examples:
+
+      rescore inspect c-000417
+
+      rescore inspect --request 88120
     """
     from streams.commands.store import read_row
     from streams.inspection import as_json as plain
     from streams.inspection import expected_of, profiles_held, tables
 
+    _one_of(user, request)
+    if request is not None:
+        inspect_request(settings(), request, as_json)
+        return
     chosen = settings()
-    found = read_row(chosen, user)
+    found = read_row(chosen, user.encode())
     if found is None:
+        if (number := number_in(user)) is not None and read_row(chosen, request_key(number)) is not None:
+            fail(
+                f"no customer {user!r} is known; a request of that number is, which names no customer",
+                f"rescore inspect --request {number}",
+            )
         fail(f"no customer {user!r} is known", "rescore publish, or check the user_id (it is case-sensitive)")
     row, place = found
     names = _profile_names(chosen, row)
@@ -75,20 +97,25 @@ def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
 
 @guarded
 def explain(
-    user: User,
+    user: UserOrNone = "",
     scores: Annotated[list[str] | None, typer.Option("--score", help="Only this score (repeatable).")] = None,
     adverse: Annotated[
         bool, typer.Option("--adverse", help="Only what a decision against the customer must say.")
     ] = False,
     request: Annotated[
-        int | None, typer.Option("--request", help="A request of theirs: why it was declined, what would be enough.")
+        int | None,
+        typer.Option(
+            "--request",
+            help="A request: why it was declined, what would be enough. Without USER: one that names no customer.",
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="How many of the latest steps to show of each score.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of each score: value, reasons that add up, when and why it moved, until when it holds.
 
-    A request by someone who is no customer has its number as USER.
+    A request that names no customer is not of the customer of that number: it is told by --request alone. With USER as
+    well the customer's own request of that number comes first; the answer says which of the two it is.
 
     Examples:
 
@@ -97,10 +124,14 @@ def explain(
       rescore explain c-000417 --score status --adverse
 
       rescore explain c-000417 --request 88120
+
+      rescore explain --request 88121
     """
     if request is not None:
-        _explain_request(settings(), user, request, as_json)
+        explain_request(settings(), user, request, as_json)
         return
+    if not user:
+        fail("whom?", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
     from streams.commands.subscribe import changes, local_time
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
     from streams.explain import as_json as plain
@@ -109,6 +140,11 @@ def explain(
     told = stories(user, changes(chosen, from_beginning=True, exit_at_end=True, users=[user]))
     told = [story for story in told if not scores or story.score in scores]
     if not told:
+        if (number := is_published(chosen, user)) is not None:
+            fail(
+                f"no score of a customer {user!r} has changed; there is a request {number}, which names no customer",
+                f"rescore explain --request {number}",
+            )
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
     beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
@@ -124,59 +160,6 @@ def explain(
         typer.echo(CONTEST)
 
 
-def _explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
-    from streams.commands.models import known_versions
-    from streams.commands.subscribe import local_time
-    from streams.declined import as_json as plain
-    from streams.declined import lines, verdict
-    from streams.explain import CONTEST
-    from streams.scoring.specs import CUSTOMER, spec_at
-
-    fields, asked_ms = _request(chosen, user, request_id)
-    attributes = fields["attributes"] or {}
-    known, name = known_versions(chosen), str(attributes.get("model") or "risk")
-    spec = spec_at(known.specs, name, asked_ms)
-    if spec is None:
-        fail(f"request {request_id} names the model {name!r}, which was not declared", "rescore models list")
-    if spec.inputs == CUSTOMER:
-        fail(
-            f"request {request_id} asks for the {name} of a customer as they stood then, which is not kept",
-            f"rescore explain {user} --adverse says what counts now",
-        )
-    try:
-        model = known.model_at(name, asked_ms)
-    except KeyError:
-        fail(f"no version of {name} was in force when request {request_id} was made", "rescore models promote --help")
-    said = verdict(spec, model, attributes)
-    if as_json:
-        print_json({"user_id": user, "request_id": request_id, "asked_ms": asked_ms, **plain(said), "contest": CONTEST})
-        return
-    for line in lines(said, request_id, local_time(asked_ms)):
-        typer.echo(line)
-    typer.echo(CONTEST)
-
-
-def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, Any], int]:
-    """A request as it was published, and when it became known; the latest where there are several."""
-    from streams.commands.wire import partition_of, values
-    from streams.kafka_client import read, require_topics
-
-    topic, codec = chosen.topic("applicants"), values(chosen)
-    counts = require_topics(chosen.kafka, [topic])
-    found = None
-    for record in read(chosen.kafka, counts, [partition_of(chosen, user, counts[topic])]):
-        if record.key == user.encode() and record.value:
-            try:
-                fields = codec.decode("applicants", record.value)
-            except ValueError:
-                continue  # a dead letter: `rescore dlq` tells of it
-            if fields["request_id"] == request_id:
-                found = fields, record.timestamp_ms
-    if found is None:
-        fail(f"no request {request_id} of {user!r} is on {topic}", "check both; requests expire with the topic")
-    return found
-
-
 def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Beside]:
     """By score made for credit: what was used, and what would have been enough, from the row as it is committed.
 
@@ -189,7 +172,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     from streams.explain import CREDIT_SCORES, Beside
 
     try:
-        found = read_row(chosen, user)
+        found = read_row(chosen, user.encode())
     except (StoreUnavailable, CommandFailure) as missing:
         typer.echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
         return {}
@@ -206,7 +189,8 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
 
 @guarded
 def erase(
-    user: User,
+    user: UserOrNone = "",
+    request: Request = None,
     reason: Why = "",
     author: Author = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -221,6 +205,9 @@ def erase(
 ) -> None:
     """Forget a customer: state, scores and training examples. What is still in the input topics expires with them.
 
+    A request that names no customer is forgotten by --request; a customer whose user_id is that number stays, and the
+    other way round.
+
     With --prove: exit code 0 where every copy is gone or goes by a known day, 1 while something remains.
 
     Examples:
@@ -228,17 +215,30 @@ def erase(
       rescore erase c-000417 --reason "request of 2 May" --prove
 
       rescore erase c-000417 --prove-only --json
+
+      rescore erase --request 88120 --reason "request of 3 May" --prove
     """
     from streams.commands.erasure import prove
 
+    _one_of(user, request)
+    row = user.encode() if request is None else request_key(request)
     if proof_only:
-        prove(settings(), user, wait_seconds, as_json)
+        prove(settings(), row, wait_seconds, as_json)
         return
-    if not yes and not typer.confirm(f"forget everything known of {user!r}? This can not be undone"):
+    named = repr(user) if request is None else whose(None, request)
+    if not yes and not typer.confirm(f"forget everything known of {named}? This can not be undone"):
         fail("nothing was erased")
-    _command(settings(), user, as_json, quiet=proof, command="erase", author=author, reason=reason)
+    _command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
     if proof:
-        prove(settings(), user, wait_seconds, as_json)
+        prove(settings(), row, wait_seconds, as_json)
+
+
+def _one_of(user: str, request: int | None) -> None:
+    """A customer or a request, not both and not neither."""
+    if bool(user) is (request is not None):
+        fail("name a customer or a request, one of the two", "USER, or --request NUMBER", Exit.USAGE)
+    if request is not None and request > REQUEST_ID_MAX:
+        fail(f"{request} is no number of a request", f"0 to {REQUEST_ID_MAX} (2^53 - 1)", Exit.USAGE)
 
 
 @guarded
@@ -266,7 +266,7 @@ def override(
     if score not in SCORE_NAMES:
         fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
     if lift:
-        _command(settings(), user, as_json, command="lift", score=score, author=author, reason=reason)
+        _command(settings(), user.encode(), as_json, command="lift", score=score, author=author, reason=reason)
         return
     if value is None or not until:
         fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
@@ -276,7 +276,7 @@ def override(
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
     _command(
         settings(),
-        user,
+        user.encode(),
         as_json,
         command="override",
         score=score,
@@ -287,8 +287,8 @@ def override(
     )
 
 
-def _command(chosen: Settings, user: str, as_json: bool, quiet: bool = False, **fields: Any) -> None:
-    """Publish a command to the customer's partition and wait until Kafka has it."""
+def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
+    """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics
     from streams.publish import Published, finish, send
@@ -296,15 +296,18 @@ def _command(chosen: Settings, user: str, as_json: bool, quiet: bool = False, **
     topic = chosen.topic("commands")
     require_topics(chosen.kafka, [topic])
     value = {name: one for name, one in fields.items() if one not in ("", None)}
-    value |= {"event_id": str(uuid.uuid4()), "user_id": user, "author": fields["author"] or who()}
+    request, user = request_of(row), record_key(row).decode()
+    owner = {"user_id": user} if request is None else {"request_id": request}
+    value |= {"event_id": str(uuid.uuid4()), **owner, "author": fields["author"] or who()}
     stamped = stamp_ms(chosen)
     timestamp = {} if stamped is None else {"timestamp": stamped}
     done, sender = Published(), producer(chosen.kafka)
-    send(sender, done, topic=topic, key=user.encode(), value=values(chosen).encoder("commands")(value), **timestamp)
+    send(sender, done, topic=topic, key=record_key(row), value=values(chosen).encoder("commands")(value), **timestamp)
     finish(sender, done)
     if quiet:
         return
     if as_json:
         print_json({"published": "commands", **value})
     else:
-        typer.echo(f"{fields['command']} of {user} is published; next: rescore subscribe --user {user}")
+        then = f"subscribe --user {user}" if request is None else f"erase --request {request} --prove-only"
+        typer.echo(f"{fields['command']} of {name_of(row)} is published; next: rescore {then}")

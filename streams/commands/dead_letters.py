@@ -197,12 +197,13 @@ def _named(letters: Iterable[DeadLetter], names: Sequence[str]) -> list[DeadLett
 
 def _user_of(chosen: Settings, letter: DeadLetter, decode: Callable[[str, bytes], dict[str, Any]]) -> bytes | None:
     """The key a letter's value asks for; None where the value can not be read."""
+    from schemas.row_keys import kafka_key_of
+
     try:
-        value = decode(letter.origin_topic.removeprefix(chosen.topic_prefix), letter.value or b"")
+        key = kafka_key_of(decode(letter.origin_topic.removeprefix(chosen.topic_prefix), letter.value or b""))
     except (ValueError, KeyError):
         return None
-    key = value.get("user_id") or value.get("request_id")
-    return str(key).encode() if key else None
+    return None if key is None else key.encode()
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:

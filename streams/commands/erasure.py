@@ -1,4 +1,8 @@
-"""`rescore erase USER --prove`: wait until the erasure is through, and look into every copy."""
+"""`rescore erase USER --prove`: wait until the erasure is through, and look into every copy.
+
+Whom it is about is the key of a row (`schemas.row_keys`): a customer, or a request that names none. What is under the
+same key in Kafka and of the other of the two is not theirs.
+"""
 
 from __future__ import annotations
 
@@ -14,45 +18,47 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from schemas.batch import Record
+    from streams.avro_values import Values
     from streams.erasure import Copy
     from streams.settings import Settings
 
 LOOK_SECONDS = 0.25
 
 
-def prove(chosen: Settings, user: str, wait_seconds: float, as_json: bool) -> None:
+def prove(chosen: Settings, row: bytes, wait_seconds: float, as_json: bool) -> None:
     """Show every copy; exit code 1 while something remains that no known day removes."""
+    from schemas.row_keys import name_of, request_of
     from streams.erasure import is_through
 
-    erased = _wait(chosen, user, wait_seconds, as_json)
-    copies = look(chosen, user, erased.timestamp_ms)
-    through = is_through(copies)
+    erased = _wait(chosen, row, wait_seconds, as_json)
+    copies = look(chosen, row, erased.timestamp_ms)
+    through, request_id = is_through(copies), request_of(row)
     if as_json:
-        print_json({"user_id": user, "erased": through, "copies": [copy.as_plain() for copy in copies]})
+        whom = {"user_id": name_of(row)} if request_id is None else {"request_id": request_id}
+        print_json({**whom, "erased": through, "copies": [copy.as_plain() for copy in copies]})
     else:
-        _show(user, copies, through)
+        _show(name_of(row), copies, through)
     if not through:
         raise typer.Exit(Exit.FAILURE)
 
 
-def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
-    """The customer's last erasure, once a worker has taken it."""
-    from streams.commands.wire import partition_of, values
+def _wait(chosen: Settings, row: bytes, seconds: float, as_json: bool) -> Record:
+    """The last erasure, once a worker has taken it."""
+    from schemas.row_keys import name_of, request_of
+    from streams.commands.wire import values
     from streams.kafka_client import require_topics
     from streams.replay_reading import last_progress
     from streams.wires import wire_of
 
     topic, state = chosen.topic("commands"), chosen.topic("rescore-state")
     counts = require_topics(chosen.kafka, [topic, state])
-    partition = partition_of(chosen, user, counts[topic])
+    partition = _partition(chosen, row, counts[topic])
     known = values(chosen)
-    asked = [
-        record
-        for record in _of_user(chosen, topic, [partition], user)
-        if known.decode("commands", record.value or b"").get("command") == "erase"
-    ]
+    asked = [one for one in _theirs(chosen, "commands", [partition], row) if _is_erasure(one, known)]
+    name, request_id = name_of(row), request_of(row)
     if not asked:
-        fail(f"{user!r} was never erased, or retention has removed the command", f"rescore erase {user} --prove")
+        again = f"rescore erase {name if request_id is None else f'--request {request_id}'} --prove"
+        fail(f"{name!r} was never erased, or retention has removed the command", again)
     erasure, deadline = asked[-1], time.monotonic() + seconds
     if not as_json:
         error_console().print("waiting until the erasure is through", style="dim")
@@ -62,15 +68,21 @@ def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
             return erasure
         if time.monotonic() > deadline:
             fail(
-                f"the erasure of {user!r} is published, and no worker has taken it within {seconds:g} s", "rescore lag"
+                f"the erasure of {name!r} is published, and no worker has taken it within {seconds:g} s", "rescore lag"
             )
         time.sleep(LOOK_SECONDS)
 
 
-def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
-    """Every copy of a customer, as it is now."""
+def _is_erasure(record: Record, known: Values) -> bool:
+    try:
+        return known.decode("commands", record.value or b"").get("command") == "erase"
+    except ValueError:
+        return False  # a dead letter
+
+
+def look(chosen: Settings, row: bytes, erased_ms: int) -> list[Copy]:
+    """Every copy of a customer or request, as it is now."""
     from schemas.kinds import INPUT_TOPICS
-    from streams.commands.wire import partition_of
     from streams.dead_letters import SUFFIX
     from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
     from streams.kafka_client import admin_of, require_topics
@@ -86,31 +98,55 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     def read(name: str) -> list[Record]:
         count = counts[chosen.topic(name)]
         # A dead letter may lie anywhere: a wrong partition is one of the reasons to be one.
-        own = range(count) if name.endswith(SUFFIX) else [partition_of(chosen, user, count)]
-        return list(_of_user(chosen, chosen.topic(name), own, user))
+        own = range(count) if name.endswith(SUFFIX) else [_partition(chosen, row, count)]
+        return list(_theirs(chosen, name, own, row))
 
     def settings_of(name: str) -> dict[str, str]:
         return found[chosen.topic(name)].config
 
-    copies = _in_store(chosen, user, counts[chosen.topic("rescore-state")], erased_ms)
+    copies = _in_store(chosen, row, counts[chosen.topic("rescore-state")], erased_ms)
     new_life = copies[0].standing == "gone" and copies[0].what != NO_ROW
     for name in tables:
         records = read(name)
         copies.append(in_table(name, records, _erased_at(name, records), settings_of(name), new_life))
-    copies.append(in_examples(_examples(chosen, user, counts), settings_of("rescore-examples")))
+    copies.append(in_examples(_examples(chosen, row, counts), settings_of("rescore-examples")))
     memory = chosen.topic(MEMORY_TOPIC)
     remembered = list(read_topics(chosen.kafka, {memory: counts[memory]}))
-    copies.append(in_memory(remembered, _hashed(chosen, user).hex(), settings_of(MEMORY_TOPIC), new_life))
+    copies.append(in_memory(remembered, _hashed(chosen, row).hex(), settings_of(MEMORY_TOPIC), new_life))
     copies += [in_log(name, read(name), settings_of(name)) for name in logs]
     return [*copies, in_workers()]
 
 
-def _of_user(chosen: Settings, topic: str, partitions: Iterable[int], user: str) -> Iterable[Record]:
-    from streams.kafka_client import read, require_topics
+def _partition(chosen: Settings, row: bytes, partitions: int) -> int:
+    from schemas.row_keys import record_key
+    from streams.commands.wire import partition_of
 
-    key = user.encode()
+    return partition_of(chosen, record_key(row).decode(), partitions)
+
+
+def _theirs(chosen: Settings, name: str, partitions: Iterable[int], row: bytes) -> Iterable[Record]:
+    """The records of a topic that are of this customer or request, or may be, among those under the same key."""
+    from schemas.codec import Decoder
+    from schemas.decode import row_key_of
+    from schemas.kinds import INPUT_TOPICS, Rank
+    from schemas.row_keys import record_key
+    from streams.commands.wire import registry_for
+    from streams.dead_letters import SUFFIX
+    from streams.kafka_client import read, require_topics
+    from streams.recount import inverted_of
+
+    key, origin, registry = record_key(row), name.removesuffix(SUFFIX), registry_for(chosen)
+    topic = chosen.topic(name)
     for record in read(chosen.kafka, require_topics(chosen.kafka, [topic]), partitions):
-        if record.key == key:
+        if origin in INPUT_TOPICS:
+            # What can not be read is perhaps theirs.
+            rank = Rank(INPUT_TOPICS.index(origin))
+            is_theirs = record.key == key and row_key_of(record, rank, registry) in (row, None)
+        elif name == "rescore-journal":
+            is_theirs = record.key == key and inverted_of(record, Decoder(registry, 1)).user == row
+        else:
+            is_theirs = record.key == row
+        if is_theirs:
             yield record
 
 
@@ -125,12 +161,11 @@ def _erased_at(name: str, records: Sequence[Record]) -> int | None:
     return None
 
 
-def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> list[Copy]:
+def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int) -> list[Copy]:
     from state.errors import StoreUnavailable
     from state.layout import decode_row
     from state.redis_store import RedisStore
     from streams.commands.replay import versions_of
-    from streams.commands.wire import partition_of
     from streams.erasure import Copy, in_store
 
     store = RedisStore(
@@ -140,7 +175,7 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
         timeout_seconds=chosen.redis.timeout_seconds,
         connect_timeout_seconds=chosen.redis.connect_timeout_seconds,
     )
-    number, key = partition_of(chosen, user, partitions), user.encode()
+    number = _partition(chosen, key, partitions)
     try:
         with closing(store):
             packed, _ = store.read(key, number)
@@ -153,20 +188,20 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
     return in_store(row, due_ms, moment_ms, horizon_ms)
 
 
-def _hashed(chosen: Settings, user: str) -> bytes:
-    """What stands for the customer in training examples."""
+def _hashed(chosen: Settings, row: bytes) -> bytes:
+    """What stands for the customer or request in training examples."""
     from streams.credit_examples import user_hash
 
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
-    return user_hash(user.encode(), key)
+    return user_hash(row, key)
 
 
-def _examples(chosen: Settings, user: str, counts: dict[str, int]) -> list[tuple[Record, str]]:
+def _examples(chosen: Settings, row: bytes, counts: dict[str, int]) -> list[tuple[Record, str]]:
     from streams.commands.wire import values
     from streams.kafka_client import read
 
     topic = chosen.topic("rescore-examples")
-    hashed, known = _hashed(chosen, user), values(chosen)
+    hashed, known = _hashed(chosen, row), values(chosen)
     found = [record for record in read(chosen.kafka, {topic: counts[topic]}) if record.key == hashed]
     return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
 

@@ -33,6 +33,10 @@ def replay(
     users: Annotated[
         list[str] | None, typer.Option("--user", metavar="USER", help="Only this customer (repeatable).")
     ] = None,
+    requests: Annotated[
+        list[int] | None,
+        typer.Option("--request", min=0, help="Only this request, of one that names no customer (repeatable)."),
+    ] = None,
     partitions: Annotated[
         list[int] | None, typer.Option("--partition", metavar="N", help="Only this partition (repeatable).")
     ] = None,
@@ -53,13 +57,17 @@ def replay(
 
       rescore replay --user c-000417 --readable
     """
+    from schemas.row_keys import name_of, request_key
+
     began = time.monotonic()
-    results = compare(settings(), [user.encode() for user in users or ()], partitions, readable, jobs)
+    rows = [*(user.encode() for user in users or ()), *(request_key(number) for number in requests or ())]
+    results = compare(settings(), rows, partitions, readable, jobs)
     if not results:
         fail("nothing was committed yet that could be compared", "rescore worker; rescore lag says how far it is")
     seconds = time.monotonic() - began
-    if users and not any(result.customers or result.unprovable for result in results):
-        fail(f"nothing was ever said of {', '.join(users)}", "check the user_id (it is case-sensitive)")
+    if rows and not any(result.customers or result.requests or result.unprovable for result in results):
+        named = ", ".join(name_of(row) for row in rows)
+        fail(f"nothing was ever said of {named}", "check the user_id (it is case-sensitive), or the request_id")
     if as_json:
         print_json(as_plain(results, seconds))
     else:
@@ -75,13 +83,17 @@ def compare(
     readable: bool = False,
     jobs: int = 0,
 ) -> list[Result]:
-    """Compare a deployment, or a part of it, as it stands now. Nothing where nothing was committed."""
+    """Compare a deployment, or a part of it, as it stands now. Nothing where nothing was committed.
+
+    `users` are keys of rows (`schemas.row_keys`): user_ids, and those of requests without one.
+    """
     todo = _jobs(chosen, users, partitions, readable)
     return _run(todo, jobs) if todo else []
 
 
 def _jobs(chosen: Settings, users: Sequence[bytes], partitions: Sequence[int] | None, readable: bool) -> list[Job]:
     """The pieces to compare. Fixes where each partition is compared up to."""
+    from schemas.row_keys import record_key
     from streams.commands.replay_part import Job
     from streams.commands.wire import partition_of
     from streams.kafka_client import require_topics
@@ -89,7 +101,7 @@ def _jobs(chosen: Settings, users: Sequence[bytes], partitions: Sequence[int] | 
 
     names = Names.of(chosen.topic)
     count = require_topics(chosen.kafka, [names.state])[names.state]
-    owners = {user: partition_of(chosen, user.decode(), count) for user in users}
+    owners = {user: partition_of(chosen, record_key(user).decode(), count) for user in users}
     wanted = set(owners.values()) or (set(partitions) if partitions else None)
     fixed = fixed_partitions(chosen.kafka, names, wanted, _progress_codec(chosen))
     versions = versions_of(chosen)
@@ -163,16 +175,17 @@ def _run(todo: Sequence[Job], jobs: int) -> list[Result]:
 
 def verdict(results: Sequence[Result], seconds: float) -> str:
     """The result in one line."""
-    events, changes, customers = (
-        sum(getattr(result, name) for result in results) for name in ("events", "changes", "customers")
+    events, changes, customers, requests = (
+        sum(getattr(result, name) for result in results) for name in ("events", "changes", "customers", "requests")
     )
     partitions = len({result.partition for result in results})
-    counted = f"{events:,} events, {changes:,} changes, {_of(customers, 'customer')}, {_of(partitions, 'partition')}"
+    whose = _of(customers, "customer") + (f", {_of(requests, 'request')} without one" if requests else "")
+    counted = f"{events:,} events, {changes:,} changes, {whose}, {_of(partitions, 'partition')}"
     differing = sum(result.differing for result in results)
     rate = f"   ({seconds:.1f} s, {events / max(seconds, 1e-3):,.0f} events/s)"
     if differing:
         return f"DIFFERENT: {_of(differing, 'difference')} in {counted}{rate}"
-    if not customers:
+    if not customers and not requests:
         return f"nothing to compare: {counted}{rate}"
     return f"equal: {counted}{rate}"
 
@@ -200,7 +213,9 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if len(found) > SHOWN_MAX:
         lines.append(f"and {sum(r.differing for r in results) - SHOWN_MAX:,} more; --json tells them")
     if found:
-        lines.append(f"next: rescore explain {found[0].user}; rescore replay --user {found[0].user} --readable")
+        user, request_id = found[0].user, found[0].request_id
+        whom, which = (user, f"--user {user}") if request_id is None else (f"--request {request_id}",) * 2
+        lines.append(f"next: rescore explain {whom}; rescore replay {which} --readable")
     total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}
     lines.append(
         f"also compared: {total['cards']:,} scorecards, {total['stored']:,} rows in the store; "
@@ -217,7 +232,18 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
 
 def as_plain(results: Sequence[Result], seconds: float) -> dict[str, Any]:
     """The result for programs."""
-    names = ("events", "letters", "changes", "customers", "cards", "stored", "pending", "unprovable", "differing")
+    names = (
+        "events",
+        "letters",
+        "changes",
+        "customers",
+        "requests",
+        "cards",
+        "stored",
+        "pending",
+        "unprovable",
+        "differing",
+    )
     return {
         "equal": not any(result.differing for result in results),
         "partitions": len({result.partition for result in results}),

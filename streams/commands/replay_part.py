@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import Decoder, Encoder
+from schemas.decode import row_key_of
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner
+from schemas.row_keys import record_key, request_of
 from state.errors import StoreUnavailable
 from state.layout import CorruptRow, decode_row
 from state.redis_store import RedisStore
@@ -28,7 +30,7 @@ from streams.recount import (
     recount_user,
     told_by_user,
 )
-from streams.replay import Committed, Comparison, Difference, Until, place_of
+from streams.replay import Committed, Comparison, Difference, Until, difference, place_of
 from streams.replay_cards import differing_card
 from streams.replay_reading import Fixed, Material, Names, material, piece_of
 from streams.scoring.reasons import REASON_TEXTS
@@ -44,7 +46,10 @@ DIFFERENCES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process is to do: one of `pieces` of a partition, or one customer of it."""
+    """What a process is to do: one of `pieces` of a partition, or one customer or request of it.
+
+    `user` is the key of its row (`schemas.row_keys`).
+    """
 
     settings: Settings
     versions: Versions
@@ -56,11 +61,11 @@ class Job:
     readable: bool = False
     with_store: bool = True
 
-    def wants(self, user: bytes) -> bool:
-        """Is this customer in the piece?"""
+    def wants(self, key: bytes) -> bool:
+        """Are the records of this key in the piece?"""
         if self.user is not None:
-            return user == self.user
-        return self.pieces == 1 or piece_of(user, self.pieces) == self.piece
+            return key == record_key(self.user)
+        return self.pieces == 1 or piece_of(key, self.pieces) == self.piece
 
 
 @dataclass(slots=True)
@@ -72,6 +77,7 @@ class Result:
     letters: int = 0
     changes: int = 0
     customers: int = 0
+    requests: int = 0  # that name no customer
     cards: int = 0
     stored: int = 0
     pending: int = 0  # changes that due timers have still to say
@@ -102,7 +108,10 @@ def compare_part(job: Job) -> Result:
     terms = terms_of(job)
     entries = [inverted_of(record, terms.decoder) for record in found.journal]
     letters = letter_places(found.letters)
-    stories, lost = told_by_user(found.inputs, entries, letters, job.settings.topic_prefix)
+    stories, lost = told_by_user(found.inputs, entries, letters, terms.decoder)
+    if job.user is not None:  # records of that key may be of a customer and of a request of the same number
+        stories = {user: story for user, story in stories.items() if user == job.user}
+        found.committed = {user: one for user, one in found.committed.items() if user == job.user}
     result = Result(job.fixed.partition, letters=sum(record[:3] in letters for record in found.inputs))
     for user in _unprovable(stories, found, job, terms):
         result.unprovable += 1
@@ -121,7 +130,7 @@ def compare_part(job: Job) -> Result:
         taken = [entry for entry in lost if entry.offset < job.fixed.progress.next_offsets.get(entry.topic, 0)]
         differences += _of_journal(recount, journal, taken)
     if found.letters_are_whole:
-        differences += _of_letters(recount)
+        differences += _of_letters(recount, terms)
     elif recount.doubts:
         result.notes.add(
             "events that were refused have lost their dead letters to retention: refused again, not proven"
@@ -221,13 +230,15 @@ def _comparison(job: Job, terms: Terms, stories: dict[bytes, Story], found: Mate
 def _compare(
     job: Job, terms: Terms, stories: dict[bytes, Story], found: Material, recount: Recount, result: Result
 ) -> Iterator[Difference]:
-    """Every customer that the log or the topics know."""
+    """Every customer and request that the log or the topics know."""
     comparison, until_ms = _comparison(job, terms, stories, found), job.fixed.progress.clock_ms
     names = terms.names
     for user in sorted(recount.users.keys() | found.committed.keys()):
         said, committed = recount.users.get(user, Said()), found.committed.get(user, Committed())
         differences, pending = comparison.of(user, committed, said)
-        result.customers += bool(said.changes or said.row or committed.changes)
+        known = bool(said.changes or said.row or committed.changes)
+        result.customers += known and request_of(user) is None
+        result.requests += known and request_of(user) is not None
         result.changes += len(said.changes) - pending
         result.pending += pending
         if not (differences or pending or _is_of_later(committed, said, terms)):
@@ -256,18 +267,16 @@ def _of_journal(recount: Recount, journal: dict[Place, Inverted], lost: Iterable
             f"{entry.topic}/{entry.partition}/{entry.offset} was taken behind its time, as the {entry.ordinal}th "
             f"record at {entry.clock_ms} ms; the journal has it {said}"
         )
-        yield Difference(_text(entry.user), "journal", sentence, "/".join(map(str, entry.place)))
+        yield difference(entry.user, "journal", sentence, "/".join(map(str, entry.place)))
     for entry in lost:
         where = "/".join(map(str, entry.place))
-        yield Difference(_text(entry.user), "journal", f"the journal names {where}, where there is no record", where)
+        yield difference(entry.user, "journal", f"the journal names {where}, where there is no record", where)
 
 
-def _of_letters(recount: Recount) -> Iterator[Difference]:
+def _of_letters(recount: Recount, terms: Terms) -> Iterator[Difference]:
     for doubt in recount.doubts:
         where = place_of(doubt.record)
         sentence = f"{where} was taken, and has no dead letter; it can not be: {doubt.reject.message}"
-        yield Difference(_text(doubt.record.key or b""), "dead letter", sentence, where)
-
-
-def _text(user: bytes) -> str:
-    return user.decode("utf-8", "backslashreplace")
+        rank, key = terms.decoder.rank_of(doubt.record.topic), doubt.record.key or b""
+        row = row_key_of(doubt.record, rank, terms.decoder.registry) or key
+        yield difference(row, "dead letter", sentence, where)

@@ -18,11 +18,12 @@ class Place(NamedTuple):
     seq: int
 
 
-def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
-    """A customer's row and which committed state it is; None where nothing is known of them.
+def read_row(chosen: Settings, key: bytes) -> tuple[Row, Place] | None:
+    """The row of this key (`schemas.row_keys`) and which committed state it is; None where nothing is known of it.
 
     Never a default: a partition that is being rebuilt, or is not there, ends the command with a sentence.
     """
+    from schemas.row_keys import name_of, record_key
     from state.layout import decode_row
     from state.redis_store import RedisStore
     from streams.commands.wire import partition_of
@@ -30,7 +31,7 @@ def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
 
     topic = chosen.topic("transactions")
     partitions = require_topics(chosen.kafka, [topic])[topic]
-    partition = partition_of(chosen, user, partitions)
+    partition = partition_of(chosen, record_key(key).decode(), partitions)
     store = RedisStore(
         chosen.redis.url.get_secret_value(),
         chosen.app,
@@ -39,10 +40,14 @@ def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
         connect_timeout_seconds=chosen.redis.connect_timeout_seconds,
     )
     try:
-        row, position = store.read(user.encode(), partition)
+        row, position = store.read(key, partition)
     finally:
         store.close()
     if position is None or not position.ready:
         state = "is being rebuilt" if position else "is not there yet"
-        fail(f"partition {partition} of {user!r} {state} in Redis", "rescore lag says when it is", Exit.UNREACHABLE)
+        fail(
+            f"partition {partition} of {name_of(key)!r} {state} in Redis",
+            "rescore lag says when it is",
+            Exit.UNREACHABLE,
+        )
     return None if row is None else (decode_row(row), Place(partition, position.seq))

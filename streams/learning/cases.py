@@ -16,7 +16,7 @@ decided by the times in the records, in one order, so that the same log gives th
 | no outcome within `request_days` (a loan's end within `loan_days`) | it is dropped (*unanswered*) |
 | no request within `request_days` of an outcome | it is dropped (*unknown*) |
 | more than `requests_max` wait | the oldest are dropped (*evicted*) |
-| a customer is erased | everything of theirs is dropped (*erased*) |
+| a customer is erased, or a request that names none | everything of theirs is dropped (*erased*) |
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class CaseExample(NamedTuple):
     aside: Mapping[str, str] | None = None
     until_ms: int | None = None
     label: float | None = None
+    earlier_hash: bytes = b""  # of a request that names no customer: what older releases knew it by
 
 
 class Labelled(NamedTuple):
@@ -103,7 +104,8 @@ class Cases:
         """Take a record; the example that it completes, if it does."""
         body = self.held.get(example.case)
         case = None if body is None else _Case.of(body)
-        if not example.case or (case is not None and case.user_hash != example.user_hash):
+        owners = (example.user_hash, example.earlier_hash)
+        if not example.case or (case is not None and case.user_hash not in owners):
             self.counts["unknown"] += 1  # an outcome of somebody else's request, or a number that was given twice
             return None
         if example.kind == "request":
@@ -259,4 +261,5 @@ def case_of(said: Mapping[str, Any]) -> CaseExample:
         said["aside"],
         said["until_ms"],
         None if label is None or not math.isfinite(label) else float(label),
+        bytes(said.get("earlier_hash") or b""),
     )

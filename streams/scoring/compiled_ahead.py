@@ -207,6 +207,8 @@ def next_due(row: Scratch, phase: int, after_ms: int, fresh: bool, tables: Table
     weights, policies = tables.weights[w], tables.policies
     if h[H_INCARNATION_OFFSET] < 0:
         return NO_TIME_MS if h[H_ERASED] == NO_TIME_MS else h[H_ERASED] + policies[p]["duplicate_horizon_ms"] + 1
+    if eyes.is_request:
+        return NO_TIME_MS
     wanted = min(policies[p]["look_ahead_candidates"], CANDIDATES_MAX)
     turn_day = profile_day(row, day_of(tables.days, now_ms), tables, version_at(tables.books, now_ms), p)
     count = _candidates(row, phase, now_ms, w, p, turn_day, tables, eyes.moments, wanted)

@@ -68,6 +68,7 @@ EYES = np.dtype(
         ("moments", np.int64, (CANDIDATES_MAX,)),
         ("emitted", np.float64, (SCORES,)),
         ("sequences", np.int64, (SCORES,)),
+        ("is_request", np.bool_),  # the row is that of a request without a customer: nothing is said of it
     ]
 )
 """Room for the evaluations of one user, as one record."""

@@ -106,6 +106,8 @@ BY_EVENT, BY_TIME, BY_CORRECTION = int(Cause.EVENT), int(Cause.TIME), int(Cause.
 def run(
     packed: NDArray[np.uint8],
     starts: NDArray[np.int64],
+    names: NDArray[np.uint8],
+    name_starts: NDArray[np.int64],
     user_hash: NDArray[np.uint64],
     events: Columns,
     order: NDArray[np.int64],
@@ -124,9 +126,9 @@ def run(
 ) -> bool:
     """Take the batch; False where an output ran out of room (or a row is corrupt: `used[U_CORRUPT]` names it).
 
-    `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order. Whoever is in the table has
-    been looked at for all new weights up to `swept_ms` that ask for everyone. `erased_ms`, `before_ms`: see
-    `oracle.told_after_ms`.
+    `order[order_starts[u]:order_starts[u + 1]]` are the events of user u, in merge order; the key of their row is
+    `names[name_starts[u]:name_starts[u + 1]]`. Whoever is in the table has been looked at for all new weights up to
+    `swept_ms` that ask for everyone. `erased_ms`, `before_ms`: see `oracle.told_after_ms`.
     """
     used = room.used
     horizon = np.int64(0)
@@ -144,7 +146,10 @@ def run(
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
         due, looked = row.h[H_DUE], np.int64(-NEVER_MS)
-        if row.h[H_INCARNATION_OFFSET] >= 0:
+        eyes.is_request = is_request(names, name_starts[user], name_starts[user + 1])
+        if eyes.is_request:
+            looked = np.int64(NEVER_MS)  # no new weights are for a row without scores
+        elif row.h[H_INCARNATION_OFFSET] >= 0:
             looked = np.int64(swept_ms)
             swept = rescore_until(tables.weights, swept_ms)
             if swept > row.h[H_CLOCK]:
@@ -202,6 +207,12 @@ def run(
 
 
 @compiled
+def is_request(keys: NDArray[np.uint8], start: int, end: int) -> bool:
+    """Is this the key of the row of a request? Of all rows theirs alone begin with a zero byte (`schemas.row_keys`)."""
+    return bool(end > start and keys[start] == 0)
+
+
+@compiled
 def _unpack(packed: NDArray[np.uint8], start: int, end: int, row: Scratch, tables: Tables) -> bool:
     """The row of one user, empty where there is none yet; False where it can not be read."""
     if end == start:
@@ -226,7 +237,7 @@ def _pass_to(
         if not has_room(room, row):
             return due, looked, NO_ROOM
         fired = _fire(row, user, phase, moment, tables, eyes, room)
-        due, looked = next_due(row, phase, moment, fired, tables, eyes), moment
+        due, looked = next_due(row, phase, moment, fired, tables, eyes), max(looked, moment)
         came = FIRED if fired else max(came, CHECKED)
         fill_in_until(room, first_change, due)
         moment = next_moment(row, due, looked, tables)
@@ -339,6 +350,11 @@ def _take(
             emit_erasure(
                 row, user, i, event["event_time_ms"], eyes, rank_before, offset_before, w, p, r, b, tables, room
             )
+        return True
+    if eyes.is_request:
+        evaluate(eyes.now, row, h[H_TODAY], tables, w, p, r)  # what its case is made of; nothing is said
+        if noted >= 0:
+            end_case(room.cases[noted], row, event, text, tables.policies[p], eyes)
         return True
     touched = 0
     if event["kind"] == OVERRIDE or event["kind"] == LIFT:

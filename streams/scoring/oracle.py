@@ -2,6 +2,8 @@
 
 For each record of a user: fire the user's timers that are due by its timestamp, each at its own due time; fold the
 event; score; compare with what was last emitted; append changes. At last, fire what the partition's clock has passed.
+Of a request without a customer the row is folded, and nothing is said: it has no scores and no timer but the end of the
+marker that an erasure leaves.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import xxhash
 
 from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
 from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
+from schemas.row_keys import request_of
 from state.calendar import day_of, start_of_day
 from state.fold import Event, advance_row, events_of, fold_one, is_inversion
 from state.layout import decode_row, encode_row
@@ -145,10 +148,22 @@ class Walk:
     versions: Versions
     out: OracleStep
     due_ms: int | None
+    is_request: bool = False  # of someone who is no customer: nothing is scored, and time changes nothing
     changed: bool = False
     looked_ms: int = -(2**62)  # new weights up to then have been looked at
     erased_ms: int = -(2**62)  # the clock when an erasure was last taken: the partition's, in this batch the user's
     passed_ms: int = -(2**62)  # time that has passed: the partition's before this batch, the user's records since
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a customer whom scores and timers are about."""
+        return self.row.exists and not self.is_request
+
+
+def walk_of(key: bytes, user: int, row: Row, versions: Versions, out: OracleStep, due_ms: int | None) -> Walk:
+    """The walk of the row of this key (`schemas.row_keys`): a customer's, or that of a request without one."""
+    is_request = request_of(key) is not None
+    return Walk(user, xxhash.xxh64_intdigest(key), row, versions, out, due_ms, is_request)
 
 
 def step(
@@ -171,9 +186,9 @@ def step(
     for user, user_id in enumerate(users):
         packed = rows[user]
         row = Row() if packed is None else known_row(packed, versions)
-        walk = Walk(user, xxhash.xxh64_intdigest(user_id), row, versions, out, row.due_ms)
+        walk = walk_of(user_id, user, row, versions, out, row.due_ms)
         walk.erased_ms, walk.passed_ms = erased_ms, before_ms
-        if row.exists:
+        if walk.is_scored:
             walk.looked_ms = swept_ms
             swept = [moment for moment in versions.rescores if row.clock_ms < moment <= swept_ms]
             if swept:
@@ -227,6 +242,7 @@ def take(walk: Walk, batch: EventBatch, index: int, event: Event) -> None:
         if before_row.exists:
             out.ended[walk.user] = row.clock_ms
             emit_erasure(walk, index, event, before_row)
+    if not walk.is_scored:
         walk.due_ms = next_due(walk)
         return
     cause = Cause.CORRECTION if event.number("revision") > 0 else Cause.EVENT
@@ -292,7 +308,7 @@ def fire_timers(walk: Walk, until_ms: int) -> None:
 def next_moment(walk: Walk) -> int:
     """When time has to look at the user: a timer, or new weights that everyone is scored with."""
     moments = [] if walk.due_ms is None else [walk.due_ms]
-    if walk.row.exists:
+    if walk.is_scored:
         after_ms = max(walk.looked_ms, walk.row.clock_ms)
         moments += [moment for moment in walk.versions.rescores if moment > after_ms][:1]
     return min(moments, default=2**62)
@@ -564,6 +580,8 @@ def next_due(walk: Walk, after_ms: int | None = None) -> int | None:
     policy = versions.policy_at(now_ms)
     if not row.exists:
         return None if row.erased_ms is None else row.erased_ms + policy.duplicate_horizon_ms + 1
+    if walk.is_request:
+        return None
     last = None
     for moment_ms, _ in zip(candidates(walk, now_ms), range(policy.look_ahead_candidates), strict=False):
         last = moment_ms

@@ -7,11 +7,11 @@ when it is read: what lending law protects is refused there, for everyone and fo
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from schemas.kinds import MODEL_NAME
 from streams.scoring.acceptance import ACCEPTANCE_MANIFEST, OPTIONAL_FEATURES, household_row
 from streams.scoring.insurance import HOME_MANIFEST, LIFE_MANIFEST, home_row, life_row
 from streams.scoring.manifest import Feature, Manifest, RefusedManifest, checked, protected_attribute
@@ -176,7 +176,7 @@ def spec_of(name: str, body: Mapping[str, Any], effective_ms: int) -> ModelSpec:
     packaged = PACKAGED_SPECS.get(name)
     if unknown := sorted(set(body) - set(_FIELDS)):
         raise ValueError(f"a model has no {', '.join(unknown)}; it has {', '.join(_FIELDS)}")
-    if name == "value" or not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+    if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"a model can not be called {name!r}: small letters, digits and _, and not value")
     purpose = packaged.manifest.purpose if packaged else body.get("purpose")
     if purpose not in ("credit", "insurance", "marketing") or body.get("purpose", purpose) != purpose:

@@ -26,6 +26,7 @@ from schemas.batch import (
     Journal,
 )
 from schemas.kinds import SCORES
+from schemas.row_keys import name_of, request_of
 from state.category_text import categories_of
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
@@ -105,8 +106,8 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     while True:
         room = _room(table, batch, wanted)
         done = run(
-            table.packed, table.starts, table.names.hashes(), batch.events, order, order_starts, money, categories,
-            batch.text, *clocks, tables, _scratch(), _eyes(), room,
+            table.packed, table.starts, *table.names, table.names.hashes(), batch.events, order, order_starts, money,
+            categories, batch.text, *clocks, tables, _scratch(), _eyes(), room,
         )  # fmt: skip
         if done:
             break
@@ -141,7 +142,8 @@ def _upgraded(table: Table) -> Table:
 
 
 def _corrupt(user: bytes) -> CorruptRow:
-    return CorruptRow(f"the stored row of user {user!r} can not be read; the partition has to be rebuilt")
+    whose = f"user {user!r}" if request_of(user) is None else name_of(user)
+    return CorruptRow(f"the stored row of {whose} can not be read; the partition has to be rebuilt")
 
 
 @lru_cache(maxsize=1)

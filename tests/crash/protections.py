@@ -31,7 +31,7 @@ from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
-from tests.streams import test_merge, test_resolve, test_worker, test_worker_surroundings
+from tests.streams import test_merge, test_requests, test_resolve, test_worker, test_worker_surroundings
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -413,6 +413,13 @@ PROTECTIONS = (
         "streams.processor, the journal",
         "a replay takes it in another place, and says something else",
         edited(LedgerProcessor, "process", ("if behind:", "if False:")),
+    ),
+    Protection(
+        "a request without a customer has a row of its own",
+        "schemas.meaning `_row_key`",
+        "a stranger's request declares for the customer whose user_id is its number, or makes one",
+        edited(meaning, "_row_key", ("return request_key(request_id)", "return record.key")),
+        test_requests.test_a_stranger_declares_nothing_for_the_customer_of_the_number,
     ),
     Protection(
         "a record that was fetched twice is taken once",

@@ -47,7 +47,7 @@ def by_place(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.timeout(400)
 def test_before_an_erasure_everything_remains(running: Deployment) -> None:
-    copies = {copy.place: copy for copy in look(running.settings, "bob", NOW_MS)}
+    copies = {copy.place: copy for copy in look(running.settings, b"bob", NOW_MS)}
     for place in ("row in the store", "rescore-state", "scorecards"):
         assert copies[place].standing == "remains"
     done = running.rescore("erase", "bob", "--prove-only", check=False)

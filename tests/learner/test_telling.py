@@ -34,3 +34,17 @@ def test_figures_cases_and_drifts_of_credit_models_are_told(caplog: pytest.LogCa
     assert value("case_ends", end="requests") == 45 * 40
     assert value("quarantine") == 1
     assert "its log loss rose" in caplog.text
+    assert "leases: 7 outcomes taught nothing: their label is neither 0 nor 1" not in caplog.text
+    lender.model.cases.counts.update(refused=7)
+    with caplog.at_level(logging.INFO, "told"):
+        told.learned(LearnerReport(Round(FIRST_DAY), lender.rounds.model, lender.rounds.credit, unknown=3))
+        told.learned(LearnerReport(Round(FIRST_DAY), lender.rounds.model, lender.rounds.credit, unknown=3))
+    assert caplog.text.count("leases: 7 outcomes taught nothing: their label is neither 0 nor 1") == 1
+    assert caplog.text.count("3 requests or outcomes name a model that does not exist") == 1
+    assert registry.get_sample_value("rescore_learner_unknown_model_records") == 3
+    told.started(FIRST_DAY, 1)  # what an earlier life of the learner has told is not told again
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "told"):
+        told.learned(LearnerReport(Round(FIRST_DAY), lender.rounds.model, lender.rounds.credit, unknown=5))
+    assert "taught nothing" not in caplog.text
+    assert "does not exist" not in caplog.text

@@ -57,6 +57,18 @@ def test_what_comes_a_second_time_changes_nothing_and_is_counted(more, labels, c
     assert cases.counts[counted] == 1
 
 
+def test_a_case_that_an_older_release_kept_under_the_bare_number_of_its_request_is_known_again():
+    """`user_hash` of a request that names no customer was that of a customer called by its number."""
+    now = {"user": BOB, "earlier_hash": ANN}
+    for pair in ([request(), outcome()], [outcome(), request()]):
+        then, later = pair[0], pair[1]._replace(user_hash=BOB, earlier_hash=ANN)
+        assert taken(then, later)[1] == [1.0]
+        assert taken(then, later._replace(earlier_hash=b""))[1] == []
+    cases, found = taken(request(**now), outcome()._replace(user_hash=ANN))  # a customer of that name
+    assert found == []
+    assert cases.counts["unknown"] == 1
+
+
 def test_two_outcomes_before_the_request_count_once():
     cases, found = taken(outcome(0.0), outcome(1.0, at_ms=6), request(at_ms=9))
     assert found == [0.0]

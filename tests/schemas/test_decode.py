@@ -157,7 +157,8 @@ def test_applicants_and_outcomes_may_be_known_by_their_request_alone() -> None:
     assert said["declared"][DECLARED.index("income")] == 2500.0
     assert np.isnan(said["declared"][DECLARED.index("debt")])
     assert only(record({"request_id": 77, "model": "risk", "label": True}, "outcomes"))["value"] == 1.0
-    assert only(record({"user_id": "a", "model": "risk", "label": 0.25}, "outcomes"))["value"] == 0.25
+    of_loan = {"user_id": "a", "loan_id": "L-1", "model": "risk", "label": 0.25}
+    assert only(record(of_loan, "outcomes"))["value"] == 0.25
 
 
 def test_users_are_numbered_by_first_appearance_and_rejected_ones_are_left_out() -> None:

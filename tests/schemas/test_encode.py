@@ -247,6 +247,10 @@ def test_examples_and_inversions_come_back_as_they_were_said() -> None:
     said = decode_value("Inversion", value, REGISTRY)
     assert (said["topic"], said["offset"], said["user_id"]) == ("dev.transactions", 1, "ann")
     assert (said["incarnation"], said["ordinal"]) == ("3-5", 12)
+    assert said["request_id"] is None
+    (value,) = encode_inversions(inversions, batch, [b"\0request/77"], encoder)
+    said = decode_value("Inversion", value, REGISTRY)
+    assert (said["user_id"], said["request_id"]) == ("77", 77)
 
 
 @pytest.mark.parametrize("registry", [REGISTRY, Framing()])
@@ -290,6 +294,7 @@ example_fields = st.fixed_dictionaries(
         "label": st.none() | doubles,
         "member": st.none() | members,
         "case": st.binary(max_size=200),
+        "earlier_hash": st.none() | st.binary(max_size=16),
         "inputs": st.none() | st.dictionaries(st.text(), doubles | st.text(), max_size=70),
         "aside": st.none() | st.dictionaries(st.text(), st.text(), max_size=9),
         "until_ms": longs,

@@ -10,6 +10,7 @@ from schemas.batch import EVENT, MISSING_TIME_MS, EventBatch, Record
 from schemas.categories import CATEGORIES, Category, words_of_text
 from schemas.kinds import INPUT_TOPICS, SCORES, Kind, Rank, TransactionState
 from schemas.meaning import event_hash
+from schemas.row_keys import record_key, request_key
 from state.category_text import packaged_text_weights
 from state.profiles import Profile, ProfileBook, Trigger
 from state.versions import Policy, Rate, Versions, Weights, pack_currency
@@ -33,6 +34,7 @@ RANKS = {
     Kind.OUTCOME: Rank.OUTCOMES,
 }
 KINDS = list(RANKS)
+KINDS_OF_REQUESTS = [Kind.APPLICANT, Kind.OUTCOME, Kind.ERASE]
 LIKED = [Category.PETS, Category.GAMBLING, Category.LODGING, Category.GROCERIES, Category.CASH, Category.GAMES]
 LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.05, 0.14, 0.25, 0.03, 0.48, 0.016])
 
@@ -98,13 +100,19 @@ def stream(
     inversions: float = 0.05,
     behind_days: int = 3,
     erasures: float = 0.0,
+    requests: int = 0,
 ) -> EventBatch:
-    """`events` events of `users` users in the order they are taken, some behind their time, some again, some late."""
+    """`events` events of `users` users in the order they are taken, some behind their time, some again, some late.
+
+    With `requests` so many requests that name no customer are among them; as many customers have their numbers as
+    user_ids.
+    """
     rng = np.random.default_rng(seed)
     columns = np.zeros(events, EVENT)
     text, records = bytearray(b""), []
     at_ms = START_MS
-    names = [f"user-{n}".encode() for n in range(users)]
+    names = [b"%d" % n if n < requests else b"user-%d" % n for n in range(users)]
+    names += [request_key(n) for n in range(requests)]
     first_seen: dict[int, int] = {}
     sent: list[np.void] = []
 
@@ -118,7 +126,9 @@ def stream(
         kind = KINDS[rng.choice(len(KINDS), p=LIKELY)]
         if erasures and rng.random() < erasures:
             kind = Kind.ERASE
-        user = int(rng.integers(users))
+        user = int(rng.integers(users + requests))
+        if user >= users:
+            kind = KINDS_OF_REQUESTS[rng.choice(len(KINDS_OF_REQUESTS), p=[0.55, 0.35, 0.1])]
         if sent and rng.random() < 0.04:
             again = sent[int(rng.integers(len(sent)))]
             columns[i] = again
@@ -139,7 +149,7 @@ def stream(
         sent.append(fields.copy())
         sent[-1]["user"] = user
         topic = INPUT_TOPICS[fields["rank"]]
-        records.append(Record(topic, 0, 10 * i, int(fields["timestamp_ms"]), names[user], b""))
+        records.append(Record(topic, 0, 10 * i, int(fields["timestamp_ms"]), record_key(names[user]), b""))
     ordered = [names[user] for user in first_seen]
     return EventBatch(0, records, columns, np.frombuffer(bytes(text) or b" ", np.uint8), ordered)
 

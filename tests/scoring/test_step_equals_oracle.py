@@ -12,7 +12,9 @@ from numpy.testing import assert_array_equal
 
 from schemas.batch import MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, RejectCode, Score
+from schemas.row_keys import request_of
 from state.layout import decode_row
+from state.row import Row
 from state.table import NEVER_MS, Table
 from streams.scoring import oracle
 from streams.scoring.step import Clocks, Step, step
@@ -62,6 +64,31 @@ def assert_same(fast: Step, slow: oracle.OracleStep) -> None:
     assert fast.ended == slow.ended
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_request_without_a_customer_has_a_row_and_nothing_is_said_of_it(seed: int) -> None:
+    batch = streams.stream(seed, events=250, users=2, requests=3, erasures=0.05)
+    cuts = [20, 90, 91, 170]
+    rows, taken, marked = {}, 0, 0
+    for part, one in zip(cut_batches(batch, cuts), run_both(batch, cuts, streams.versions()), strict=True):
+        users = one.table.users
+        assert not any(request_of(users[user]) is not None for user in one.changes.rows["user"].tolist())
+        assert not any(request_of(users[user]) is not None for user in one.changes.cards["user"].tolist())
+        assert not any(request_of(users[user]) is not None for user in one.examples["user"].tolist())
+        for i, user in enumerate(users):
+            if request_of(user) is not None:
+                rows[user] = one.table.row(i)
+                marked += one.table.due_ms[i] != NEVER_MS
+        taken += sum(request_of(part.users[user]) is not None for user in part.events["user"].tolist())
+    assert len(rows) == 3
+    assert taken > 50
+    assert marked  # the end of an erasure's marker is the one timer there is
+    for packed in rows.values():
+        row = Row() if packed is None else decode_row(packed)
+        assert row.sequences == Row().sequences
+        assert repr(row.emitted) == repr(Row().emitted)
+        assert (row.due_ms is None) == (row.erased_ms is None or row.exists)
+
+
 def assert_same_change(fast: Step, said: np.void, meant: oracle.Change) -> None:
     for name in (
         "user", "event", "score", "cause", "sequence", "old", "new", "base", "confidence", "event_time_ms",
@@ -109,9 +136,8 @@ def run_both(batch: EventBatch, cuts: list[int], versions) -> list[Step]:  # typ
 @pytest.mark.parametrize("seed", range(12))
 def test_the_compiled_step_says_what_the_oracle_says(seed: int) -> None:
     rng = np.random.default_rng(1000 + seed)
-    batch = streams.stream(
-        seed, events=250, users=int(rng.integers(1, 6)), gap_days=float(rng.choice([0.05, 0.7, 3.0]))
-    )
+    users, gap_days = int(rng.integers(1, 6)), float(rng.choice([0.05, 0.7, 3.0]))
+    batch = streams.stream(seed, events=250, users=users, gap_days=gap_days, requests=seed % 4)
     cuts = sorted(int(cut) for cut in rng.integers(1, 250, int(rng.integers(0, 12))))
     run_both(batch, sorted(set(cuts)), streams.versions(duplicates_max=int(rng.choice([3, 256]))))
 

@@ -50,6 +50,7 @@ HAPPENINGS = (
     "timer",
     "version adopted",
     "change of a real score",
+    "request without a customer",
 )
 EVERYTHING = (*CRASHES, *FREEZES, *HAPPENINGS)
 

@@ -13,6 +13,7 @@ from schemas.batch import Record
 from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
+from schemas.row_keys import request_of
 from schemas.times import iso_of
 from state.category_text import packaged_text_weights
 from state.layout import due_ms_of
@@ -37,6 +38,8 @@ REGISTRY = StaticRegistry()
 DECODER = Decoder(REGISTRY, PARTITIONS, Partitioner.CRC32)
 ENCODER = Encoder(REGISTRY, REASON_TEXTS)
 KINDS = ("transaction",) * 8 + ("issued",) * 3 + ("repaid",) * 3 + ("cancelled", "applicant", "outcome")
+NUMBERED = 2
+"""So many of the users have a number for a user_id, which requests of nobody have too."""
 COMMANDS = ("override", "lift", "override", "erase")
 REASONS_TO_SEE = ("EVENT_ID_REUSED", "CORRECTION_OF_NOTHING")
 RUBBISH = (b"", b"\x00\x00", b"{", b'{"user_id": "nobody"}')
@@ -66,13 +69,16 @@ class ScoreWorkload:
         """The next event: mostly new, now and then one that was published before, a correction, or rubbish."""
         random = self.random
         fate = random.random()
-        user = f"user-{random.randrange(self.users)}"
+        number = random.randrange(self.users)
+        user = str(number) if number < NUMBERED else f"user-{number}"
         if fate < 0.07 and self.published:
             return random.choice(self.published)
         if fate < 0.12:
             return Publication(random.choice(INPUT_TOPICS), user.encode(), random.choice(RUBBISH))
         self.made += 1
-        if fate < 0.2 and self.amounts:
+        if number < NUMBERED and random.random() < 0.3:
+            publication = self._strangers(number, now_ms)
+        elif fate < 0.2 and self.amounts:
             publication = self._correction(random.choice(list(self.amounts)))
         elif fate < 0.26:
             return self._command(user, now_ms)
@@ -113,9 +119,22 @@ class ScoreWorkload:
         elif kind == "applicant":
             said |= {"declared_at": at, "income": 1_000.0 + self.made}
         else:
-            said |= {"model": "risk", "label": 1.0, "known_at": at}
+            said |= {"model": "risk", "label": 1.0, "known_at": at, "loan_id": loan["loan_id"]}
         topic = {"transaction": "transactions", "applicant": "applicants", "outcome": "outcomes"}.get(kind, "loans")
         return Publication(topic, user.encode(), json.dumps(said).encode())
+
+    def _strangers(self, number: int, now_ms: int) -> Publication:
+        """A request that names no customer, its outcome or erasure, under the key of the customer of its number."""
+        random = self.random
+        at = iso_of(now_ms - random.choice([0, 0, 60_000, DAY_MS]))
+        said: dict[str, Any] = {"event_id": f"e-{self.made}", "request_id": number}
+        topic = random.choice(["applicants", "applicants", "outcomes", "commands"])
+        said |= {
+            "applicants": {"declared_at": at, "income": 500.0 + self.made, "moroso": 1.0},
+            "outcomes": {"model": "risk", "label": True, "known_at": at},
+            "commands": {"command": "erase", "author": "ann"},
+        }[topic]
+        return Publication(topic, str(number).encode(), json.dumps(said).encode())
 
     def _correction(self, event_id: str) -> Publication:
         user, amount, at = self.amounts[event_id]
@@ -187,6 +206,9 @@ class Scores:
         ids = [dict(r.headers or [])["ce_id"] for r in broker.visible("score-changes", partition)]
         assert not twice(ids), f"one change_id twice: {twice(ids)}"
         assert said == told.changes, differing_lines(said, told.changes)
+        for topic in ("score-changes", "scorecards"):
+            of_requests = [r for r in broker.visible(topic, partition) if request_of(r.key or b"") is not None]
+            assert not of_requests, f"a request has scores: {of_requests}"
         assert not told.doubts, f"refused without a dead letter: {told.doubts}"
         assert not told.lost, f"journaled, and not there: {told.lost}"
         held = simulation.server.store._partitions[partition]
@@ -197,6 +219,7 @@ class Scores:
         self._judge_letters(simulation, partition, inputs)
         simulation.seen["change of a real score"] += sum(map(len, said.values()))
         simulation.seen["inversion"] += len(journal)
+        simulation.seen["request without a customer"] += sum(request_of(user) is not None for user in held.rows)
 
     def _judge_letters(self, simulation: Simulation, partition: int, inputs: list[Record]) -> None:
         letters = [r for topic in INPUT_TOPICS for r in simulation.broker.visible(topic + ".dlq", partition)]

@@ -16,6 +16,7 @@ from schemas.categories import CATEGORY_OF_CODE, words_of_text
 from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegistry, encode_value
 from schemas.definitions import SCHEMA_OF_TOPIC
 from schemas.kinds import INPUT_TOPICS, SCORE_NAMES, Kind, TransactionState
+from schemas.row_keys import record_key, request_of
 from schemas.times import iso_of
 from state.layout import due_ms_of
 from state.memory_store import MemoryStore
@@ -189,16 +190,17 @@ def published(batch: EventBatch) -> Iterator[tuple[str, bytes, bytes, int]]:
     """The records that publishers would have sent for these events."""
     for event in batch.events:
         topic = INPUT_TOPICS[int(event["rank"])]
-        user = batch.users[int(event["user"])]
+        user = record_key(batch.users[int(event["user"])])
         fields = _set(fields_of(event, batch))
         yield topic, user, encode_value(SCHEMA_OF_TOPIC[topic], fields, ENCODER), int(event["timestamp_ms"])
 
 
 def fields_of(event: np.void, batch: EventBatch) -> dict[str, Any]:
     """The fields of one event; None for those that are not said."""
-    kind, user = Kind(int(event["kind"])), batch.users[int(event["user"])].decode()
+    kind, user = Kind(int(event["kind"])), batch.users[int(event["user"])]
     revision = int(event["revision"]) or None
-    said = {"event_id": _text(event, "event_id", batch) if event["event_hash"] else None, "user_id": user}
+    said: dict[str, Any] = {"event_id": _text(event, "event_id", batch) if event["event_hash"] else None}
+    said |= {"user_id": user.decode()} if request_of(user) is None else {"request_id": request_of(user)}
     at = iso_of(int(event["event_time_ms"]))
     if kind in (Kind.ERASE, Kind.OVERRIDE, Kind.LIFT, Kind.ADVANCE):
         return said | _command(event, kind, batch)
@@ -208,7 +210,8 @@ def fields_of(event: np.void, batch: EventBatch) -> dict[str, Any]:
         declared = {name: _number(event["declared"][i]) for i, name in enumerate(DECLARED)}
         return said | declared | {"declared_at": at}
     if kind == Kind.OUTCOME:
-        return said | {"model": "risk", "label": 1.0, "known_at": at}
+        of_loan = {"loan_id": f"L-{int(event['event_hash']) % 5}"} if request_of(user) is None else {}
+        return said | of_loan | {"model": "risk", "label": 1.0, "known_at": at}
     if kind == Kind.TRANSACTION:
         return said | _transaction(event, at, revision)
     return said | _loan(event, kind, at, revision, batch)

@@ -31,7 +31,8 @@ def lived_through(
     """A world that has taken a random stream, in pieces, with batches of random sizes and a worker that dies once."""
     rng = np.random.default_rng(seed)
     gap_days = float(rng.choice([0.02, 0.7, 3.0]))
-    batch = streams.stream(seed, events, int(rng.integers(2, users)), gap_days, inversions, **more)
+    customers = int(rng.integers(2, users))
+    batch = streams.stream(seed, events, customers, gap_days, inversions, requests=min(seed % 3, customers), **more)
     policy = {
         "duplicates_max": int(rng.choice([3, 256])),
         "value_step": float(rng.choice([0.05, 2.0])),

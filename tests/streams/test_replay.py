@@ -29,7 +29,7 @@ def compared(world: ScoredWorld, partition: int) -> Iterator[tuple[bytes, Commit
     ]
     journal = [inverted_of(record, world.decoder) for record in broker.visible("rescore-journal", partition)]
     letters = letter_places(letter for topic in LETTERS for letter in broker.visible(topic))
-    stories, lost = told_by_user(inputs, journal, letters)
+    stories, lost = told_by_user(inputs, journal, letters, world.decoder)
     assert not lost
     recount = Recount()
     recount_stories(stories, terms, progress.clock_ms, recount, compiled=True)
@@ -66,7 +66,7 @@ def differences(world: ScoredWorld) -> tuple[list[Difference], int]:
 
 def a_world(seed: int, users: int = 12, events: int = 120) -> ScoredWorld:
     world = ScoredWorld(streams.versions(look_ahead_candidates=int(np.random.default_rng(seed).choice([1, 8]))))
-    world.publish(list(published(streams.stream(seed, events, users, 0.5))))
+    world.publish(list(published(streams.stream(seed, events, users, 0.5, requests=seed % 3))))
     return world
 
 
