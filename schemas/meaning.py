@@ -17,7 +17,7 @@ from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
 from schemas.categories import Category, category_of_code, words_of_text
 from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
-from schemas.times import DAY_MS, FORMS, time_ms
+from schemas.times import DAY_MS, FORMS, NO_TIMESTAMP_MS, time_ms
 
 FUTURE_TOLERANCE_MS = 300_000
 """How far an event time may be ahead of its record's timestamp; it then counts as the timestamp."""
@@ -132,6 +132,9 @@ def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
         row[name] = timestamp_ms
     elif moment_ms > timestamp_ms:
         if moment_ms - timestamp_ms > FUTURE_TOLERANCE_MS:
+            if timestamp_ms == NO_TIMESTAMP_MS:
+                detail = "the record has no timestamp (-1), so that nothing says when the event became known"
+                raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)
             ahead_seconds = (moment_ms - timestamp_ms) / 1_000
             detail = f"the event time is {ahead_seconds:,.0f} s ahead of the record's timestamp"
             raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from schemas.times import FIRST_TIMESTAMP_MS
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
@@ -30,10 +31,16 @@ TIME_FIELDS: dict[str, tuple[str, ...]] = {
 """Topics events can be published to, and which field says when one happened; of several the first that it has."""
 
 RATE_AHEAD_MS = 60_000
-"""A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier."""
+"""A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier, but none before
+the first timestamp there is, so that a rate may hold from 1970 or 1900 on."""
 
 TRUE, FALSE = frozenset({"true", "yes", "1", "t", "y"}), frozenset({"false", "no", "0", "f", "n"})
 
+
+NO_TIMESTAMP = (
+    "happened on or before 1970-01-01T00:00:00Z, which cannot be the timestamp of a record (RESCORE_CLOCK=records): "
+    "a default date is not a time; write the time at which it happened, or leave the line out"
+)
 
 Encode = Callable[[dict[str, Any]], bytes]
 """The bytes of an event's fields; raises ValueError where they do not fit the schema."""
@@ -70,8 +77,12 @@ def read_events(
     number: int = 0,
     standard_input: IO[bytes] | None = None,
     progress: Progress = lambda _done: None,
+    stamp: bool = False,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
+
+    With `stamp` the time of an event becomes the timestamp of its record, so that a time that cannot be one makes a bad
+    line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present.
 
     An event without `event_id` gets `<file>:<line>` as its own, so that a file published again changes nothing.
     """
@@ -83,7 +94,8 @@ def read_events(
             continue
         try:
             for repeat, row in enumerate(mapper.rows(line.row)):
-                yield _event(source, (number, line.number, repeat), row, shape, encode)
+                event = _event(source, (number, line.number, repeat), row, shape, encode)
+                yield _stampable(event) if stamp else event
         except ValueError as error:
             yield BadLine(source.name, line.number, str(error))
 
@@ -135,11 +147,19 @@ def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, 
         raise ValueError(f"has no {', '.join(missing)}: map a column to it (--map {missing[0]}=COLUMN)")
     if source.topic == "fx-rates":
         key = f"{value['currency']}/{value['effective_at']}"
-        return Event(time_ms(written) - RATE_AHEAD_MS, order, source.topic, key.encode(), encode(value))
+        known_ms = max(time_ms(written) - RATE_AHEAD_MS, FIRST_TIMESTAMP_MS)
+        return Event(known_ms, order, source.topic, key.encode(), encode(value))
     user = value.get("user_id") or value.get("request_id")
     if not user:
         raise ValueError("has no user_id: map the column that says whose it is")
     return Event(time_ms(written), order, source.topic, str(user).encode(), encode(value))
+
+
+def _stampable(event: Event) -> Event:
+    """An event whose time can be the timestamp of its record. Raises ValueError."""
+    if event.time_ms < FIRST_TIMESTAMP_MS:
+        raise ValueError(NO_TIMESTAMP)
+    return event
 
 
 def _value(row: Row, convert: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:

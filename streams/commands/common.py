@@ -123,6 +123,9 @@ MISSING = {
     "StartFailed": "",
     "JarsUnavailable": "",
     "TopicMissing": "rescore topics apply creates the topics",
+    "BehindOpenTransaction": (
+        "ask again when its producer has committed or aborted it; kafka-transactions.sh finds and aborts one that hangs"
+    ),
 }
 HALTED = {"HaltPartition", "StoreAhead"}
 MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}

@@ -17,6 +17,7 @@ from streams.commands.common import (
     print_json,
     settings,
 )
+from streams.commands.partial import as_far_as_committed, tell_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,11 +66,16 @@ def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
     from streams.commands.models import known_versions
     from streams.inspection import packaged_names
+    from streams.open_transactions import BehindOpenTransaction
 
     names = packaged_names()
     if all(mark.key in names for mark in row.profiles if mark.held):
         return names
-    books = known_versions(chosen).versions.books
+    try:
+        books = known_versions(chosen).versions.books
+    except BehindOpenTransaction as behind:
+        typer.echo(f"rescore: published profiles are shown by their hashes: {behind}", err=True)
+        return names
     return names | {profile.key: profile.profile_id for book in books for profile in book.profiles}
 
 
@@ -106,14 +112,18 @@ def explain(
     from streams.explain import as_json as plain
 
     chosen = settings()
-    told = stories(user, changes(chosen, from_beginning=True, exit_at_end=True, users=[user]))
+    missing: list[str] = []
+    found = changes(chosen, from_beginning=True, exit_at_end=True, users=[user])
+    told = stories(user, as_far_as_committed(found, missing))
     told = [story for story in told if not scores or story.score in scores]
     if not told:
+        tell_missing(missing)
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
     beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
         scores_told = [plain(story, beside.get(story.score)) for story in told]
         print_json({"user_id": user, "scores": scores_told, "contest": CONTEST if adverse else None})
+        tell_missing(missing)
         return
     for story in told:
         lines = (
@@ -122,6 +132,7 @@ def explain(
         typer.echo("\n".join(lines) + "\n")
     if adverse:
         typer.echo(CONTEST)
+    tell_missing(missing)
 
 
 def _explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
@@ -163,8 +174,9 @@ def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, An
 
     topic, codec = chosen.topic("applicants"), values(chosen)
     counts = require_topics(chosen.kafka, [topic])
-    found = None
-    for record in read(chosen.kafka, counts, [partition_of(chosen, user, counts[topic])]):
+    found, missing = None, list[str]()
+    records = read(chosen.kafka, counts, [partition_of(chosen, user, counts[topic])])
+    for record in as_far_as_committed(records, missing):
         if record.key == user.encode() and record.value:
             try:
                 fields = codec.decode("applicants", record.value)
@@ -173,6 +185,7 @@ def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, An
             if fields["request_id"] == request_id:
                 found = fields, record.timestamp_ms
     if found is None:
+        tell_missing(missing)
         fail(f"no request {request_id} of {user!r} is on {topic}", "check both; requests expire with the topic")
     return found
 
@@ -291,14 +304,13 @@ def _command(chosen: Settings, user: str, as_json: bool, quiet: bool = False, **
     """Publish a command to the customer's partition and wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, finish, send
+    from streams.publish import Published, finish, send, timestamp_option
 
     topic = chosen.topic("commands")
     require_topics(chosen.kafka, [topic])
     value = {name: one for name, one in fields.items() if one not in ("", None)}
     value |= {"event_id": str(uuid.uuid4()), "user_id": user, "author": fields["author"] or who()}
-    stamped = stamp_ms(chosen)
-    timestamp = {} if stamped is None else {"timestamp": stamped}
+    timestamp = timestamp_option(stamp_ms(chosen))
     done, sender = Published(), producer(chosen.kafka)
     send(sender, done, topic=topic, key=user.encode(), value=values(chosen).encoder("commands")(value), **timestamp)
     finish(sender, done)

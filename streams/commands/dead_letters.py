@@ -15,6 +15,7 @@ from streams.commands.common import (
     print_json,
     settings,
 )
+from streams.commands.partial import as_far_as_committed, tell_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,12 +48,15 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
     from streams.dead_letters import chosen as choose
 
     chosen = settings()
-    letters = choose(_open(chosen), (), _prefixed(chosen, topic), reason, user)
+    missing: list[str] = []
+    letters = choose(_open(chosen, missing), (), _prefixed(chosen, topic), reason, user)
     if as_json:
         for letter in letters:
             print_json(_summary(letter))
+        tell_missing(missing)
         return
     if not letters:
+        tell_missing(missing)
         typer.echo("there is no open dead letter")
         return
     from rich.table import Table
@@ -64,6 +68,7 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
         table.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
     console().print(table)
     typer.echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
+    tell_missing(missing)
 
 
 @app.command()
@@ -79,7 +84,8 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
 
     chosen = settings()
     decode = values(chosen).decode
-    for letter in _named(_open(chosen), names=names):
+    missing: list[str] = []
+    for letter in _named(_open(chosen, missing), names=names):
         shown = _summary(letter) | _content(letter, chosen, decode)
         if as_json:
             print_json(shown)
@@ -87,6 +93,7 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
             for name, value in shown.items():
                 typer.echo(f"{name:>10}  {value}")
             typer.echo(f"\nnext: mend the cause, then rescore dlq replay {letter.name}", err=True)
+    tell_missing(missing)
 
 
 @app.command()
@@ -176,13 +183,18 @@ def _settle(
     return len(letters)
 
 
-def _open(chosen: Settings) -> list[DeadLetter]:
+def _open(chosen: Settings, missing: list[str] | None = None) -> list[DeadLetter]:
+    """All open letters. Raises BehindOpenTransaction; with `missing`, that is told in it.
+
+    Whoever settles letters needs all notes, as a letter that was replayed before would come back twice.
+    """
     from schemas.kinds import INPUT_TOPICS
     from streams.dead_letters import SUFFIX, open_letters
     from streams.kafka_client import read, require_topics
 
     topics = [chosen.topic(name) + SUFFIX for name in INPUT_TOPICS]
-    return open_letters(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+    records = read(chosen.kafka, require_topics(chosen.kafka, topics))
+    return open_letters(records if missing is None else as_far_as_committed(records, missing))
 
 
 def _prefixed(chosen: Settings, topic: str) -> str:

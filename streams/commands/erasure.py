@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,21 +12,27 @@ import typer
 from streams.commands.common import Exit, console, error_console, fail, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from schemas.batch import Record
+    from streams.avro_values import Values
     from streams.erasure import Copy
     from streams.settings import Settings
 
 LOOK_SECONDS = 0.25
+OPEN_SECONDS_MIN = 0.5
 
 
 def prove(chosen: Settings, user: str, wait_seconds: float, as_json: bool) -> None:
-    """Show every copy; exit code 1 while something remains that no known day removes."""
+    """Show every copy; exit code 1 while something remains that no known day removes, or cannot be looked into.
+
+    It ends about `wait_seconds` later: that long it waits for a worker and for open transactions together.
+    """
     from streams.erasure import is_through
 
-    erased = _wait(chosen, user, wait_seconds, as_json)
-    copies = look(chosen, user, erased.timestamp_ms)
+    patience = Patience(wait_seconds)
+    erased = _wait(chosen, user, patience, as_json)
+    copies = look(chosen, user, erased.timestamp_ms, patience)
     through = is_through(copies)
     if as_json:
         print_json({"user_id": user, "erased": through, "copies": [copy.as_plain() for copy in copies]})
@@ -35,45 +42,74 @@ def prove(chosen: Settings, user: str, wait_seconds: float, as_json: bool) -> No
         raise typer.Exit(Exit.FAILURE)
 
 
-def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
+class Patience:
+    """How long a command still waits: all its waiting comes out of the same seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._until_seconds = seconds, time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        """True once the seconds are used up."""
+        return time.monotonic() > self._until_seconds
+
+    @property
+    def open_seconds(self) -> float:
+        """How long the next reader may wait for an open transaction to end."""
+        return max(self._until_seconds - time.monotonic(), OPEN_SECONDS_MIN)
+
+
+def _wait(chosen: Settings, user: str, patience: Patience, as_json: bool) -> Record:
     """The customer's last erasure, once a worker has taken it."""
     from streams.commands.wire import partition_of, values
     from streams.kafka_client import require_topics
+    from streams.open_transactions import BehindOpenTransaction
     from streams.replay_reading import last_progress
     from streams.wires import wire_of
 
     topic, state = chosen.topic("commands"), chosen.topic("rescore-state")
     counts = require_topics(chosen.kafka, [topic, state])
     partition = partition_of(chosen, user, counts[topic])
-    known = values(chosen)
-    asked = [
-        record
-        for record in _of_user(chosen, topic, [partition], user)
-        if known.decode("commands", record.value or b"").get("command") == "erase"
-    ]
-    if not asked:
-        fail(f"{user!r} was never erased, or retention has removed the command", f"rescore erase {user} --prove")
-    erasure, deadline = asked[-1], time.monotonic() + seconds
-    if not as_json:
-        error_console().print("waiting until the erasure is through", style="dim")
-    while True:
-        progress = last_progress(chosen.kafka, (state, partition), wire_of(known).progress.decode)
-        if progress is not None and progress[0].next_offsets.get(topic, 0) > erasure.offset:
-            return erasure
-        if time.monotonic() > deadline:
-            fail(
-                f"the erasure of {user!r} is published, and no worker has taken it within {seconds:g} s", "rescore lag"
-            )
-        time.sleep(LOOK_SECONDS)
+    known, decode = values(chosen), wire_of(values(chosen)).progress.decode
+    try:
+        commands = _of_user(chosen, topic, [partition], user, patience.open_seconds)
+        asked = [record for record in commands if _is_erasure(known, record)]
+        if not asked:
+            fail(f"{user!r} was never erased, or retention has removed the command", f"rescore erase {user} --prove")
+        erasure = asked[-1]
+        if not as_json:
+            error_console().print("waiting until the erasure is through", style="dim")
+        while True:
+            progress = last_progress(chosen.kafka, (state, partition), decode, patience.open_seconds)
+            if progress is not None and progress[0].next_offsets.get(topic, 0) > erasure.offset:
+                return erasure
+            if patience.over:
+                fail(
+                    f"the erasure of {user!r} is published, and no worker has taken it within {patience.seconds:g} s",
+                    "rescore lag",
+                )
+            time.sleep(LOOK_SECONDS)
+    except BehindOpenTransaction as behind:
+        fail(
+            f"the erasure of {user!r} could not be proven within {patience.seconds:g} s: {behind}",
+            f"rescore lag; then rescore erase {user} --prove-only",
+        )
 
 
-def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
-    """Every copy of a customer, as it is now."""
+def _is_erasure(known: Values, record: Record) -> bool:
+    try:
+        return known.decode("commands", record.value or b"").get("command") == "erase"
+    except ValueError:  # a dead letter: `rescore dlq` tells of it
+        return False
+
+
+def look(chosen: Settings, user: str, erased_ms: int, patience: Patience | None = None) -> list[Copy]:
+    """Every copy of a customer, as it is now; one that an open transaction hides is unknown."""
     from schemas.kinds import INPUT_TOPICS
     from streams.commands.wire import partition_of
     from streams.dead_letters import SUFFIX
     from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
-    from streams.kafka_client import admin_of, require_topics
+    from streams.kafka_client import OPEN_SECONDS, admin_of, require_topics
     from streams.kafka_client import read as read_topics
     from streams.topics import MEMORY_TOPIC, describe
 
@@ -81,35 +117,61 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     tables = ["rescore-state", "scorecards"]
     full = [chosen.topic(name) for name in (*logs, *tables, "rescore-examples", MEMORY_TOPIC)]
     counts = require_topics(chosen.kafka, full)
+    patience = patience or Patience(OPEN_SECONDS)
     found = describe(admin_of(chosen.kafka), full)
 
     def read(name: str) -> list[Record]:
         count = counts[chosen.topic(name)]
         # A dead letter may lie anywhere: a wrong partition is one of the reasons to be one.
         own = range(count) if name.endswith(SUFFIX) else [partition_of(chosen, user, count)]
-        return list(_of_user(chosen, chosen.topic(name), own, user))
+        return list(_of_user(chosen, chosen.topic(name), own, user, patience.open_seconds))
 
     def settings_of(name: str) -> dict[str, str]:
         return found[chosen.topic(name)].config
 
-    copies = _in_store(chosen, user, counts[chosen.topic("rescore-state")], erased_ms)
+    copies = _in_store(chosen, user, counts[chosen.topic("rescore-state")], erased_ms, patience.open_seconds)
     new_life = copies[0].standing == "gone" and copies[0].what != NO_ROW
-    for name in tables:
+
+    def table(name: str) -> Copy:
         records = read(name)
-        copies.append(in_table(name, records, _erased_at(name, records), settings_of(name), new_life))
-    copies.append(in_examples(_examples(chosen, user, counts), settings_of("rescore-examples")))
-    memory = chosen.topic(MEMORY_TOPIC)
-    remembered = list(read_topics(chosen.kafka, {memory: counts[memory]}))
-    copies.append(in_memory(remembered, _hashed(chosen, user).hex(), settings_of(MEMORY_TOPIC), new_life))
-    copies += [in_log(name, read(name), settings_of(name)) for name in logs]
+        return in_table(name, records, _erased_at(name, records), settings_of(name), new_life)
+
+    def log(name: str) -> Copy:
+        return in_log(name, read(name), settings_of(name))
+
+    def examples() -> Copy:
+        found = _examples(chosen, user, counts, patience.open_seconds)
+        return in_examples(found, settings_of("rescore-examples"))
+
+    def memory() -> Copy:
+        topic = chosen.topic(MEMORY_TOPIC)
+        remembered = list(read_topics(chosen.kafka, {topic: counts[topic]}, open_seconds=patience.open_seconds))
+        return in_memory(remembered, _hashed(chosen, user).hex(), settings_of(MEMORY_TOPIC), new_life)
+
+    copies += [_looked_into(name, partial(table, name)) for name in tables]
+    copies += [_looked_into("rescore-examples", examples), _looked_into(MEMORY_TOPIC, memory)]
+    copies += [_looked_into(name, partial(log, name)) for name in logs]
     return [*copies, in_workers()]
 
 
-def _of_user(chosen: Settings, topic: str, partitions: Iterable[int], user: str) -> Iterable[Record]:
+def _looked_into(place: str, look_into: Callable[[], Copy]) -> Copy:
+    """A copy; unknown, and why, where it cannot be read to its end."""
+    from streams.erasure import Copy
+    from streams.open_transactions import BehindOpenTransaction
+
+    try:
+        return look_into()
+    except BehindOpenTransaction as behind:
+        return Copy(place, "unknown", str(behind))
+
+
+def _of_user(
+    chosen: Settings, topic: str, partitions: Iterable[int], user: str, open_seconds: float
+) -> Iterable[Record]:
     from streams.kafka_client import read, require_topics
 
-    key = user.encode()
-    for record in read(chosen.kafka, require_topics(chosen.kafka, [topic]), partitions):
+    key, counts = user.encode(), require_topics(chosen.kafka, [topic])
+    for record in read(chosen.kafka, counts, partitions, open_seconds=open_seconds):
         if record.key == key:
             yield record
 
@@ -125,13 +187,14 @@ def _erased_at(name: str, records: Sequence[Record]) -> int | None:
     return None
 
 
-def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> list[Copy]:
+def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int, open_seconds: float) -> list[Copy]:
     from state.errors import StoreUnavailable
     from state.layout import decode_row
     from state.redis_store import RedisStore
     from streams.commands.replay import versions_of
     from streams.commands.wire import partition_of
     from streams.erasure import Copy, in_store
+    from streams.open_transactions import BehindOpenTransaction
 
     store = RedisStore(
         chosen.redis.url.get_secret_value(),
@@ -146,10 +209,13 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
             packed, _ = store.read(key, number)
             due_ms = store.due_ms_of(key, number)
     except StoreUnavailable as away:
-        return [Copy("row in the store", "remains", f"not known: {away}")]
+        return [Copy("row in the store", "unknown", str(away))]
     row = None if packed is None else decode_row(packed)
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
-    horizon_ms = versions_of(chosen).policy_at(moment_ms).duplicate_horizon_ms
+    try:
+        horizon_ms = versions_of(chosen, open_seconds).policy_at(moment_ms).duplicate_horizon_ms
+    except BehindOpenTransaction as behind:
+        return [Copy("row in the store", "unknown", str(behind))]
     return in_store(row, due_ms, moment_ms, horizon_ms)
 
 
@@ -161,13 +227,14 @@ def _hashed(chosen: Settings, user: str) -> bytes:
     return user_hash(user.encode(), key)
 
 
-def _examples(chosen: Settings, user: str, counts: dict[str, int]) -> list[tuple[Record, str]]:
+def _examples(chosen: Settings, user: str, counts: dict[str, int], open_seconds: float) -> list[tuple[Record, str]]:
     from streams.commands.wire import values
     from streams.kafka_client import read
 
     topic = chosen.topic("rescore-examples")
     hashed, known = _hashed(chosen, user), values(chosen)
-    found = [record for record in read(chosen.kafka, {topic: counts[topic]}) if record.key == hashed]
+    records = read(chosen.kafka, {topic: counts[topic]}, open_seconds=open_seconds)
+    found = [record for record in records if record.key == hashed]
     return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
 
 
@@ -178,9 +245,10 @@ def _show(user: str, copies: Sequence[Copy], through: bool) -> None:
     if through:
         rest = "nothing is left" if last_ms is None else f"the last of it is gone by {_day(last_ms)}"
         typer.echo(f"forgotten: {user}; {rest}")
-    else:
-        places = ", ".join(copy.place for copy in copies if copy.standing == "remains")
-        typer.echo(f"NOT forgotten: something of {user} remains in {places}")
+    if remains := [copy.place for copy in copies if copy.standing == "remains"]:
+        typer.echo(f"NOT forgotten: something of {user} remains in {', '.join(remains)}")
+    if unknown := [copy.place for copy in copies if copy.standing == "unknown"]:
+        typer.echo(f"NOT proven: {', '.join(unknown)} could not be looked into for {user}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("copy", "", "what is there", "gone by"):
         table.add_column(heading, overflow="fold")

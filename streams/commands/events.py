@@ -79,6 +79,7 @@ def publish(
 
       rescore publish --advance-to 1999-01-01
     """
+    from schemas.times import FIRST_TIMESTAMP_MS
     from streams.commands.wire import values
     from streams.publish_events import Source, time_ms
 
@@ -90,6 +91,8 @@ def publish(
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
     bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
+    if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
+        fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
     job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
     if dry_run:
         _show(job)
@@ -153,7 +156,8 @@ class _Job:
             self.bytes_read[number] = done
             tell(sum(self.bytes_read.values()))
 
-        for one in read_events(source, self.values.schema(source.topic), encode, number, sys.stdin.buffer, progress):
+        schema, stamp = self.values.schema(source.topic), self.settings.clock == "records"
+        for one in read_events(source, schema, encode, number, sys.stdin.buffer, progress, stamp):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):

@@ -111,15 +111,19 @@ def _progress_codec(chosen: Settings) -> Callable[[bytes], Progress]:
     return wire_of(values(chosen)).progress.decode
 
 
-def versions_of(chosen: Settings) -> Versions:
-    """Every version that the broadcast topics hold now; later ones can not be in force yet."""
+def versions_of(chosen: Settings, open_seconds: float | None = None) -> Versions:
+    """Every version that the broadcast topics hold now; later ones can not be in force yet.
+
+    Raises BehindOpenTransaction, by default after the seconds of `read`.
+    """
     from streams.commands.wire import registry_for
-    from streams.kafka_client import read, require_topics
+    from streams.kafka_client import OPEN_SECONDS, read, require_topics
     from streams.topics import BROADCAST_TOPICS
     from streams.versions import Known, first_policy, reader
 
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
-    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+    wait_seconds = OPEN_SECONDS if open_seconds is None else open_seconds
+    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics), open_seconds=wait_seconds))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     return Known.first(policy).adopt(records, reader(registry_for(chosen), chosen.topic_prefix)).versions
 

@@ -16,6 +16,7 @@ from streams.commands.common import (
     print_json,
     settings,
 )
+from streams.commands.partial import as_far_as_committed, tell_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,13 +59,16 @@ def subscribe(
         fail(str(error), code=Exit.USAGE)
     if not as_json and not exit_at_end:
         error_console().print("waiting for score changes; Ctrl-C ends it", style="dim")
-    for change in changes(settings(), from_beginning=from_beginning, exit_at_end=exit_at_end, users=users or ()):
+    missing: list[str] = []
+    found = changes(settings(), from_beginning=from_beginning, exit_at_end=exit_at_end, users=users or ())
+    for change in as_far_as_committed(found, missing):
         if not wanted.has(change):
             continue
         if as_json:
             print_json(dict(change))
         else:
             typer.echo(line(change, local_time(change["decided_ms"])))
+    tell_missing(missing)
 
 
 def changes(
