@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
-from schemas.categories import Category, category_of_code, words_of_text
+from schemas.categories import Category, category_of_code, mcc_of, words_of_text
 from schemas.kinds import SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.times import DAY_MS, FORMS, NO_TIMESTAMP_MS, time_ms
@@ -157,18 +157,26 @@ def _transaction(fields: Fields, row: Columns) -> None:
     previous = _previous(fields, row)
     if previous is not None:
         row["previous_state"] = _state(previous)
-        row["previous_category"] = category_of_code(previous.get("mcc") or "")
+        row["previous_category"] = _category(previous, "previous.mcc")
         row["previous_currency"] = _currency(previous, "transaction_currency")
         row["previous_amount"] = _amount(previous, "transaction_amount")
         row["previous_time_ms"] = _moment(previous, "transaction_date")
 
 
 def _spending(fields: Fields, row: Columns) -> None:
-    """What it was for: by the merchant's code, else the words to guess it from. Nothing is refused for it."""
-    row["category"] = category_of_code(fields.get("mcc") or "")
+    """What it was for: by the merchant's code, else the words to guess it from."""
+    row["category"] = _category(fields, "mcc")
     if row["category"] == Category.UNKNOWN and fields.get("description"):
         words = words_of_text(fields["description"])
         row["words"][: len(words)] = words
+
+
+def _category(fields: Fields, name: str) -> Category:
+    """The category of the merchant's code, where there is one. What is no code is refused: it is not what was meant."""
+    given = fields.get("mcc") or ""
+    if mcc_of(given) is None:
+        raise Refused(RejectCode.UNKNOWN_MCC, f"{name} is {given[:40]!r}")
+    return category_of_code(given)
 
 
 def _loan(fields: Fields, row: Columns) -> None:

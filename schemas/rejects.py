@@ -105,6 +105,12 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.OVERRIDE_OUT_OF_RANGE: Words(
         "the score can not have the value it is to be held at", "choose a value within the score's range"
     ),
+    RejectCode.OVERRIDE_EXPIRED: Words(
+        "the override had expired when it arrived", "order it again with an expiry to come; a lift ends an override"
+    ),
+    RejectCode.UNKNOWN_MCC: Words(
+        "the merchant category code is none", "write mcc as the four digits of ISO 18245 (0742), or leave it out"
+    ),
 }
 
 

@@ -131,6 +131,7 @@ CANCEL_AFTER_DUE, PAYMENT_CURRENCY = int(RejectCode.CANCEL_AFTER_DUE), int(Rejec
 TOO_MANY_CURRENCIES = int(RejectCode.TOO_MANY_CURRENCIES)
 TOO_MANY_DUE_DATES = int(RejectCode.TOO_MANY_DUE_DATES)
 OVERRIDE_OUT_OF_RANGE = int(RejectCode.OVERRIDE_OUT_OF_RANGE)
+OVERRIDE_EXPIRED = int(RejectCode.OVERRIDE_EXPIRED)
 WINDOW_DAYS_MAX = 365
 
 
@@ -193,8 +194,7 @@ def fold_event(
         _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
     elif kind == OVERRIDE:
         _drop_override(row, np.int64(event["score"]))
-        if event["until_ms"] > clock:
-            _add_override(row, event, text)
+        _add_override(row, event, text)
     elif kind == LIFT:
         _drop_override(row, np.int64(event["score"]))
     elif kind == APPLICANT and (h[H_HAS_DECLARED] == 0 or event_ms >= h[H_DECLARED_TIME]):
@@ -302,8 +302,11 @@ def _refuse(
                 touched = touched or loan[L_PAID + state] != 0
             if touched:
                 return CANCEL_AFTER_DUE
-    if kind == OVERRIDE and not _is_possible(np.int64(event["score"]), event["value"]):
-        return OVERRIDE_OUT_OF_RANGE
+    if kind == OVERRIDE:
+        if not _is_possible(np.int64(event["score"]), event["value"]):
+            return OVERRIDE_OUT_OF_RANGE
+        if event["until_ms"] <= clock:
+            return OVERRIDE_EXPIRED
     return NONE
 
 

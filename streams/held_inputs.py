@@ -1,4 +1,4 @@
-"""Inputs that end at an open transaction: told by what a worker knows anyway, without a further question to the brokers.
+"""Inputs that end at an open transaction: told by what a worker knows anyway, without another question to the brokers.
 
 A fetch of committed records finds its end at the last stable offset. Where that stays before the high watermark, a
 transaction is open there, and everything behind it waits for its publisher.

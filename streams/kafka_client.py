@@ -203,13 +203,13 @@ def read(
     from_beginning: bool = True,
     exit_at_end: bool = True,
     stop: Callable[[], bool] = lambda: False,
-    open_seconds: float = OPEN_SECONDS,
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records of topics, from their beginning or from now; to the end there was at the call, or for ever.
 
     No group and no commit: reading leaves no trace. Records of one partition come in order. Raises
     BehindOpenTransaction, when all that is committed was delivered, where the end lies behind a transaction that is
-    still open `open_seconds` later.
+    still open `open_seconds` (OPEN_SECONDS) later.
     """
     chosen = None if partitions is None else set(partitions)
     places = [TopicPartition(t, p) for t, n in counts.items() for p in range(n) if chosen is None or p in chosen]
@@ -226,7 +226,7 @@ def read_between(
     kafka: KafkaSettings,
     starts: Mapping[tuple[str, int], int],
     ends: Mapping[tuple[str, int], int],
-    open_seconds: float = OPEN_SECONDS,
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records of `[start, end)` of each partition, asked for earlier: the same ones whenever it is read.
 
@@ -242,7 +242,7 @@ def _between(
     starts: Mapping[tuple[str, int], int],
     ends: dict[tuple[str, int], int] | None,
     stop: Callable[[], bool] = lambda: False,
-    open_seconds: float = OPEN_SECONDS,
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records from `starts` to `ends` (None: for ever) in no group."""
     consumer = Consumer(
@@ -269,16 +269,17 @@ def _records(
     consumer: Consumer,
     ends: dict[tuple[str, int], int] | None,
     stop: Callable[[], bool],
-    open_seconds: float,
+    open_seconds: float | None,
 ) -> Iterator[Record]:
     unfinished = None if ends is None else set(ends)
+    wait_seconds = OPEN_SECONDS if open_seconds is None else open_seconds
     at_rest: set[Where] = set()  # read to a last stable offset, which is not the end
     quiet_seconds = 0.0  # in which a question for more was answered by nothing; not the time the caller takes
     while not stop() and (unfinished is None or unfinished):
         began = time.monotonic()
         messages = consumer.consume(1_000, 0.05)
         quiet_seconds = 0.0 if messages else quiet_seconds + time.monotonic() - began
-        if ends is not None and unfinished and quiet_seconds >= open_seconds:
+        if ends is not None and unfinished and quiet_seconds >= wait_seconds:
             _refuse_to_wait(kafka, ends, unfinished, at_rest, quiet_seconds)
         for message in messages:
             place = (str(message.topic()), int(message.partition() or 0))

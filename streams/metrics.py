@@ -183,8 +183,8 @@ class LogLines(Observer):
         now = {where for where, open_seconds in seconds.items() if open_seconds >= OPEN_TOLD_SECONDS}
         for topic, partition in sorted(now - self._open):
             self._logger.warning(
-                "%s/%d: a transaction of a publisher is open for %.0f s; what lies behind it cannot be taken, and time may "
-                "wait for it: rescore lag names it",
+                "%s/%d: a transaction of a publisher is open for %.0f s; what lies behind it cannot be taken, and time "
+                "may wait for it: rescore lag names it",
                 topic, partition, seconds[TopicPartition(topic, partition)],
             )  # fmt: skip
         self._open = now

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.dead_letters import SUFFIX
-from streams.kafka_client import OPEN_SECONDS, read_between, require_topics, spans
+from streams.kafka_client import read_between, require_topics, spans
 from streams.replay import Committed
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.settings import KafkaSettings
@@ -95,7 +95,7 @@ def _fixed(
 
 
 def last_progress(
-    kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress], open_seconds: float = OPEN_SECONDS
+    kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress], open_seconds: float | None = None
 ) -> tuple[Progress, int] | None:
     """The last progress record of a partition of the changelog, and its offset. Raises BehindOpenTransaction."""
     starts, ends = spans(kafka, [where])

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import (
-    AsJson,
-    CommandFailure,
-    Exit,
-    console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
 from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,10 +48,11 @@ def inspect(user: User, as_json: AsJson = False) -> None:
         }
         print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
         return
-    typer.echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
+    echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in tables(row, names):
+        echo("")
         console().print(table)
-    typer.echo(f"\nnext: rescore explain {user}", err=True)
+    echo("", f"next: rescore explain {quoted(user)}", err=True)
 
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
@@ -74,7 +67,7 @@ def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     try:
         books = known_versions(chosen).versions.books
     except BehindOpenTransaction as behind:
-        typer.echo(f"rescore: published profiles are shown by their hashes: {behind}", err=True)
+        echo(f"rescore: published profiles are shown by their hashes: {behind}", err=True)
         return names
     return names | {profile.key: profile.profile_id for book in books for profile in book.profiles}
 
@@ -129,9 +122,9 @@ def explain(
         lines = (
             adverse_lines(story, local_time, beside.get(story.score)) if adverse else as_lines(story, local_time, steps)
         )
-        typer.echo("\n".join(lines) + "\n")
+        echo(*lines, "")
     if adverse:
-        typer.echo(CONTEST)
+        echo(CONTEST)
     tell_missing(missing)
 
 
@@ -163,8 +156,8 @@ def _explain_request(chosen: Settings, user: str, request_id: int, as_json: bool
         print_json({"user_id": user, "request_id": request_id, "asked_ms": asked_ms, **plain(said), "contest": CONTEST})
         return
     for line in lines(said, request_id, local_time(asked_ms)):
-        typer.echo(line)
-    typer.echo(CONTEST)
+        echo(line)
+    echo(CONTEST)
 
 
 def _request(chosen: Settings, user: str, request_id: int) -> tuple[dict[str, Any], int]:
@@ -204,7 +197,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     try:
         found = read_row(chosen, user)
     except (StoreUnavailable, CommandFailure) as missing:
-        typer.echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
+        echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
         return {}
     if found is None:
         return {}
@@ -274,6 +267,8 @@ def override(
       rescore override c-000417 --score status --lift
     """
     from schemas.kinds import SCORE_NAMES
+    from streams.commands.wire import present_ms
+    from streams.publish import text_of_ms
     from streams.publish_events import time_ms
 
     if score not in SCORE_NAMES:
@@ -283,12 +278,16 @@ def override(
         return
     if value is None or not until:
         fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
+    chosen = settings()
     try:
-        time_ms(until)
+        until_ms = time_ms(until)
     except ValueError as error:
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
+    if until_ms <= (now_ms := present_ms(chosen)):
+        past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
+        fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)
     _command(
-        settings(),
+        chosen,
         user,
         as_json,
         command="override",
@@ -319,4 +318,4 @@ def _command(chosen: Settings, user: str, as_json: bool, quiet: bool = False, **
     if as_json:
         print_json({"published": "commands", **value})
     else:
-        typer.echo(f"{fields['command']} of {user} is published; next: rescore subscribe --user {user}")
+        echo(f"{fields['command']} of {user} is published; next: rescore subscribe --user {quoted(user)}")

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import (
-    AsJson,
-    Exit,
-    console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -57,17 +50,13 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
         return
     if not letters:
         tell_missing(missing)
-        typer.echo("there is no open dead letter")
+        echo("there is no open dead letter")
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("letter", "time", "key", "reason", "what to do"):
-        table.add_column(heading, overflow="fold")
+    shown = table("letter", "time", "key", "reason", "what to do")
     for letter in letters:
-        table.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
-    console().print(table)
-    typer.echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
+        shown.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
+    console().print(shown)
+    echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
     tell_missing(missing)
 
 
@@ -91,8 +80,8 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
             print_json(shown)
         else:
             for name, value in shown.items():
-                typer.echo(f"{name:>10}  {value}")
-            typer.echo(f"\nnext: mend the cause, then rescore dlq replay {letter.name}", err=True)
+                echo(f"{name:>10}  {value}")
+            echo("", f"next: mend the cause, then rescore dlq replay {letter.name}", err=True)
     tell_missing(missing)
 
 
@@ -250,4 +239,4 @@ def _told(count: int, done: str, as_json: bool) -> None:
     if as_json:
         print_json({done: count})
     else:
-        typer.echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")
+        echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")

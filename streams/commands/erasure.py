@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from streams.commands.common import Exit, console, error_console, fail, print_json
+from streams.commands.common import Exit, fail
+from streams.terminal import console, echo, print_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -78,7 +79,7 @@ def _wait(chosen: Settings, user: str, patience: Patience, as_json: bool) -> Rec
             fail(f"{user!r} was never erased, or retention has removed the command", f"rescore erase {user} --prove")
         erasure = asked[-1]
         if not as_json:
-            error_console().print("waiting until the erasure is through", style="dim")
+            say(("waiting until the erasure is through", "dim"), err=True)
         while True:
             progress = last_progress(chosen.kafka, (state, partition), decode, patience.open_seconds)
             if progress is not None and progress[0].next_offsets.get(topic, 0) > erasure.offset:
@@ -239,22 +240,19 @@ def _examples(chosen: Settings, user: str, counts: dict[str, int], open_seconds:
 
 
 def _show(user: str, copies: Sequence[Copy], through: bool) -> None:
-    from rich.table import Table
-
     last_ms = max((copy.until_ms for copy in copies if copy.until_ms is not None), default=None)
     if through:
         rest = "nothing is left" if last_ms is None else f"the last of it is gone by {_day(last_ms)}"
-        typer.echo(f"forgotten: {user}; {rest}")
+        echo(f"forgotten: {user}; {rest}")
     if remains := [copy.place for copy in copies if copy.standing == "remains"]:
-        typer.echo(f"NOT forgotten: something of {user} remains in {', '.join(remains)}")
-    if unknown := [copy.place for copy in copies if copy.standing == "unknown"]:
-        typer.echo(f"NOT proven: {', '.join(unknown)} could not be looked into for {user}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("copy", "", "what is there", "gone by"):
-        table.add_column(heading, overflow="fold")
+        echo(f"NOT forgotten: something of {user} remains in {', '.join(remains)}")
     for copy in copies:
-        table.add_row(copy.place, copy.standing, copy.what, "-" if copy.until_ms is None else _day(copy.until_ms))
-    console().print(table)
+        if copy.standing == "unknown":
+            echo(f"NOT proven for {user}: {copy.place}: {copy.what}")
+    shown = table("copy", "", "what is there", "gone by")
+    for copy in copies:
+        shown.add_row(copy.place, copy.standing, copy.what, "-" if copy.until_ms is None else _day(copy.until_ms))
+    console().print(shown)
 
 
 def _day(time_ms: int) -> str:

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import (
-    Exit,
-    error_console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import Exit, fail, guarded, settings
+from streams.terminal import echo, error_console, print_json
 
 if TYPE_CHECKING:
     from streams.avro_values import Values
@@ -171,9 +165,9 @@ class _Job:
         """Show the first bad lines, count all."""
         self.bad_lines += 1
         if self.bad_lines <= BAD_LINES_SHOWN:
-            typer.echo(f"{line.file}, line {line.number}: {line.message}", err=True)
+            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
         elif self.bad_lines == BAD_LINES_SHOWN + 1:
-            typer.echo("more bad lines are counted, not shown", err=True)
+            echo("more bad lines are counted, not shown", err=True)
 
 
 def _known_topics(job: _Job) -> None:
@@ -226,9 +220,7 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
         _say_how_to_go_on(done, sender)
         raise
     seconds = max(time.monotonic() - began, 1e-3)
-    typer.echo(
-        f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True
-    )
+    echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
 
 
 def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
@@ -258,9 +250,9 @@ def _say_how_to_go_on(done: Published, sender: Any) -> None:
     from streams.publish import text_of_ms
 
     sender.flush(10)
-    typer.echo(f"\ninterrupted: {done.acknowledged:,} records are published", err=True)
+    echo("", f"interrupted: {done.acknowledged:,} records are published", err=True)
     if done.last_time_ms is not None:
-        typer.echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
+        echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
 
 
 @contextmanager
@@ -305,6 +297,6 @@ def _plain_progress(what: str, total: int | None) -> Tell:
         now = time.monotonic()
         if now - last >= TELL_SECONDS:
             last = now
-            typer.echo(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
+            echo(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
 
     return tell

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from streams.lag import Answer, Look, StoreLook
@@ -46,8 +47,8 @@ def lag(
     if as_json:
         print_json(_plain(answer, second, store))
     else:
-        console().print(f"[bold]{answer.verdict.value}[/]  {answer.sentence}")
-        typer.echo(f"next: {answer.next}", err=True)
+        say((answer.verdict.value, "bold"), f"  {answer.sentence}")
+        echo(f"next: {answer.next}", err=True)
     if answer.verdict is not Verdict.OK:
         raise typer.Exit(Exit.FAILURE)
 

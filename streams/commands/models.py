@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.challenge import challenge
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
+from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
 from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
     from streams.model_inspection import Remembered
@@ -49,7 +50,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     show_json_or(as_json, said, show_tables)
     if not as_json:
-        typer.echo(f"next: rescore models show {said['models']['value']['champion']}", err=True)
+        echo(f"next: rescore models show {said['models']['value']['champion']}", err=True)
     tell_missing(missing)
 
 
@@ -81,9 +82,9 @@ def show(
         return
     if said["version"]:
         for key, value in said["version"].items():
-            typer.echo(f"{key:<12} {value}")
+            echo(f"{key:<12} {value}")
     for line in (*more_lines(said), *timeline_lines(said["timeline"])):
-        typer.echo(line)
+        echo(line)
     tell_missing(missing)
 
 
@@ -285,7 +286,7 @@ def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
 
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
-    show_json_or(as_json, said, lambda: typer.echo(f"published: {words}"))
+    show_json_or(as_json, said, lambda: echo(f"published: {words}"))
 
 
 def known_versions(chosen: Settings, open_seconds: float | None = None) -> Known:
@@ -293,19 +294,18 @@ def known_versions(chosen: Settings, open_seconds: float | None = None) -> Known
     import logging
 
     from streams.commands.worker import adopter
-    from streams.kafka_client import OPEN_SECONDS, read, require_topics
+    from streams.kafka_client import read, require_topics
     from streams.topics import BROADCAST_TOPICS
     from streams.versions import Known, first_policy
 
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     adopt = adopter(chosen, logging.getLogger("rescore"))
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in BROADCAST_TOPICS])
-    wait_seconds = OPEN_SECONDS if open_seconds is None else open_seconds
-    return adopt(Known.first(policy), list(read(chosen.kafka, counts, open_seconds=wait_seconds)))
+    return adopt(Known.first(policy), list(read(chosen.kafka, counts, open_seconds=open_seconds)))
 
 
 def _remembered(chosen: Settings, missing: list[str] | None = None) -> Remembered:
-    """What the learner wrote down last about its models. Raises BehindOpenTransaction; with `missing`, tells it there."""
+    """What the learner wrote down last about its models. Raises BehindOpenTransaction; `missing` hears it instead."""
     from streams.kafka_client import read, require_topics
     from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL
     from streams.learning.text_learner import TEXT

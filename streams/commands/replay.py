@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, error_console, fail, guarded, print_json, settings
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.terminal import echo, error_console, print_json, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,13 +118,12 @@ def versions_of(chosen: Settings, open_seconds: float | None = None) -> Versions
     Raises BehindOpenTransaction, by default after the seconds of `read`.
     """
     from streams.commands.wire import registry_for
-    from streams.kafka_client import OPEN_SECONDS, read, require_topics
+    from streams.kafka_client import read, require_topics
     from streams.topics import BROADCAST_TOPICS
     from streams.versions import Known, first_policy, reader
 
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
-    wait_seconds = OPEN_SECONDS if open_seconds is None else open_seconds
-    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics), open_seconds=wait_seconds))
+    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics), open_seconds=open_seconds))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     return Known.first(policy).adopt(records, reader(registry_for(chosen), chosen.topic_prefix)).versions
 
@@ -192,7 +192,7 @@ def _differences(results: Sequence[Result]) -> list[Difference]:
 
 def _show(results: Sequence[Result], seconds: float) -> None:
     for line in _lines(results, seconds):
-        console().print(line, markup=False, soft_wrap=True)
+        echo(line)
 
 
 def _lines(results: Sequence[Result], seconds: float) -> list[str]:
@@ -204,7 +204,8 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if len(found) > SHOWN_MAX:
         lines.append(f"and {sum(r.differing for r in results) - SHOWN_MAX:,} more; --json tells them")
     if found:
-        lines.append(f"next: rescore explain {found[0].user}; rescore replay --user {found[0].user} --readable")
+        user = quoted(found[0].user)
+        lines.append(f"next: rescore explain {user}; rescore replay --user {user} --readable")
     total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}
     lines.append(
         f"also compared: {total['cards']:,} scorecards, {total['stored']:,} rows in the store; "

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.commands.common import AsJson, guarded, print_json, program_version, settings
+from streams.commands.common import AsJson, guarded, program_version, settings
+from streams.terminal import print_json
 
 if TYPE_CHECKING:
     import logging
