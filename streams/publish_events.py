@@ -17,6 +17,7 @@ from schemas.times import FIRST_TIMESTAMP_MS
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
+from streams.publish_remarks import remark_on
 
 Schema = Mapping[str, Any]
 """An Avro record schema as parsed from its .avsc file."""
@@ -78,11 +79,13 @@ def read_events(
     standard_input: IO[bytes] | None = None,
     progress: Progress = lambda _done: None,
     stamp: bool = False,
+    remark: Callable[[BadLine], None] = lambda _line: None,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
 
     With `stamp` the time of an event becomes the timestamp of its record, so that a time that cannot be one makes a bad
-    line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present.
+    line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present. `remark` hears of lines that become
+    events, and not those that their writer meant.
 
     An event without `event_id` gets `<file>:<line>` as its own, so that a file published again changes nothing.
     """
@@ -94,7 +97,10 @@ def read_events(
             continue
         try:
             for repeat, row in enumerate(mapper.rows(line.row)):
-                event = _event(source, (number, line.number, repeat), row, shape, encode)
+                value = _value(row, shape.convert)
+                event = _event(source, (number, line.number, repeat), value, shape, encode)
+                if said := remark_on(source.topic, value):
+                    remark(BadLine(source.name, line.number, said))
                 yield _stampable(event) if stamp else event
         except ValueError as error:
             yield BadLine(source.name, line.number, str(error))
@@ -134,8 +140,7 @@ def _no_input() -> IO[bytes]:
     return io.BytesIO()
 
 
-def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, encode: Encode) -> Event:
-    value = _value(row, shape.convert)
+def _event(source: Source, order: tuple[int, int, int], value: dict[str, Any], shape: Shape, encode: Encode) -> Event:
     names = TIME_FIELDS.get(source.topic, ())
     written = next((value[name] for name in names if value.get(name)), None)
     if written is None:

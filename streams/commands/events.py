@@ -57,7 +57,7 @@ def publish(
     ] = False,
     json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the first events as they would be sent; send none.")
+        bool, typer.Option("--dry-run", help="Read all, show the first events as they would be sent; send none.")
     ] = False,
 ) -> None:
     """Publish events from files, sorted by time, each under its user_id.
@@ -131,6 +131,7 @@ class _Job:
     json_values: bool
     values: Values
     bad_lines: int = 0
+    remarks: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
 
     def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
@@ -151,7 +152,8 @@ class _Job:
             tell(sum(self.bytes_read.values()))
 
         schema, stamp = self.values.schema(source.topic), self.settings.clock == "records"
-        for one in read_events(source, schema, encode, number, sys.stdin.buffer, progress, stamp):
+        pipe, remark = sys.stdin.buffer, self.tell_remark
+        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):
@@ -169,6 +171,14 @@ class _Job:
         elif self.bad_lines == BAD_LINES_SHOWN + 1:
             echo("more bad lines are counted, not shown", err=True)
 
+    def tell_remark(self, line: BadLine) -> None:
+        """Show the first lines that are worth a word, count all."""
+        self.remarks += 1
+        if self.remarks <= BAD_LINES_SHOWN:
+            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
+        elif self.remarks == BAD_LINES_SHOWN + 1:
+            echo("more such lines are counted, not shown", err=True)
+
 
 def _known_topics(job: _Job) -> None:
     from streams.publish_events import TIME_FIELDS
@@ -179,7 +189,7 @@ def _known_topics(job: _Job) -> None:
 
 
 def _show(job: _Job) -> None:
-    """The first events of each file as they would be sent."""
+    """The first events of each file as they would be sent; the others are read as well, for what is wrong with them."""
     from streams.avro_values import encode_json
     from streams.publish import text_of_ms
 
@@ -192,8 +202,8 @@ def _show(job: _Job) -> None:
             return encode_json(value)
 
         for shown, event in enumerate(job.events(number, encode, lambda _done: None)):
-            if shown == DRY_RUN_EVENTS:
-                break
+            if shown >= DRY_RUN_EVENTS:
+                continue
             timestamp = text_of_ms(event.time_ms) if job.settings.clock == "records" else "set by the broker"
             value = json.loads(event.value)
             print_json({"topic": event.topic, "key": event.key.decode(), "timestamp": timestamp, "value": value})

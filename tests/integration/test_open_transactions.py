@@ -1,6 +1,6 @@
-"""Open transactions of publishers, and halted partitions: `rescore lag` and all that reads to an end answers in time.
+"""Open transactions of publishers and halted partitions: `rescore lag` and all that reads to an end answers in time.
 
-A real Kafka and a real worker. A hung publisher begins, writes and neither commits nor aborts; another one commits again
+A real Kafka and a real worker. A hung publisher begins, writes, and neither commits nor aborts; another commits again
 and again, at moments that the test chooses.
 """
 
