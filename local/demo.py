@@ -35,13 +35,12 @@ from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
-    group_of,
     latest_timestamps_ms,
     producer,
     read,
     require_topics,
-    waiting_records,
 )
+from streams.kafka_client_groups import group_of, waiting_records
 from streams.publish import Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import apply

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from local.view_words import Row
+from schemas.printable import printable
+from streams.terminal_rich import SafeTable
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BINS = 8
@@ -126,7 +128,7 @@ def plain_lines(before: Scene | None, scene: Scene) -> Iterator[str]:
 def print_plain(console: Console, lines: Iterable[str]) -> None:
     """Print lines whole, whatever the width: what is not a terminal does not wrap."""
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _header(scene: Scene) -> Text:
@@ -134,14 +136,15 @@ def _header(scene: Scene) -> Text:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table = SafeTable(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for name, width in COLUMNS:
         table.add_column(name, width=width, no_wrap=True, justify="right" if name in ("old", "new") else "left")
     table.add_column("why", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in rows:
         style = {True: "green", False: "red", None: ""}[row.up]
-        # As Text, because a description may hold square brackets, which would be taken for markup.
-        table.add_row(*(Text(cell) for cell in row[:4]), Text(row.new, style=style), Text(row.band), Text(row.why))
+        cells = [Text(printable(cell)) for cell in (*row[:4], row.new, row.band, row.why)]
+        cells[4].stylize(style)
+        table.add_row(*cells)
     return table
 
 

@@ -2,11 +2,12 @@
 
 A category is a small number (`Category`), part of stored rows: members are only ever appended. A code of ISO 18245 says
 it at once, by a table. Where there is none, the words of the description are hashed, and `state.category_text` makes a
-guess of them. Nothing here refuses an event: what can not be read is a purchase of unknown category.
+guess of them. What stands in the place of a code and is none is not guessed at: `mcc_of` says so.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 import numpy as np
@@ -145,16 +146,40 @@ WORD_BYTES_MIN = 3
 _OFFSET, _PRIME = np.uint32(2_166_136_261), np.uint32(16_777_619)
 
 
+_MCC = re.compile(r"([0-9]{1,4})(?:\.0*)?")
+
+
+def mcc_of(text: str) -> str | None:
+    """The four digits of a merchant category code; empty where no code is given, None where something else is.
+
+    A number that a spreadsheet or a data frame made of a code is read as the code it was: without its leading zero
+    (742, veterinary services; no code has two), or with decimals that are zero (5411.0). Zero is no code.
+
+    >>> mcc_of("5411"), mcc_of("742"), mcc_of("5411.0"), mcc_of("0"), mcc_of(" "), mcc_of("54"), mcc_of("groceries")
+    ('5411', '0742', '5411', '', '', None, None)
+    """
+    given = text.strip()
+    if not given:
+        return ""
+    found = _MCC.fullmatch(given)
+    if found is None:
+        return None
+    digits = found[1]
+    if int(digits) == 0:
+        return ""
+    return digits.zfill(4) if len(digits) >= 3 else None
+
+
 @compiled
 def category_of_mcc(data: NDArray[np.uint8], at: int, length: int) -> int:
-    """The category of a merchant category code, four digits at data[at:]; UNKNOWN where that is no code."""
+    """The category of a merchant category code that is plainly one, four digits at data[at:]; -1 for all else."""
     if length != 4:
-        return 0
+        return -1
     code = 0
     for i in range(4):
         digit = np.int64(data[at + i]) - 48
         if digit < 0 or digit > 9:
-            return 0
+            return -1
         code = 10 * code + digit
     return np.int64(CATEGORY_OF_CODE[code])
 
@@ -186,13 +211,12 @@ def hash_words(data: NDArray[np.uint8], at: int, length: int, words: NDArray[np.
 
 
 def category_of_code(mcc: str) -> Category:
-    """The category of a code as text.
+    """The category of a code as text; UNKNOWN where there is none, or something else in its place.
 
-    >>> category_of_code("5411").name, category_of_code("7995").name, category_of_code("54")
-    ('GROCERIES', 'GAMBLING', <Category.UNKNOWN: 0>)
+    >>> category_of_code("5411").name, category_of_code("742").name, category_of_code("54")
+    ('GROCERIES', 'PETS', <Category.UNKNOWN: 0>)
     """
-    data = np.frombuffer(mcc.encode(), np.uint8)
-    return Category(int(category_of_mcc(data, 0, len(data))))
+    return Category(int(CATEGORY_OF_CODE[int(mcc_of(mcc) or 0)]))
 
 
 def words_of_text(text: str) -> list[int]:

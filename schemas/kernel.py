@@ -267,7 +267,10 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
         if category < 0:
             return False
         row.web = category == 0
-    row.category = category_of_mcc(data, at[MCC], length[MCC])
+    bought = category_of_mcc(data, at[MCC], length[MCC])
+    if length[MCC] > 0 and bought < 0:
+        return False
+    row.category = max(bought, 0)
     if row.category == 0 and length[DESCRIPTION] > 0:
         hash_words(data, at[DESCRIPTION], length[DESCRIPTION], row.words)
     if (length[PREVIOUS] == 0) != (row.revision > 0):
@@ -283,7 +286,10 @@ def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any
     row.has_previous, row.previous_state, row.previous_amount = (True, state, number[PREVIOUS_AMOUNT])
     row.previous_currency = _currency(data, at[PREVIOUS_CURRENCY], length[PREVIOUS_CURRENCY])
     row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME)
-    row.previous_category = category_of_mcc(data, at[PREVIOUS_MCC], length[PREVIOUS_MCC])
+    bought = category_of_mcc(data, at[PREVIOUS_MCC], length[PREVIOUS_MCC])
+    if length[PREVIOUS_MCC] > 0 and bought < 0:
+        return False
+    row.previous_category = max(bought, 0)
     return bool(row.previous_currency != 0 and row.previous_time_ms != MISSING_TIME_MS)
 
 

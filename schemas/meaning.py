@@ -15,11 +15,11 @@ import numpy as np
 import xxhash
 
 from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
-from schemas.categories import Category, category_of_code, words_of_text
+from schemas.categories import Category, category_of_code, mcc_of, words_of_text
 from schemas.kinds import GRANTS_TEACH, MODEL_NAME, SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.row_keys import REQUEST_ID_MAX, request_key
-from schemas.times import DAY_MS, FORMS, time_ms
+from schemas.times import DAY_MS, FORMS, NO_TIMESTAMP_MS, time_ms
 from schemas.utf8 import is_blank
 
 FUTURE_TOLERANCE_MS = 300_000
@@ -107,7 +107,7 @@ def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
         raise Refused(RejectCode.MISSING_FIELD, f"event_id is {how}, so that nothing says what is corrected")
     user = None if row["kind"] == Kind.ADVANCE else _row_key(fields, record, Kind(int(row["kind"])))
     if "event_id" in texts and row["kind"] != Kind.ERASE:  # an erasure is never taken for a duplicate
-        row["event_hash"] = event_hash(Kind(row["kind"]), texts["event_id"], int(row["revision"]))
+        row["event_hash"] = event_hash(Kind(int(row["kind"])), texts["event_id"], int(row["revision"]))
     row["content_hash"] = content_hash(row, texts, fields)  # before the clamp: a second time may be clamped to another
     _clamp(row, "event_time_ms", record.timestamp_ms)
     if row["has_previous"]:
@@ -132,7 +132,7 @@ def content_hash(row: Columns, texts: dict[str, bytes], fields: Fields) -> int:
         digest = xxhash.xxh64_intdigest(packed[start:end], digest)
     for name in TEXTS[1:]:
         digest = xxhash.xxh64_intdigest(texts.get(name, b""), digest)
-    if more := CONTENT_FIELDS.get(Rank(row["rank"])):
+    if more := CONTENT_FIELDS.get(Rank(int(row["rank"]))):
         said = msgspec.json.encode([fields.get(name) for name in more], order="sorted")
         digest = xxhash.xxh64_intdigest(said, digest)
     return digest & 0xFFFFFFFF
@@ -186,6 +186,9 @@ def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
         row[name] = timestamp_ms
     elif moment_ms > timestamp_ms:
         if moment_ms - timestamp_ms > FUTURE_TOLERANCE_MS:
+            if timestamp_ms == NO_TIMESTAMP_MS:
+                detail = "the record has no timestamp (-1), so that nothing says when the event became known"
+                raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)
             ahead_seconds = (moment_ms - timestamp_ms) / 1_000
             detail = f"the event time is {ahead_seconds:,.0f} s ahead of the record's timestamp"
             raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)
@@ -208,18 +211,26 @@ def _transaction(fields: Fields, row: Columns) -> None:
     previous = _previous(fields, row)
     if previous is not None:
         row["previous_state"] = _state(previous)
-        row["previous_category"] = category_of_code(previous.get("mcc") or "")
+        row["previous_category"] = _category(previous, "previous.mcc")
         row["previous_currency"] = _currency(previous, "transaction_currency")
         row["previous_amount"] = _amount(previous, "transaction_amount")
         row["previous_time_ms"] = _moment(previous, "transaction_date")
 
 
 def _spending(fields: Fields, row: Columns) -> None:
-    """What it was for: by the merchant's code, else the words to guess it from. Nothing is refused for it."""
-    row["category"] = category_of_code(fields.get("mcc") or "")
+    """What it was for: by the merchant's code, else the words to guess it from."""
+    row["category"] = _category(fields, "mcc")
     if row["category"] == Category.UNKNOWN and fields.get("description"):
         words = words_of_text(fields["description"])
         row["words"][: len(words)] = words
+
+
+def _category(fields: Fields, name: str) -> Category:
+    """The category of the merchant's code, where there is one. What is no code is refused: it is not what was meant."""
+    given = fields.get("mcc") or ""
+    if mcc_of(given) is None:
+        raise Refused(RejectCode.UNKNOWN_MCC, f"{name} is {given[:40]!r}")
+    return category_of_code(given)
 
 
 def _loan(fields: Fields, row: Columns) -> None:

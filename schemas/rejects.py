@@ -125,6 +125,12 @@ WORDS: dict[RejectCode, Words] = {
         "the outcome names no case that can exist",
         "name the request_id of a request, or the loan_id with the user_id and the model risk, and a model by its name",
     ),
+    RejectCode.OVERRIDE_EXPIRED: Words(
+        "the override had expired when it arrived", "order it again with an expiry to come; a lift ends an override"
+    ),
+    RejectCode.UNKNOWN_MCC: Words(
+        "the merchant category code is none", "write mcc as the four digits of ISO 18245 (0742), or leave it out"
+    ),
 }
 
 

@@ -16,6 +16,11 @@ from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled
 
 DAY_MS = 86_400_000
+NO_TIMESTAMP_MS = -1
+"""The timestamp of a record that has none, in Kafka's protocol."""
+FIRST_TIMESTAMP_MS = 1
+"""The earliest timestamp to give a record: librdkafka takes 0 for the present, -1 means none, and Kafka's Java clients
+refuse all below 0."""
 FORMS = "YYYY-MM-DDTHH:MM:SS with optional fraction and zone (Z or +hh:mm), or YYYY-MM-DD"
 
 _MOMENT = re.compile(

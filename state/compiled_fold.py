@@ -122,6 +122,7 @@ TOO_MANY_CURRENCIES = int(RejectCode.TOO_MANY_CURRENCIES)
 TOO_MANY_DUE_DATES = int(RejectCode.TOO_MANY_DUE_DATES)
 OVERRIDE_OUT_OF_RANGE = int(RejectCode.OVERRIDE_OUT_OF_RANGE)
 EVENT_ID_REUSED, CORRECTION_OF_NOTHING = int(RejectCode.EVENT_ID_REUSED), int(RejectCode.CORRECTION_OF_NOTHING)
+OVERRIDE_EXPIRED = int(RejectCode.OVERRIDE_EXPIRED)
 
 
 Fields = Any
@@ -182,8 +183,7 @@ def fold_event(
         _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
     elif kind == OVERRIDE:
         _drop_override(row, np.int64(event["score"]))
-        if event["until_ms"] > clock:
-            _add_override(row, event, text)
+        _add_override(row, event, text)
     elif kind == LIFT:
         _drop_override(row, np.int64(event["score"]))
     elif kind == APPLICANT and (h[H_HAS_DECLARED] == 0 or event_ms >= h[H_DECLARED_TIME]):
@@ -278,8 +278,11 @@ def _refuse(
         return _refuse_issued(row, event, text, today, policy)
     if kind in (REPAID, CANCELLED):
         return _refuse_of_loan(row, event, money, text, today, days, policy)
-    if kind == OVERRIDE and not _is_possible(np.int64(event["score"]), event["value"]):
-        return OVERRIDE_OUT_OF_RANGE
+    if kind == OVERRIDE:
+        if not _is_possible(np.int64(event["score"]), event["value"]):
+            return OVERRIDE_OUT_OF_RANGE
+        if event["until_ms"] <= clock:
+            return OVERRIDE_EXPIRED
     return NONE
 
 

@@ -121,11 +121,10 @@ def fold_one(row: Row, event: Event, versions: Versions) -> RejectCode:
     elif event.kind == Kind.LOAN_CANCELLED:
         row.loans = [loan for loan in row.loans if loan.loan_id != event.loan_id]
     elif event.kind == Kind.OVERRIDE:
-        row.overrides = [other for other in row.overrides if other.score != event.number("score")]
-        if event.number("until_ms") > clock_ms:
-            value = float(event.fields["value"])
-            held = Override(event.number("score"), value, event.number("until_ms"), event.author)
-            row.overrides = sorted([*row.overrides, held], key=lambda override: override.score)
+        others = [other for other in row.overrides if other.score != event.number("score")]
+        value = float(event.fields["value"])
+        held = Override(event.number("score"), value, event.number("until_ms"), event.author)
+        row.overrides = sorted([*others, held], key=lambda override: override.score)
     elif event.kind == Kind.LIFT:
         row.overrides = [other for other in row.overrides if other.score != event.number("score")]
     elif event.kind == Kind.APPLICANT and (row.declared is None or event_ms >= row.declared_time_ms):
@@ -182,8 +181,11 @@ def _refuse(row: Row, event: Event, clock_ms: int, today: int, versions: Version
         return _refuse_issued(row, event, today, policy)
     if event.kind in (Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
         return _refuse_of_loan(row, event, today, versions, policy)
-    if event.kind == Kind.OVERRIDE and not _is_possible(event.number("score"), float(event.fields["value"])):
-        return RejectCode.OVERRIDE_OUT_OF_RANGE
+    if event.kind == Kind.OVERRIDE:
+        if not _is_possible(event.number("score"), float(event.fields["value"])):
+            return RejectCode.OVERRIDE_OUT_OF_RANGE
+        if event.number("until_ms") <= clock_ms:
+            return RejectCode.OVERRIDE_EXPIRED
     return RejectCode.NONE
 
 

@@ -1,7 +1,8 @@
 """The store in Redis or Valkey: one call a partition and batch, compared and written by a function on the server.
 
 Keys of partition p of an app: `{app.p}:m` is a hash {seq, nonce, state_offset, status, partitions, layout},
-`{app.p}:u:<user>` the row of a user, `{app.p}:due` a sorted set of users by due time. The braces put them into one
+`{app.p}:u:<user>` the row of a user, `{app.p}:due` a sorted set of users by due time; `{app.p}:halted` is a note that
+decides nothing (`state.redis_store_halts`). The braces put them into one
 slot, so that what a failover loses is a suffix of whole batches. Writes are functions of `rescore.lua`; reads are plain
 commands, so that a reader needs no more than the right to read.
 """
@@ -25,6 +26,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from state.errors import RefusedSettings, StoreAhead, StoreUnavailable
+from state.redis_store_halts import HaltNotes
 from state.row_columns import RowColumns
 from state.store import Position, RowsAt, RowWrite, Save, SaveOutcome
 from state.table import NEVER_MS
@@ -84,6 +86,7 @@ class RedisStore:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._client = connect()
+        self.halts = HaltNotes(self._command, app)
         # hiredis packs many short arguments fastest, but copies long ones; this one sends them as they are.
         self._long_client = connect(command_packer=PythonRespSerializer(6_000, self._client.get_encoder().encode))
 

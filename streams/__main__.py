@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
+from schemas.printable import printable
 from streams.commands import (
     bench,
     config,
@@ -26,9 +33,36 @@ from streams.commands import (
     worker,
 )
 from streams.commands.common import EXIT_CODES, program_version
+from streams.terminal import echo
+
+
+class Commands(TyperGroup):
+    """All commands. What they say of wrong arguments is escaped, as arguments may be somebody's ids."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """See `typer`."""
+        with _escaped_mistakes():
+            return super().make_context(*args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        """See `typer`."""
+        with _escaped_mistakes():
+            return super().invoke(*args, **options)
+
+
+@contextmanager
+def _escaped_mistakes() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as mistake:
+        if message := getattr(mistake, "message", ""):
+            mistake.message = printable(message)
+        raise
+
 
 app = typer.Typer(
     name="rescore",
+    cls=Commands,
     help="Scores of customers, recalculated on every event, exactly once.",
     epilog=f"Start with: rescore demo. {EXIT_CODES}",
     no_args_is_help=True,
@@ -40,7 +74,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rescore {program_version()}")
+        echo(f"rescore {program_version()}")
         raise typer.Exit
 
 
@@ -79,7 +113,10 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the `rescore` script."""
+    """Entry point of the `rescore` script. A terminal that lacks a letter shows its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="rescore")
 
 

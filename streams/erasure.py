@@ -1,8 +1,8 @@
 """Is a customer forgotten? Every copy that there is, what is in it, and by when it is gone. Pure.
 
 A copy is *gone*, or *expires* by a known moment (the settings of its topic see to that), or *remains*: then nothing
-removes it, and what could is said. Data in a log can not be cut out of it; what can be proven is that the last word is
-a tombstone, and when the words before it go.
+removes it, and what could is said. It is *unknown* where it could not be looked into, and why is said. Data in a log
+can not be cut out of it; what can be proven is that the last word is a tombstone, and when the words before it go.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEVER_MS = 2**60
 
 NO_ROW = "no row"
 
-Standing = Literal["gone", "expires", "remains"]
+Standing = Literal["gone", "expires", "remains", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Copy:
 
 def is_through(copies: Sequence[Copy]) -> bool:
     """True where every copy is gone, or goes by a known day."""
-    return all(copy.standing != "remains" for copy in copies)
+    return all(copy.standing in ("gone", "expires") for copy in copies)
 
 
 def in_store(row: Row | None, due_ms: int | None, erased_ms: int, horizon_ms: int) -> list[Copy]:

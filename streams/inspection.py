@@ -16,6 +16,7 @@ from state.row import Loan, Row
 from state.versions import unpack_currency
 from streams.packaged_profiles import packaged_profiles
 from streams.scoring.expectation import Expectation, expectation
+from streams.terminal import table as titled_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,7 +123,7 @@ def tables(row: Row, profiles: Mapping[int, str]) -> list[Table]:
 
 def request_tables(row: Row) -> list[Table]:
     """What is known of a request that names no customer: it has no scores, account or loans."""
-    about = _table("\nRequest", "what", "value")
+    about = titled_table("Request", "what", "value")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
         ("records", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
@@ -135,24 +136,15 @@ def request_tables(row: Row) -> list[Table]:
         about.add_row(*fact)
     if row.declared is None:
         return [about]
-    declared = _table("\nDeclared", "what", "value")
+    declared = titled_table("Declared", "what", "value")
     for name, value in zip(DECLARED, row.declared, strict=True):
         if not math.isnan(value):
             declared.add_row(name, f"{value:,.10g}")
     return [about, declared]
 
 
-def _table(title: str, *headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
 def _about(row: Row) -> Table:
-    table = _table("\nCustomer", "what", "value")
+    table = titled_table("Customer", "what", "value")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
         ("next looked at by time", time_text(row.due_ms)),
@@ -174,7 +166,7 @@ def _about(row: Row) -> Table:
 
 
 def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
-    table = _table("\nScores as last published", "score", "value", "changes so far", "held by a person")
+    table = titled_table("Scores as last published", "score", "value", "changes so far", "held by a person")
     held = {override.score: override for override in row.overrides}
     for score in Score:
         hold = held.get(score)
@@ -188,7 +180,7 @@ def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
 
 
 def _loans(row: Row) -> Table:
-    table = _table("\nLoans", "loan", "amount", "due", "state", "paid, by state of the payment")
+    table = titled_table("Loans", "loan", "amount", "due", "state", "paid, by state of the payment")
     for loan in row.loans:
         amount = f"{money(loan.order_amount)} {unpack_currency(loan.currency)}"
         name = loan.loan_id.decode("utf-8", "backslashreplace")
@@ -202,7 +194,7 @@ def _loans(row: Row) -> Table:
 
 
 def _accounts(row: Row) -> Table:
-    table = _table("\nCurrencies", "currency", "balance, base currency", "as of", "last transaction")
+    table = titled_table("Currencies", "currency", "balance, base currency", "as of", "last transaction")
     for account in row.accounts:
         known = account.balance_time_ms is not None
         table.add_row(
@@ -225,7 +217,7 @@ def packaged_names() -> dict[int, str]:
 
 
 def _spending(row: Row) -> Table:
-    table = _table("\nSpending, as it weighs on its last day", "category", "spent", "purchases", "last day")
+    table = titled_table("Spending, as it weighs on its last day", "category", "spent", "purchases", "last day")
     for place in row.spending:
         name = CATEGORY_NAMES[place.category] if place.category else "all"
         table.add_row(name, money(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))
@@ -233,8 +225,8 @@ def _spending(row: Row) -> Table:
 
 
 def _days(row: Row) -> Table:
-    table = _table(
-        f"\nLatest days (of {len(row.days)} that hold something)", "day", "in", "out", "transactions", "failed"
+    table = titled_table(
+        f"Latest days (of {len(row.days)} that hold something)", "day", "in", "out", "transactions", "failed"
     )
     for day in row.days[-DAYS_SHOWN:]:
         table.add_row(

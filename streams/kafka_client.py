@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -23,7 +23,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from schemas.batch import Record
 from streams.dead_letters import Message as DeadLetterMessage
-from streams.publish import NotDelivered, producer_settings
+from streams.kafka_client_open import with_first_records
+from streams.open_transactions import BehindOpenTransaction, OpenTransaction, Where
+from streams.publish import NotDelivered, producer_settings, timestamp_option
 from streams.settings import KafkaSettings
 
 ANSWER_SECONDS = 3.0
@@ -31,7 +33,10 @@ ASK_SECONDS = 1.0
 TOPIC_SECONDS = 1.5
 SETTLE_SECONDS = 10.0
 SETTLE_PAUSE_SECONDS = 0.1
-CONTROL_RECORDS_MAX = 100
+OPEN_SECONDS = 5.0
+"""How long a reader waits for a transaction to end before it says that one is open."""
+SILENT_SECONDS = 30.0
+"""How long a reader waits for a partition that brings nothing, not even its end."""
 SETTLING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -128,12 +133,14 @@ def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dic
     return latest
 
 
-def _offsets(kafka: KafkaSettings, asked: dict[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+def _offsets(
+    kafka: KafkaSettings, asked: dict[TopicPartition, Any], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+) -> dict[TopicPartition, Any]:
     """What the broker answers for each partition. Raises KafkaUnreachable."""
     admin = admin_of(kafka)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        futures = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
+        futures = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ASK_SECONDS)
         try:
             return {place: future.result(2 * ASK_SECONDS) for place, future in futures.items()}
         except KafkaException as error:
@@ -150,6 +157,19 @@ def _offsets(kafka: KafkaSettings, asked: dict[TopicPartition, Any]) -> dict[Top
 def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
     """Where each partition ends as the broker says now, behind open transactions: what was acknowledged is in."""
     return _at(kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def open_transactions(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, OpenTransaction]:
+    """The oldest open transaction of each partition that has one, with the time of its first record."""
+    asked = [TopicPartition(*place) for place in places]
+    if not asked:
+        return {}
+    ends = end_offsets(kafka, asked)  # asked for first: what is behind a later stable offset was open then
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    answers = _offsets(kafka, dict.fromkeys(asked, latest), IsolationLevel.READ_COMMITTED)
+    stable = {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
+    found = [OpenTransaction(*place, offset, ends[place]) for place, offset in stable.items() if offset < ends[place]]
+    return {(one.topic, one.partition): one for one in with_first_records(common(kafka), found)}
 
 
 def empty_topics(kafka: KafkaSettings, topics: Iterable[str]) -> set[str]:
@@ -183,10 +203,13 @@ def read(
     from_beginning: bool = True,
     exit_at_end: bool = True,
     stop: Callable[[], bool] = lambda: False,
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records of topics, from their beginning or from now; to the end there was at the call, or for ever.
 
-    No group and no commit: reading leaves no trace. Records of one partition come in order.
+    No group and no commit: reading leaves no trace. Records of one partition come in order. Raises
+    BehindOpenTransaction, when all that is committed was delivered, where the end lies behind a transaction that is
+    still open `open_seconds` (OPEN_SECONDS) later.
     """
     chosen = None if partitions is None else set(partitions)
     places = [TopicPartition(t, p) for t, n in counts.items() for p in range(n) if chosen is None or p in chosen]
@@ -196,16 +219,22 @@ def read(
     ends = end_offsets(kafka, places)
     starts = first_offsets(kafka, places) if from_beginning else ends
     until = {place: end for place, end in ends.items() if end > starts[place]} if exit_at_end else None
-    yield from _between(kafka, starts, until, stop)
+    yield from _between(kafka, starts, until, stop, open_seconds)
 
 
 def read_between(
-    kafka: KafkaSettings, starts: Mapping[tuple[str, int], int], ends: Mapping[tuple[str, int], int]
+    kafka: KafkaSettings,
+    starts: Mapping[tuple[str, int], int],
+    ends: Mapping[tuple[str, int], int],
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
-    """Committed records of `[start, end)` of each partition, asked for earlier: the same ones whenever it is read."""
+    """Committed records of `[start, end)` of each partition, asked for earlier: the same ones whenever it is read.
+
+    Raises BehindOpenTransaction as `read` does.
+    """
     wanted = {place: end for place, end in ends.items() if end > starts[place]}
     if wanted:
-        yield from _between(kafka, starts, wanted)
+        yield from _between(kafka, starts, wanted, open_seconds=open_seconds)
 
 
 def _between(
@@ -213,6 +242,7 @@ def _between(
     starts: Mapping[tuple[str, int], int],
     ends: dict[tuple[str, int], int] | None,
     stop: Callable[[], bool] = lambda: False,
+    open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records from `starts` to `ends` (None: for ever) in no group."""
     consumer = Consumer(
@@ -229,17 +259,29 @@ def _between(
     try:
         wanted = {place: offset for place, offset in starts.items() if ends is None or place in ends}
         consumer.assign([TopicPartition(*place, offset) for place, offset in wanted.items()])
-        yield from _records(kafka, consumer, ends, stop)
+        yield from _records(kafka, consumer, ends, stop, open_seconds)
     finally:
         consumer.close()
 
 
 def _records(
-    kafka: KafkaSettings, consumer: Consumer, ends: dict[tuple[str, int], int] | None, stop: Callable[[], bool]
+    kafka: KafkaSettings,
+    consumer: Consumer,
+    ends: dict[tuple[str, int], int] | None,
+    stop: Callable[[], bool],
+    open_seconds: float | None,
 ) -> Iterator[Record]:
     unfinished = None if ends is None else set(ends)
+    wait_seconds = OPEN_SECONDS if open_seconds is None else open_seconds
+    at_rest: set[Where] = set()  # read to a last stable offset, which is not the end
+    quiet_seconds = 0.0  # in which a question for more was answered by nothing; not the time the caller takes
     while not stop() and (unfinished is None or unfinished):
-        for message in consumer.consume(1_000, 0.05):
+        began = time.monotonic()
+        messages = consumer.consume(1_000, 0.05)
+        quiet_seconds = 0.0 if messages else quiet_seconds + time.monotonic() - began
+        if ends is not None and unfinished and quiet_seconds >= wait_seconds:
+            _refuse_to_wait(kafka, ends, unfinished, at_rest, quiet_seconds)
+        for message in messages:
             place = (str(message.topic()), int(message.partition() or 0))
             offset = int(message.offset() or 0)
             error = message.error()
@@ -250,8 +292,21 @@ def _records(
             end = None if ends is None else ends.get(place, 0)
             if unfinished is not None and end is not None and offset >= end - (error is None):
                 unfinished.discard(place)
+            (at_rest.discard if error is None else at_rest.add)(place)
             if error is None and (end is None or offset < end):
                 yield as_record(message)
+
+
+def _refuse_to_wait(
+    kafka: KafkaSettings, ends: Mapping[Where, int], unfinished: set[Where], at_rest: set[Where], quiet_seconds: float
+) -> None:
+    """Raises BehindOpenTransaction, or KafkaUnreachable, where nothing is to be expected from what is unfinished."""
+    waiting = open_transactions(kafka, unfinished & at_rest)
+    if behind := [one for place, one in sorted(waiting.items()) if one.offset < ends[place]]:
+        raise BehindOpenTransaction(behind)
+    if quiet_seconds > SILENT_SECONDS:
+        names = ", ".join(f"{topic}/{partition}" for topic, partition in sorted(unfinished))
+        raise KafkaUnreachable(f"Kafka at {kafka.bootstrap_servers} brings nothing of {names}")
 
 
 def as_record(message: Message[Any, Any]) -> Record:
@@ -290,8 +345,7 @@ def _produce(producer: Producer, message: DeadLetterMessage) -> None:
     options: dict[str, Any] = {"headers": message.headers}
     if message.partition is not None:
         options["partition"] = message.partition
-    if message.timestamp_ms is not None:
-        options["timestamp"] = message.timestamp_ms
+    options |= timestamp_option(message.timestamp_ms)
     while True:
         try:
             producer.produce(message.topic, value=message.value, key=message.key, **options)
@@ -299,65 +353,3 @@ def _produce(producer: Producer, message: DeadLetterMessage) -> None:
             producer.poll(0.1)
         else:
             return
-
-
-class Group(NamedTuple):
-    """A consumer group as the broker sees it now."""
-
-    workers: int
-    state: str
-    committed: dict[tuple[str, int], int]
-
-
-NOT_YET = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
-"""What a broker answers about groups while it is still reading them, as after its start or for its first group."""
-
-
-def group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Group:
-    """State, members and committed offsets of a group; an unknown group has no members. Raises KafkaUnreachable."""
-    deadline = time.monotonic() + TOPIC_SECONDS
-    while True:
-        try:
-            return _group_of(kafka, name, counts)
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code == KafkaError.GROUP_ID_NOT_FOUND:
-                return Group(0, "DEAD", {})
-            if code not in NOT_YET or time.monotonic() > deadline:
-                raise unreachable(kafka, error) from None
-        time.sleep(SETTLE_PAUSE_SECONDS)
-
-
-def _group_of(kafka: KafkaSettings, name: str, counts: Mapping[str, int]) -> Group:
-    admin = admin_of(kafka)
-    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-    answer = admin.describe_consumer_groups([name], request_timeout=ANSWER_SECONDS)[name]
-    described = answer.result(2 * ANSWER_SECONDS)
-    asked = [ConsumerGroupTopicPartitions(name, places)]
-    offsets = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_SECONDS)[name].result(2 * ANSWER_SECONDS)
-    found = [place for place in offsets.topic_partitions if place.offset >= 0]
-    committed = {(place.topic, place.partition): place.offset for place in found}
-    return Group(len(described.members), described.state.name, committed)
-
-
-def waiting_records(
-    kafka: KafkaSettings, counts: Mapping[str, int], committed: Mapping[tuple[str, int], int]
-) -> dict[tuple[str, int], int]:
-    """How many records wait in each partition behind what is committed.
-
-    Offsets also count control records, which nobody takes: where only a few offsets are left, they are looked at.
-    """
-    places = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-    ends, firsts = end_offsets(kafka, places), first_offsets(kafka, places)
-    starts = {place: max(committed.get(place, 0), firsts[place]) for place in ends}
-    waiting = {place: max(end - starts[place], 0) for place, end in ends.items()}
-    doubtful = {place: ends[place] for place, count in waiting.items() if 0 < count <= CONTROL_RECORDS_MAX}
-    if doubtful:
-        waiting |= dict.fromkeys(doubtful, 0)
-        for record in _between(kafka, starts, doubtful):
-            waiting[record.topic, record.partition] += 1
-    return waiting

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from schemas.batch import FEATURE_SLOTS, Record
+from schemas.times import FIRST_TIMESTAMP_MS
 from state.versions import Weights
 from streams.broadcast import Broadcast
 from streams.learner_log import LearnerLog, Written
@@ -279,7 +280,7 @@ class Learner:
         records = list[Written]()
 
         def weights(key: str, value: bytes, boundary_ms: int) -> None:
-            stamp_ms = boundary_ms if options.clocks_wait else None
+            stamp_ms = max(boundary_ms, FIRST_TIMESTAMP_MS) if options.clocks_wait else None
             records.append(Written(options.weights, 0, key.encode(), value, stamp_ms))
 
         for closed in done.closed:

@@ -192,6 +192,11 @@ class Merge:
             return None
         return head[0]
 
+    def rests_at(self, topic: str) -> int | None:
+        """Where the last fetch of an input found its end; None where it has brought more since."""
+        source = self._inputs[topic]
+        return source.fetched if source.at_end else None
+
     def buffered(self, topic: str) -> tuple[int, int]:
         """Records of one input that wait here, and the bytes of their values."""
         return len(self._inputs[topic].records), self._inputs[topic].bytes

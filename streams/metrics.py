@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.log import TopicPartition
 from streams.resolve import Standing
 from streams.wiring import BatchReport, Observer
 
+OPEN_TOLD_SECONDS = 30.0
 OVERRUN_WARNING_SECONDS = 60.0
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -56,7 +58,17 @@ class Metrics(Observer):
         self._clock = gauge("partition_clock_timestamp_seconds", "The partition's clock.", "partition")
         self._seq = gauge("partition_seq", "Transactions of the partition since its beginning.", "partition")
         self._lag = gauge("lag_records", "Records (and markers) not yet taken.", "topic", "partition")
-        self._lag_seconds = gauge("lag_seconds", "Age of the oldest record that waits.", "partition")
+        self._lag_seconds = gauge(
+            "lag_seconds",
+            "Age of the oldest record that waits, or how long open transactions hide records.",
+            "partition",
+        )
+        self._open = gauge(
+            "open_transaction_seconds",
+            "How long an input has ended at an open transaction of a publisher; what lies behind it cannot be taken.",
+            "topic",
+            "partition",
+        )
         self._buffered = gauge("buffered_records", "Records that wait in this worker.")
         self._buffered_bytes = gauge("buffered_bytes", "Bytes of their values: bounded for each input.")
         self._held_back = gauge("inputs_held_back", "Inputs fetched no further until less of them waits here.")
@@ -119,6 +131,11 @@ class Metrics(Observer):
         for partition, behind_seconds in seconds.items():
             self._lag_seconds.labels(partition).set(behind_seconds)
 
+    def open_transactions(self, seconds: Mapping[TopicPartition, float]) -> None:
+        """See `Observer`."""
+        for (topic, partition), open_seconds in seconds.items():
+            self._open.labels(topic, partition).set(open_seconds)
+
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """See `Observer`."""
         self._buffered.set(records)
@@ -135,6 +152,7 @@ class LogLines(Observer):
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
+        self._open: set[TopicPartition] = set()
         self._overruns = 0  # not yet reported
         self._overruns_next_seconds = 0.0
 
@@ -182,6 +200,17 @@ class LogLines(Observer):
     def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
         """See `Observer`."""
         self._logger.warning("partitions %s go back to what is committed: %s", ", ".join(map(str, partitions)), reason)
+
+    def open_transactions(self, seconds: Mapping[TopicPartition, float]) -> None:
+        """See `Observer`. One line when a transaction has been open for half a minute."""
+        now = {where for where, open_seconds in seconds.items() if open_seconds >= OPEN_TOLD_SECONDS}
+        for topic, partition in sorted(now - self._open):
+            self._logger.warning(
+                "%s/%d: a transaction of a publisher is open for %.0f s; what lies behind it cannot be taken, and time "
+                "may wait for it: rescore lag names it",
+                topic, partition, seconds[TopicPartition(topic, partition)],
+            )  # fmt: skip
+        self._open = now
 
     def held(self, reason: str) -> None:
         """See `Observer`."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
@@ -16,6 +14,10 @@ from streams.learning.text_learner import LEARNER, TEXT, RunningGuesses
 from streams.learning.value_learner import LEARNERS
 from streams.publish import text_of_ms
 from streams.scoring.specs import ADDITIVE
+from streams.terminal import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Remembered(NamedTuple):
@@ -189,17 +191,17 @@ def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
         calm = not model["frozen"] and model["quarantine_until"] is None
         title = f"{name}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
         figures, keys = FIGURES.get(name, CREDIT_FIGURES)
-        table = Table(title=title, title_justify="left")
+        shown = table(title=title, lined=True)
         compared = [] if name in FIGURES else ["log loss against champion's"]
         for column in ("version", "role", *figures, "examples", *compared, "in force from", "would move"):
-            table.add_column(column, justify="right" if column in (*figures, "examples") else "left")
+            shown.add_column(column, justify="right" if column in (*figures, "examples") else "left")
         for row in model["versions"]:
             numbers = ["-" if row[key] is None else f"{row[key]:.4f}" for key in keys]
             moves = _moves(row["would_move"])
             against = [] if name in FIGURES else [_against_words(row.get("against_champion"))]
             examples, adopted = f"{row['examples']:,}", row["adopted"] or "-"
-            table.add_row(row["version"], row["role"], *numbers, examples, *against, adopted, moves)
-        yield table
+            shown.add_row(row["version"], row["role"], *numbers, examples, *against, adopted, moves)
+        yield shown
 
 
 def _against_words(against: Mapping[str, Any] | None) -> str:

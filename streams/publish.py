@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from schemas.times import FIRST_TIMESTAMP_MS
 from streams.publish_events import Event
 
 FLUSH_SECONDS = 120.0
@@ -94,9 +95,8 @@ def publish(
     for event in events:
         if stamp:
             _not_back(event, done)
-            send(
-                producer, done, topic=topic_name(event.topic), key=event.key, value=event.value, timestamp=event.time_ms
-            )
+            topic, stamp_of_event = topic_name(event.topic), timestamp_option(event.time_ms)
+            send(producer, done, topic=topic, key=event.key, value=event.value, **stamp_of_event)
         else:
             send(producer, done, topic=topic_name(event.topic), key=event.key, value=event.value)
         done.last_time_ms = event.time_ms
@@ -114,6 +114,24 @@ def _not_back(event: Event, done: Published) -> None:
             f"an event of {text_of_ms(event.time_ms)} comes after one of {text_of_ms(done.last_time_ms)}: "
             "leave out --as-is"
         )
+
+
+def timestamp_option(time_ms: int | None) -> dict[str, int]:
+    """The option of `produce` that stamps a record with a time; no option where the broker stamps it (None).
+
+    Raises NotDelivered for a time that cannot be a timestamp: librdkafka would stamp the record with the present.
+
+    >>> timestamp_option(1_000), timestamp_option(None)
+    ({'timestamp': 1000}, {})
+    """
+    if time_ms is None:
+        return {}
+    if time_ms < FIRST_TIMESTAMP_MS:
+        raise NotDelivered(
+            f"no record can have the timestamp {time_ms} ms: the first is {text_of_ms(FIRST_TIMESTAMP_MS)}, "
+            "and nothing was sent with it"
+        )
+    return {"timestamp": time_ms}
 
 
 def send(producer: Producer, done: Published, **record: Any) -> None:
@@ -166,7 +184,7 @@ def publish_advances(
 ) -> None:
     """Send the `advance` commands, each to its own partition, and wait for them. Raises NotDelivered."""
     for partition, value in values:
-        timestamp = {"timestamp": to_ms} if stamp else {}
+        timestamp = timestamp_option(to_ms if stamp else None)
         send(producer, published, topic=topic, key=b"advance", value=value, partition=partition, **timestamp)
     finish(producer, published)
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from schemas.row_keys import kafka_key_of
+from schemas.times import FIRST_TIMESTAMP_MS
 from schemas.utf8 import is_blank
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
+from streams.publish_remarks import remark_on
 
 Schema = Mapping[str, Any]
 """An Avro record schema as parsed from its .avsc file."""
@@ -32,10 +34,16 @@ TIME_FIELDS: dict[str, tuple[str, ...]] = {
 """Topics events can be published to, and which field says when one happened; of several the first that it has."""
 
 RATE_AHEAD_MS = 60_000
-"""A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier."""
+"""A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier, but none before
+the first timestamp there is, so that a rate may hold from 1970 or 1900 on."""
 
 TRUE, FALSE = frozenset({"true", "yes", "1", "t", "y"}), frozenset({"false", "no", "0", "f", "n"})
 
+
+NO_TIMESTAMP = (
+    "happened on or before 1970-01-01T00:00:00Z, which cannot be the timestamp of a record (RESCORE_CLOCK=records): "
+    "a default date is not a time; write the time at which it happened, or leave the line out"
+)
 
 Encode = Callable[[dict[str, Any]], bytes]
 """The bytes of an event's fields; raises ValueError where they do not fit the schema."""
@@ -72,8 +80,14 @@ def read_events(
     number: int = 0,
     standard_input: IO[bytes] | None = None,
     progress: Progress = lambda _done: None,
+    stamp: bool = False,
+    remark: Callable[[BadLine], None] = lambda _line: None,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
+
+    With `stamp` the time of an event becomes the timestamp of its record, so that a time that cannot be one makes a bad
+    line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present. `remark` hears of lines that become
+    events, and not those that their writer meant.
 
     An event without `event_id` gets `<file>:<line>` as its own, so that a file published again changes nothing.
     """
@@ -85,7 +99,11 @@ def read_events(
             continue
         try:
             for repeat, row in enumerate(mapper.rows(line.row)):
-                yield _event(source, (number, line.number, repeat), row, shape, encode)
+                value = _value(row, shape.convert)
+                event = _event(source, (number, line.number, repeat), value, shape, encode)
+                if said := remark_on(source.topic, value):
+                    remark(BadLine(source.name, line.number, said))
+                yield _stampable(event) if stamp else event
         except ValueError as error:
             yield BadLine(source.name, line.number, str(error))
 
@@ -124,8 +142,7 @@ def _no_input() -> IO[bytes]:
     return io.BytesIO()
 
 
-def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, encode: Encode) -> Event:
-    value = _value(row, shape.convert)
+def _event(source: Source, order: tuple[int, int, int], value: dict[str, Any], shape: Shape, encode: Encode) -> Event:
     names = TIME_FIELDS.get(source.topic, ())
     written = next((value[name] for name in names if value.get(name)), None)
     if written is None:
@@ -137,11 +154,19 @@ def _event(source: Source, order: tuple[int, int, int], row: Row, shape: Shape, 
         raise ValueError(f"has no {', '.join(missing)}: map a column to it (--map {missing[0]}=COLUMN)")
     if source.topic == "fx-rates":
         key = f"{value['currency']}/{value['effective_at']}"
-        return Event(time_ms(written) - RATE_AHEAD_MS, order, source.topic, key.encode(), encode(value))
+        known_ms = max(time_ms(written) - RATE_AHEAD_MS, FIRST_TIMESTAMP_MS)
+        return Event(known_ms, order, source.topic, key.encode(), encode(value))
     owner = kafka_key_of(value)
     if owner is None:
         raise ValueError("has no user_id: map the column that says whose it is")
     return Event(time_ms(written), order, source.topic, owner.encode(), encode(value))
+
+
+def _stampable(event: Event) -> Event:
+    """An event whose time can be the timestamp of its record. Raises ValueError."""
+    if event.time_ms < FIRST_TIMESTAMP_MS:
+        raise ValueError(NO_TIMESTAMP)
+    return event
 
 
 def _value(row: Row, convert: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:

@@ -56,11 +56,12 @@ def read_lines(
         watched = _Watched(raw, progress)
         buffered: io.BufferedReader[Any] = io.BufferedReader(watched, 1 << 16)
         first = buffered.peek(4)[:4]
-        if first[:2] == b"\x1f\x8b":
+        packed = first[:2] == b"\x1f\x8b"
+        if packed:
             buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered), 1 << 16)
             first = _peek(buffered, name)
         if first == b"PAR1":
-            yield from _parquet(path or io.BytesIO(buffered.read()), name)
+            yield from _parquet(path if path and not packed else io.BytesIO(buffered.read()), name)
             return
         text = buffered.peek(64).lstrip(b"\xef\xbb\xbf \r\n\t")
         if text.startswith(b"["):
@@ -154,7 +155,7 @@ def sniff_delimiter(header: str) -> str:
 
 
 def _parquet(source: Path | IO[bytes], name: str) -> Iterator[Line | BadLine]:
-    """A Parquet file is read from its end, so that one from a pipe has to be taken whole first."""
+    """A Parquet file is read from its end, so that one that is packed or from a pipe has to be taken whole first."""
     from pyarrow import ArrowException, parquet
 
     try:

@@ -96,14 +96,14 @@ def _fixed(
 
 
 def last_progress(
-    kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress]
+    kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress], open_seconds: float | None = None
 ) -> tuple[Progress, int] | None:
-    """The last progress record of a partition of the changelog, and its offset."""
+    """The last progress record of a partition of the changelog, and its offset. Raises BehindOpenTransaction."""
     starts, ends = spans(kafka, [where])
     first, end, width = starts[where], ends[where], PROGRESS_WITHIN
     while end > first:
         start, found = max(first, end - width), None
-        for record in read_between(kafka, {where: start}, {where: end}):
+        for record in read_between(kafka, {where: start}, {where: end}, open_seconds):
             if record.key == PROGRESS_KEY:
                 found = decode(record.value or b""), record.offset
         if found is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.batch import Record
+from streams.log import TopicPartition
 from streams.merge import FOREVER_MS
 from streams.output import Message
 from streams.resolve import ProgressCodec, Standing
@@ -176,6 +177,9 @@ class Observer:
     def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
         """Records behind by input topic and partition, seconds behind by partition."""
 
+    def open_transactions(self, seconds: Mapping[TopicPartition, float]) -> None:
+        """How long each input of ours has ended at an open transaction of a publisher; 0 where none is open."""
+
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """What waits in this worker, and how many inputs are fetched no further until less of them does."""
 
@@ -230,6 +234,11 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.lag(records, seconds)
+
+    def open_transactions(self, seconds: Mapping[TopicPartition, float]) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.open_transactions(seconds)
 
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """See `Observer`."""

@@ -24,6 +24,7 @@ from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
 from streams.batch import Batch, Watch, report_of, still_due, transaction_of
+from streams.held_inputs import HeldInputs
 from streams.log import (
     AbortAndRewind,
     Assigned,
@@ -92,6 +93,7 @@ class Worker:
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
         self._looked_round_seconds = clock.monotonic_seconds()
+        self._held_inputs = HeldInputs()
         self._resolution = Resolution(
             log=log,
             store=store,
@@ -564,6 +566,11 @@ class Worker:
         wall_ms = self._clock.wall_ms()
         oldest = {p.number: p.merge.oldest_ms for p in running}
         seconds = {n: 0.0 if ms is None else max(0.0, (wall_ms - ms) / 1000) for n, ms in oldest.items()}
+        resting = {where: p.merge.rests_at(where.topic) for p in running for where in self._inputs_of(p.number)}
+        held = self._held_inputs.seconds(resting, ends, self._clock.monotonic_seconds())
+        for where, held_seconds in held.items():
+            seconds[where.partition] = max(seconds[where.partition], held_seconds)
+        self._observer.open_transactions(held)
         self._observer.lag({(where.topic, where.partition): n for where, n in records.items()}, seconds)
 
     def _measure_buffers(self, running: Sequence[Running]) -> None:

@@ -55,7 +55,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("streams.metrics", "streams.health", "streams.learner_telling", "streams.commands.worker"),
     "typer": ("streams.__main__", "streams.commands"),
     "rich": (
-        "streams.commands",
+        "streams.terminal",
+        "streams.commands",  # bars of progress
         "streams.inspection",
         "streams.model_inspection",
         "local.demo",
@@ -153,6 +154,25 @@ def test_no_clock_no_environment_and_no_chance_below_the_composition_root(name):
             assert not IMPURE.fullmatch(used), f"{name}:{node.lineno} uses {used}; take it as an argument"
     hidden = {"random", "secrets", "time"} & {imported.split(".")[0] for imported in imports(name)}
     assert not hidden, f"{name} imports {hidden}"
+
+
+SHOWN = ("streams", "local.demo", "local.view")
+"""What shows others' ids and words to people."""
+
+RAW = re.compile(r"print|(typer|click|rich)\.(echo|print|secho)|(sys\.)?(stdout|stderr)\.(write|writelines)")
+RAW_RICH = re.compile(r"(rich\.\w+\.)?(Console|Table)")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if within(name, SHOWN)])
+def test_everything_that_is_shown_goes_through_the_terminal_module(name):
+    if name in ("streams.terminal", "streams.terminal_rich"):
+        return
+    with_rich = any(imported.startswith("rich") for imported in imports(name))
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            raw = RAW.fullmatch(called) or (with_rich and RAW_RICH.fullmatch(called))
+            assert not raw, f"{name}:{node.lineno} calls {called}; use streams.terminal, which escapes"
 
 
 @pytest.mark.parametrize("name", TOPS)

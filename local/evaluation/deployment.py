@@ -38,12 +38,11 @@ from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
     empty_topics,
-    group_of,
     producer,
     read,
     require_topics,
-    waiting_records,
 )
+from streams.kafka_client_groups import group_of, waiting_records
 from streams.publish import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import DEAD_LETTERS, apply

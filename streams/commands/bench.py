@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, console, fail, guarded, print_json
+from streams.commands.common import AsJson, fail, guarded
+from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
     from local.bench import BenchResult
@@ -26,7 +27,7 @@ JsonFile = Annotated[Path | None, typer.Option("--json-file", metavar="FILE", he
 
 def say(words: str) -> None:
     """A line to people, who may have redirected the results."""
-    typer.echo(words, err=True)
+    echo(words, err=True)
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def latency(
         found = run(here, options, cache_folder() / "bench", int(time.time() * 1000))
     _tell(found.as_json(), json_file, as_json)
     if not as_json:
-        console().print(f"from the broker's stamp to a read_committed subscriber, at {rate:,} events/s")
+        echo(f"from the broker's stamp to a read_committed subscriber, at {rate:,} events/s")
         _show_latencies(found.of)
 
 
@@ -137,7 +138,7 @@ def midnight(
     _tell(found.as_json(), json_file, as_json)
     if not as_json:
         _show_latencies([found.before, found.after])
-        console().print(f"{found.slides:,} slides taken within {found.slides_seconds:.1f} s of midnight")
+        echo(f"{found.slides:,} slides taken within {found.slides_seconds:.1f} s of midnight")
 
 
 @app.command()
@@ -159,17 +160,17 @@ def restore(
     _tell(found.as_json(), json_file, as_json)
     if not as_json:
         size = users * found.row_bytes / 2**20
-        console().print(
+        echo(
             f"empty store: {found.restore_seconds:.1f} s for {users:,} customers, {size:,.0f} MB of rows "
             f"({found.restore_start_seconds:.1f} s from the start of the process, which took "
             f"{found.restore_cpu_seconds:.1f} s of CPU)"
         )
-        console().print(
+        echo(
             f"store as it was left: first event {found.warm_first_seconds:.1f} s after the process's start "
             f"({found.warm_cpu_seconds:.1f} s of CPU)"
         )
         moved = ", ".join(f"{partition}: {seconds:.1f} s" for partition, seconds in found.move_seconds.items())
-        console().print(f"moved to a second worker, by partition: {moved or 'none'}")
+        echo(f"moved to a second worker, by partition: {moved or 'none'}")
 
 
 @app.command()
@@ -187,7 +188,7 @@ def page(
     if not results.is_dir() or not (docs / "benchmarks.md").is_file():
         fail(f"there is no {results} or no {docs / 'benchmarks.md'}", "run it in a checkout of the project")
     told = write(results, docs / "benchmarks.md", docs / "benchmarks.svg")
-    console().print(f"{docs / 'benchmarks.md'} and benchmarks.svg, of {', '.join(told) or 'nothing'}")
+    echo(f"{docs / 'benchmarks.md'} and benchmarks.svg, of {', '.join(told) or 'nothing'}")
 
 
 @app.command()
@@ -211,10 +212,8 @@ def parts(
     _tell(found.as_json(), json_file, as_json)
     if not as_json:
         for name, microseconds in found.parts.items():
-            console().print(f"{microseconds:>8.2f} us  {name}")
-        console().print(
-            f"{sum(found.parts.values()):>8.2f} us  an event, of {found.events:,} in {found.batches} batches"
-        )
+            echo(f"{microseconds:>8.2f} us  {name}")
+        echo(f"{sum(found.parts.values()):>8.2f} us  an event, of {found.events:,} in {found.batches} batches")
 
 
 @app.command()
@@ -236,7 +235,7 @@ def learning(
     from local.bench_learner import memory
     from local.bench_learning import Size, run
 
-    tell = say if as_json else typer.echo
+    tell = say if as_json else echo
     hot = []
     for one in run(Size(rounds=rounds, records=records)):
         hot.append(one)
@@ -281,10 +280,10 @@ def bytes_(
     _tell(found.as_json(), json_file, as_json)
     if not as_json:
         for name, count in found.parts.items():
-            console().print(f"{count:>8.1f}  {name}")
-        console().print(f"{found.row:>8.1f}  the row")
-        console().print(f"{found.around:>8.1f}  key, due time and what the server keeps about them")
-        console().print(f"{found.whole:>8.1f}  bytes a customer, of {found.users:,}")
+            echo(f"{count:>8.1f}  {name}")
+        echo(f"{found.row:>8.1f}  the row")
+        echo(f"{found.around:>8.1f}  key, due time and what the server keeps about them")
+        echo(f"{found.whole:>8.1f}  bytes a customer, of {found.users:,}")
 
 
 @app.command()
@@ -310,7 +309,7 @@ def scale(
         found.append(result.as_json())
         ours = result.engines[0]
         if not as_json:
-            console().print(
+            echo(
                 f"{users:>12,} customers: {ours.events_per_cpu_second:>8,} events per CPU-second, "
                 f"{result.store_bytes_per_user:,} bytes of Redis each, the worker {ours.memory_mb:,} MB"
             )
@@ -319,7 +318,7 @@ def scale(
 
 def _show_latencies(found: Sequence[Latency]) -> None:
     for one in found:
-        console().print(
+        echo(
             f"{one.name:<24} p50 {one.p50:.0f} ms, p99 {one.p99:.0f} ms, p99.9 {one.p999:.0f} ms, "
             f"most {one.most:.0f} ms of {one.count:,} changes; CPU {one.cpu_share:.0%} of a core"
         )
@@ -334,17 +333,17 @@ def _tell(result: dict[str, object], json_file: Path | None, as_json: bool) -> N
 
 
 def _show(found: BenchResult) -> None:
-    from rich.table import Table
-
     ours, bare = found.of("rescore"), found.of("bare pipe")
     load = "uniform" if found.options.zipf is None else f"Zipf {found.options.zipf}"
-    table = Table(title=f"{found.options.events:,} events a round of {found.options.users:,} customers, {load}")
+    shown = table(
+        title=f"{found.options.events:,} events a round of {found.options.users:,} customers, {load}", lined=True
+    )
     for name in ("", "events per CPU-second", "events per second", "MB", "Rescore is", "of the bare pipe"):
-        table.add_column(name, justify="left" if not name else "right")
+        shown.add_column(name, justify="left" if not name else "right")
     for each in found.engines:
         times = f"{ours.events_per_cpu_second / each.events_per_cpu_second:.2f} x" if ours and each is not ours else ""
         share = f"{each.events_per_cpu_second / bare.events_per_cpu_second:.0%}" if bare else ""
-        table.add_row(
+        shown.add_row(
             f"{each.name}: {each.says}",
             f"{each.events_per_cpu_second:,}",
             f"{each.events_per_wall_second:,}",
@@ -352,10 +351,10 @@ def _show(found: BenchResult) -> None:
             times,
             share,
         )
-    console().print(table)
+    console().print(shown)
     steps = ", ".join(f"{step} {microseconds:.2f}" for step, microseconds in found.steps.items())
-    console().print(f"microseconds an event in the worker's batches: {steps}")
-    console().print(", ".join(f"{name} {count:,}" for name, count in found.counted.items()))
-    console().print(f"{found.store_bytes_per_user:,} bytes of Redis a customer, all overhead counted")
+    echo(f"microseconds an event in the worker's batches: {steps}")
+    echo(", ".join(f"{name} {count:,}" for name, count in found.counted.items()))
+    echo(f"{found.store_bytes_per_user:,} bytes of Redis a customer, all overhead counted")
     for name, why in found.left_out.items():
-        console().print(f"left out: {name}: {why}")
+        echo(f"left out: {name}: {why}")

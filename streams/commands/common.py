@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from streams.terminal import echo, print_json, say
 
+if TYPE_CHECKING:
     from streams.settings import Loaded, Settings
 
 P = ParamSpec("P")
@@ -37,8 +36,6 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 something failed or differs; 2 wrong usage; 3 settings refused; "
     "4 Kafka, Redis or the registry does not answer; 5 a worker halted; 130 interrupted."
 )
-
-PLAIN_WIDTH = 160
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, times in UTC.")]
 
@@ -76,9 +73,11 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             failure = as_failure(error)
             if failure is None:
                 raise
-            error_console().print(f"[bold red]rescore:[/] {_escaped(failure.what)}")
+            first, *more = failure.what.split("\n")
+            say(("rescore:", "bold red"), f" {first}", err=True)
+            echo(*more, err=True)
             if failure.remedy:
-                error_console().print(f"  [bold]to do:[/] {_escaped(failure.remedy)}")
+                say("  ", ("to do:", "bold"), f" {failure.remedy}", err=True)
             raise typer.Exit(failure.code) from None
 
     return run
@@ -123,32 +122,12 @@ MISSING = {
     "StartFailed": "",
     "JarsUnavailable": "",
     "TopicMissing": "rescore topics apply creates the topics",
+    "BehindOpenTransaction": (
+        "ask again when its producer has committed or aborted it; kafka-transactions.sh finds and aborts one that hangs"
+    ),
 }
 HALTED = {"HaltPartition", "StoreAhead"}
 MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-@functools.cache
-def console() -> Console:
-    """Standard output for people: coloured only on a terminal, and not where NO_COLOR is set."""
-    from rich.console import Console
-
-    # Not a terminal has no width; a table in a file should keep its lines whole.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-
-
-@functools.cache
-def error_console() -> Console:
-    """Standard error for people."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def program_version() -> str:
@@ -159,11 +138,6 @@ def program_version() -> str:
         return version("rescore")
     except PackageNotFoundError:
         return "unversioned"
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on a line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str) + "\n")
 
 
 def loaded() -> Loaded:

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
-from streams.commands.common import (
-    AsJson,
-    CommandFailure,
-    Exit,
-    console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
+from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
+from streams.terminal import console, echo, print_json, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,21 +70,27 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
         }
         print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
         return
-    typer.echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
+    echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in tables(row, names):
+        echo("")
         console().print(table)
-    typer.echo(f"\nnext: rescore explain {user}", err=True)
+    echo("", f"next: rescore explain {quoted(user)}", err=True)
 
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
     from streams.commands.models import known_versions
     from streams.inspection import packaged_names
+    from streams.open_transactions import BehindOpenTransaction
 
     names = packaged_names()
     if all(mark.key in names for mark in row.profiles if mark.held):
         return names
-    books = known_versions(chosen).versions.books
+    try:
+        books = known_versions(chosen).versions.books
+    except BehindOpenTransaction as behind:
+        echo(f"rescore: published profiles are shown by their hashes: {behind}", err=True)
+        return names
     return names | {profile.key: profile.profile_id for book in books for profile in book.profiles}
 
 
@@ -137,9 +136,12 @@ def explain(
     from streams.explain import as_json as plain
 
     chosen = settings()
-    told = stories(user, changes(chosen, from_beginning=True, exit_at_end=True, users=[user]))
+    missing: list[str] = []
+    found = changes(chosen, from_beginning=True, exit_at_end=True, users=[user])
+    told = stories(user, as_far_as_committed(found, missing))
     told = [story for story in told if not scores or story.score in scores]
     if not told:
+        tell_missing(missing)
         if (number := is_published(chosen, user)) is not None:
             fail(
                 f"no score of a customer {user!r} has changed; there is a request {number}, which names no customer",
@@ -150,14 +152,16 @@ def explain(
     if as_json:
         scores_told = [plain(story, beside.get(story.score)) for story in told]
         print_json({"user_id": user, "scores": scores_told, "contest": CONTEST if adverse else None})
+        tell_missing(missing)
         return
     for story in told:
         lines = (
             adverse_lines(story, local_time, beside.get(story.score)) if adverse else as_lines(story, local_time, steps)
         )
-        typer.echo("\n".join(lines) + "\n")
+        echo(*lines, "")
     if adverse:
-        typer.echo(CONTEST)
+        echo(CONTEST)
+    tell_missing(missing)
 
 
 def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Beside]:
@@ -174,7 +178,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     try:
         found = read_row(chosen, user.encode())
     except (StoreUnavailable, CommandFailure) as missing:
-        typer.echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
+        echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
         return {}
     if found is None:
         return {}
@@ -261,6 +265,8 @@ def override(
       rescore override c-000417 --score status --lift
     """
     from schemas.kinds import SCORE_NAMES
+    from streams.commands.wire import present_ms
+    from streams.publish import text_of_ms
     from streams.publish_events import time_ms
 
     if score not in SCORE_NAMES:
@@ -270,12 +276,16 @@ def override(
         return
     if value is None or not until:
         fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
+    chosen = settings()
     try:
-        time_ms(until)
+        until_ms = time_ms(until)
     except ValueError as error:
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
+    if until_ms <= (now_ms := present_ms(chosen)):
+        past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
+        fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)
     _command(
-        settings(),
+        chosen,
         user.encode(),
         as_json,
         command="override",
@@ -291,7 +301,7 @@ def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, *
     """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, finish, send
+    from streams.publish import Published, finish, send, timestamp_option
 
     topic = chosen.topic("commands")
     require_topics(chosen.kafka, [topic])
@@ -299,8 +309,7 @@ def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, *
     request, user = request_of(row), record_key(row).decode()
     owner = {"user_id": user} if request is None else {"request_id": request}
     value |= {"event_id": str(uuid.uuid4()), **owner, "author": fields["author"] or who()}
-    stamped = stamp_ms(chosen)
-    timestamp = {} if stamped is None else {"timestamp": stamped}
+    timestamp = timestamp_option(stamp_ms(chosen))
     done, sender = Published(), producer(chosen.kafka)
     send(sender, done, topic=topic, key=record_key(row), value=values(chosen).encoder("commands")(value), **timestamp)
     finish(sender, done)
@@ -309,5 +318,5 @@ def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, *
     if as_json:
         print_json({"published": "commands", **value})
     else:
-        then = f"subscribe --user {user}" if request is None else f"erase --request {request} --prove-only"
-        typer.echo(f"{fields['command']} of {name_of(row)} is published; next: rescore {then}")
+        then = f"subscribe --user {quoted(user)}" if request is None else f"erase --request {request} --prove-only"
+        echo(f"{fields['command']} of {name_of(row)} is published; next: rescore {then}")

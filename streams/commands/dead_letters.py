@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import (
-    AsJson,
-    Exit,
-    console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,23 +41,23 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
     from streams.dead_letters import chosen as choose
 
     chosen = settings()
-    letters = choose(_open(chosen), (), _prefixed(chosen, topic), reason, user)
+    missing: list[str] = []
+    letters = choose(_open(chosen, missing), (), _prefixed(chosen, topic), reason, user)
     if as_json:
         for letter in letters:
             print_json(_summary(letter))
+        tell_missing(missing)
         return
     if not letters:
-        typer.echo("there is no open dead letter")
+        tell_missing(missing)
+        echo("there is no open dead letter")
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("letter", "time", "key", "reason", "what to do"):
-        table.add_column(heading, overflow="fold")
+    shown = table("letter", "time", "key", "reason", "what to do")
     for letter in letters:
-        table.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
-    console().print(table)
-    typer.echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
+        shown.add_row(letter.name, local_time(letter.timestamp_ms), _text(letter.key), letter.exception, letter.message)
+    console().print(shown)
+    echo(f"{len(letters):,} open; next: rescore dlq show {letters[0].name}", err=True)
+    tell_missing(missing)
 
 
 @app.command()
@@ -79,14 +73,16 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
 
     chosen = settings()
     decode = values(chosen).decode
-    for letter in _named(_open(chosen), names=names):
+    missing: list[str] = []
+    for letter in _named(_open(chosen, missing), names=names):
         shown = _summary(letter) | _content(letter, chosen, decode)
         if as_json:
             print_json(shown)
         else:
             for name, value in shown.items():
-                typer.echo(f"{name:>10}  {value}")
-            typer.echo(f"\nnext: mend the cause, then rescore dlq replay {letter.name}", err=True)
+                echo(f"{name:>10}  {value}")
+            echo("", f"next: mend the cause, then rescore dlq replay {letter.name}", err=True)
+    tell_missing(missing)
 
 
 @app.command()
@@ -176,13 +172,18 @@ def _settle(
     return len(letters)
 
 
-def _open(chosen: Settings) -> list[DeadLetter]:
+def _open(chosen: Settings, missing: list[str] | None = None) -> list[DeadLetter]:
+    """All open letters. Raises BehindOpenTransaction; with `missing`, that is told in it.
+
+    Whoever settles letters needs all notes, as a letter that was replayed before would come back twice.
+    """
     from schemas.kinds import INPUT_TOPICS
     from streams.dead_letters import SUFFIX, open_letters
     from streams.kafka_client import read, require_topics
 
     topics = [chosen.topic(name) + SUFFIX for name in INPUT_TOPICS]
-    return open_letters(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+    records = read(chosen.kafka, require_topics(chosen.kafka, topics))
+    return open_letters(records if missing is None else as_far_as_committed(records, missing))
 
 
 def _prefixed(chosen: Settings, topic: str) -> str:
@@ -239,4 +240,4 @@ def _told(count: int, done: str, as_json: bool) -> None:
     if as_json:
         print_json({done: count})
     else:
-        typer.echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")
+        echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, error_console, guarded, loaded, print_json
+from streams.commands.common import AsJson, Exit, guarded, loaded
+from streams.terminal import console, echo, error_console, print_json
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -76,7 +77,7 @@ def demo(
         print_json({"events": summary.events, "exact": summary.exact, "dead_letters": summary.dead_letters})
     else:
         for line in summary.lines():
-            typer.echo(line)
+            echo(line)
     if not summary.exact:
         raise typer.Exit(Exit.FAILURE)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from streams.commands.common import Exit, console, error_console, fail, print_json
+from streams.commands.common import Exit, fail
+from streams.terminal import console, echo, print_json, say, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from schemas.batch import Record
     from streams.avro_values import Values
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 LOOK_SECONDS = 0.25
+OPEN_SECONDS_MIN = 0.5
 
 
 def prove(chosen: Settings, row: bytes, wait_seconds: float, as_json: bool) -> None:
-    """Show every copy; exit code 1 while something remains that no known day removes."""
+    """Show every copy; exit code 1 while something remains that no known day removes, or cannot be looked into.
+
+    It ends about `wait_seconds` later: that long it waits for a worker and for open transactions together.
+    """
     from schemas.row_keys import name_of, request_of
     from streams.erasure import is_through
 
-    erased = _wait(chosen, row, wait_seconds, as_json)
-    copies = look(chosen, row, erased.timestamp_ms)
+    patience = Patience(wait_seconds)
+    erased = _wait(chosen, row, patience, as_json)
+    copies = look(chosen, row, erased.timestamp_ms, patience)
     through, request_id = is_through(copies), request_of(row)
     if as_json:
         whom = {"user_id": name_of(row)} if request_id is None else {"request_id": request_id}
@@ -42,50 +49,76 @@ def prove(chosen: Settings, row: bytes, wait_seconds: float, as_json: bool) -> N
         raise typer.Exit(Exit.FAILURE)
 
 
-def _wait(chosen: Settings, row: bytes, seconds: float, as_json: bool) -> Record:
+class Patience:
+    """How long a command still waits: all its waiting comes out of the same seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._until_seconds = seconds, time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        """True once the seconds are used up."""
+        return time.monotonic() > self._until_seconds
+
+    @property
+    def open_seconds(self) -> float:
+        """How long the next reader may wait for an open transaction to end."""
+        return max(self._until_seconds - time.monotonic(), OPEN_SECONDS_MIN)
+
+
+def _wait(chosen: Settings, row: bytes, patience: Patience, as_json: bool) -> Record:
     """The last erasure, once a worker has taken it."""
     from schemas.row_keys import name_of, request_of
     from streams.commands.wire import values
     from streams.kafka_client import require_topics
+    from streams.open_transactions import BehindOpenTransaction
     from streams.replay_reading import last_progress
     from streams.wires import wire_of
 
     topic, state = chosen.topic("commands"), chosen.topic("rescore-state")
     counts = require_topics(chosen.kafka, [topic, state])
     partition = _partition(chosen, row, counts[topic])
-    known = values(chosen)
-    asked = [one for one in _theirs(chosen, "commands", [partition], row) if _is_erasure(one, known)]
+    known, decode = values(chosen), wire_of(values(chosen)).progress.decode
     name, request_id = name_of(row), request_of(row)
-    if not asked:
-        again = f"rescore erase {name if request_id is None else f'--request {request_id}'} --prove"
-        fail(f"{name!r} was never erased, or retention has removed the command", again)
-    erasure, deadline = asked[-1], time.monotonic() + seconds
-    if not as_json:
-        error_console().print("waiting until the erasure is through", style="dim")
-    while True:
-        progress = last_progress(chosen.kafka, (state, partition), wire_of(known).progress.decode)
-        if progress is not None and progress[0].next_offsets.get(topic, 0) > erasure.offset:
-            return erasure
-        if time.monotonic() > deadline:
-            fail(
-                f"the erasure of {name!r} is published, and no worker has taken it within {seconds:g} s", "rescore lag"
-            )
-        time.sleep(LOOK_SECONDS)
+    again = f"rescore erase {name if request_id is None else f'--request {request_id}'}"
+    try:
+        commands = _theirs(chosen, "commands", [partition], row, patience.open_seconds)
+        asked = [record for record in commands if _is_erasure(known, record)]
+        if not asked:
+            fail(f"{name!r} was never erased, or retention has removed the command", f"{again} --prove")
+        erasure = asked[-1]
+        if not as_json:
+            say(("waiting until the erasure is through", "dim"), err=True)
+        while True:
+            progress = last_progress(chosen.kafka, (state, partition), decode, patience.open_seconds)
+            if progress is not None and progress[0].next_offsets.get(topic, 0) > erasure.offset:
+                return erasure
+            if patience.over:
+                fail(
+                    f"the erasure of {name!r} is published, and no worker has taken it within {patience.seconds:g} s",
+                    "rescore lag",
+                )
+            time.sleep(LOOK_SECONDS)
+    except BehindOpenTransaction as behind:
+        fail(
+            f"the erasure of {name!r} could not be proven within {patience.seconds:g} s: {behind}",
+            f"rescore lag; then {again} --prove-only",
+        )
 
 
-def _is_erasure(record: Record, known: Values) -> bool:
+def _is_erasure(known: Values, record: Record) -> bool:
     try:
         return known.decode("commands", record.value or b"").get("command") == "erase"
-    except ValueError:
-        return False  # a dead letter
+    except ValueError:  # a dead letter: `rescore dlq` tells of it
+        return False
 
 
-def look(chosen: Settings, row: bytes, erased_ms: int) -> list[Copy]:
-    """Every copy of a customer or request, as it is now."""
+def look(chosen: Settings, row: bytes, erased_ms: int, patience: Patience | None = None) -> list[Copy]:
+    """Every copy of a customer or request, as it is now; one that an open transaction hides is unknown."""
     from schemas.kinds import INPUT_TOPICS
     from streams.dead_letters import SUFFIX
     from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
-    from streams.kafka_client import admin_of, require_topics
+    from streams.kafka_client import OPEN_SECONDS, admin_of, require_topics
     from streams.kafka_client import read as read_topics
     from streams.topics import MEMORY_TOPIC, describe
 
@@ -93,28 +126,52 @@ def look(chosen: Settings, row: bytes, erased_ms: int) -> list[Copy]:
     tables = ["rescore-state", "scorecards"]
     full = [chosen.topic(name) for name in (*logs, *tables, "rescore-examples", MEMORY_TOPIC)]
     counts = require_topics(chosen.kafka, full)
+    patience = patience or Patience(OPEN_SECONDS)
     found = describe(admin_of(chosen.kafka), full)
 
     def read(name: str) -> list[Record]:
         count = counts[chosen.topic(name)]
         # A dead letter may lie anywhere: a wrong partition is one of the reasons to be one.
         own = range(count) if name.endswith(SUFFIX) else [_partition(chosen, row, count)]
-        return list(_theirs(chosen, name, own, row))
+        return list(_theirs(chosen, name, own, row, patience.open_seconds))
 
     def settings_of(name: str) -> dict[str, str]:
         return found[chosen.topic(name)].config
 
-    copies = _in_store(chosen, row, counts[chosen.topic("rescore-state")], erased_ms)
+    copies = _in_store(chosen, row, counts[chosen.topic("rescore-state")], erased_ms, patience.open_seconds)
     new_life = copies[0].standing == "gone" and copies[0].what != NO_ROW
-    for name in tables:
+
+    def table(name: str) -> Copy:
         records = read(name)
-        copies.append(in_table(name, records, _erased_at(name, records), settings_of(name), new_life))
-    copies.append(in_examples(_examples(chosen, row, counts), settings_of("rescore-examples")))
-    memory = chosen.topic(MEMORY_TOPIC)
-    remembered = list(read_topics(chosen.kafka, {memory: counts[memory]}))
-    copies.append(in_memory(remembered, _hashed(chosen, row).hex(), settings_of(MEMORY_TOPIC), new_life))
-    copies += [in_log(name, read(name), settings_of(name)) for name in logs]
+        return in_table(name, records, _erased_at(name, records), settings_of(name), new_life)
+
+    def log(name: str) -> Copy:
+        return in_log(name, read(name), settings_of(name))
+
+    def examples() -> Copy:
+        found = _examples(chosen, row, counts, patience.open_seconds)
+        return in_examples(found, settings_of("rescore-examples"))
+
+    def memory() -> Copy:
+        topic = chosen.topic(MEMORY_TOPIC)
+        remembered = list(read_topics(chosen.kafka, {topic: counts[topic]}, open_seconds=patience.open_seconds))
+        return in_memory(remembered, _hashed(chosen, row).hex(), settings_of(MEMORY_TOPIC), new_life)
+
+    copies += [_looked_into(name, partial(table, name)) for name in tables]
+    copies += [_looked_into("rescore-examples", examples), _looked_into(MEMORY_TOPIC, memory)]
+    copies += [_looked_into(name, partial(log, name)) for name in logs]
     return [*copies, in_workers()]
+
+
+def _looked_into(place: str, look_into: Callable[[], Copy]) -> Copy:
+    """A copy; unknown, and why, where it cannot be read to its end."""
+    from streams.erasure import Copy
+    from streams.open_transactions import BehindOpenTransaction
+
+    try:
+        return look_into()
+    except BehindOpenTransaction as behind:
+        return Copy(place, "unknown", str(behind))
 
 
 def _partition(chosen: Settings, row: bytes, partitions: int) -> int:
@@ -124,7 +181,9 @@ def _partition(chosen: Settings, row: bytes, partitions: int) -> int:
     return partition_of(chosen, record_key(row).decode(), partitions)
 
 
-def _theirs(chosen: Settings, name: str, partitions: Iterable[int], row: bytes) -> Iterable[Record]:
+def _theirs(
+    chosen: Settings, name: str, partitions: Iterable[int], row: bytes, open_seconds: float
+) -> Iterable[Record]:
     """The records of a topic that are of this customer or request, or may be, among those under the same key."""
     from schemas.codec import Decoder
     from schemas.decode import row_key_of
@@ -137,7 +196,8 @@ def _theirs(chosen: Settings, name: str, partitions: Iterable[int], row: bytes) 
 
     key, origin, registry = record_key(row), name.removesuffix(SUFFIX), registry_for(chosen)
     topic = chosen.topic(name)
-    for record in read(chosen.kafka, require_topics(chosen.kafka, [topic]), partitions):
+    counts = require_topics(chosen.kafka, [topic])
+    for record in read(chosen.kafka, counts, partitions, open_seconds=open_seconds):
         if origin in INPUT_TOPICS:
             # What can not be read is perhaps theirs.
             rank = Rank(INPUT_TOPICS.index(origin))
@@ -161,12 +221,13 @@ def _erased_at(name: str, records: Sequence[Record]) -> int | None:
     return None
 
 
-def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int) -> list[Copy]:
+def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, open_seconds: float) -> list[Copy]:
     from state.errors import StoreUnavailable
     from state.layout import decode_row
     from state.redis_store import RedisStore
     from streams.commands.replay import versions_of
     from streams.erasure import Copy, in_store
+    from streams.open_transactions import BehindOpenTransaction
 
     store = RedisStore(
         chosen.redis.url.get_secret_value(),
@@ -181,10 +242,13 @@ def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int) -> 
             packed, _ = store.read(key, number)
             due_ms = store.due_ms_of(key, number)
     except StoreUnavailable as away:
-        return [Copy("row in the store", "remains", f"not known: {away}")]
+        return [Copy("row in the store", "unknown", str(away))]
     row = None if packed is None else decode_row(packed)
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
-    horizon_ms = versions_of(chosen).policy_at(moment_ms).duplicate_horizon_ms
+    try:
+        horizon_ms = versions_of(chosen, open_seconds).policy_at(moment_ms).duplicate_horizon_ms
+    except BehindOpenTransaction as behind:
+        return [Copy("row in the store", "unknown", str(behind))]
     return in_store(row, due_ms, moment_ms, horizon_ms)
 
 
@@ -196,32 +260,31 @@ def _hashed(chosen: Settings, row: bytes) -> bytes:
     return user_hash(row, key)
 
 
-def _examples(chosen: Settings, row: bytes, counts: dict[str, int]) -> list[tuple[Record, str]]:
+def _examples(chosen: Settings, row: bytes, counts: dict[str, int], open_seconds: float) -> list[tuple[Record, str]]:
     from streams.commands.wire import values
     from streams.kafka_client import read
 
     topic = chosen.topic("rescore-examples")
     hashed, known = _hashed(chosen, row), values(chosen)
-    found = [record for record in read(chosen.kafka, {topic: counts[topic]}) if record.key == hashed]
+    records = read(chosen.kafka, {topic: counts[topic]}, open_seconds=open_seconds)
+    found = [record for record in records if record.key == hashed]
     return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
 
 
 def _show(user: str, copies: Sequence[Copy], through: bool) -> None:
-    from rich.table import Table
-
     last_ms = max((copy.until_ms for copy in copies if copy.until_ms is not None), default=None)
     if through:
         rest = "nothing is left" if last_ms is None else f"the last of it is gone by {_day(last_ms)}"
-        typer.echo(f"forgotten: {user}; {rest}")
-    else:
-        places = ", ".join(copy.place for copy in copies if copy.standing == "remains")
-        typer.echo(f"NOT forgotten: something of {user} remains in {places}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("copy", "", "what is there", "gone by"):
-        table.add_column(heading, overflow="fold")
+        echo(f"forgotten: {user}; {rest}")
+    if remains := [copy.place for copy in copies if copy.standing == "remains"]:
+        echo(f"NOT forgotten: something of {user} remains in {', '.join(remains)}")
     for copy in copies:
-        table.add_row(copy.place, copy.standing, copy.what, "-" if copy.until_ms is None else _day(copy.until_ms))
-    console().print(table)
+        if copy.standing == "unknown":
+            echo(f"NOT proven for {user}: {copy.place}: {copy.what}")
+    shown = table("copy", "", "what is there", "gone by")
+    for copy in copies:
+        shown.add_row(copy.place, copy.standing, copy.what, "-" if copy.until_ms is None else _day(copy.until_ms))
+    console().print(shown)
 
 
 def _day(time_ms: int) -> str:

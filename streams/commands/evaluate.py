@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import Exit, console, error_console, fail, guarded, loaded, print_json
+from streams.commands.common import Exit, fail, guarded, loaded
+from streams.terminal import console, echo, error_console, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,19 +171,16 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _say(words: str) -> None:
-    typer.echo(words, err=True)
+    echo(words, err=True)
 
 
 def _show(report: Report | ValueReport) -> None:
-    from rich.table import Table
-
-    table = Table(title=report.heading, title_justify="left")
-    table.add_column("model")
+    shown = table("model", title=report.heading, lined=True)
     heads = list(next(iter(report.figures.values())))
     for head in heads:
-        table.add_column(head.replace("_", " "), justify="right")
+        shown.add_column(head.replace("_", " "), justify="right")
     for name, figures in report.figures.items():
-        table.add_row(name, *(f"{figures[head]:.3f}" for head in heads))
-    console().print(table)
+        shown.add_row(name, *(f"{figures[head]:.3f}" for head in heads))
+    console().print(shown)
     for note in report.notes():
-        console().print(note)
+        echo(note)

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import (
-    Exit,
-    error_console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import Exit, fail, guarded, settings
+from streams.terminal import echo, error_console, print_json
 
 if TYPE_CHECKING:
     from streams.avro_values import Values
@@ -63,7 +57,7 @@ def publish(
     ] = False,
     json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the first events as they would be sent; send none.")
+        bool, typer.Option("--dry-run", help="Read all, show the first events as they would be sent; send none.")
     ] = False,
 ) -> None:
     """Publish events from files, sorted by time, each under its user_id.
@@ -79,6 +73,7 @@ def publish(
 
       rescore publish --advance-to 1999-01-01
     """
+    from schemas.times import FIRST_TIMESTAMP_MS
     from streams.commands.wire import values
     from streams.publish_events import Source, time_ms
 
@@ -90,6 +85,8 @@ def publish(
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
     bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
+    if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
+        fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
     job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
     if dry_run:
         _show(job)
@@ -134,6 +131,7 @@ class _Job:
     json_values: bool
     values: Values
     bad_lines: int = 0
+    remarks: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
 
     def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
@@ -153,7 +151,9 @@ class _Job:
             self.bytes_read[number] = done
             tell(sum(self.bytes_read.values()))
 
-        for one in read_events(source, self.values.schema(source.topic), encode, number, sys.stdin.buffer, progress):
+        schema, stamp = self.values.schema(source.topic), self.settings.clock == "records"
+        pipe, remark = sys.stdin.buffer, self.tell_remark
+        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):
@@ -167,9 +167,17 @@ class _Job:
         """Show the first bad lines, count all."""
         self.bad_lines += 1
         if self.bad_lines <= BAD_LINES_SHOWN:
-            typer.echo(f"{line.file}, line {line.number}: {line.message}", err=True)
+            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
         elif self.bad_lines == BAD_LINES_SHOWN + 1:
-            typer.echo("more bad lines are counted, not shown", err=True)
+            echo("more bad lines are counted, not shown", err=True)
+
+    def tell_remark(self, line: BadLine) -> None:
+        """Show the first lines that are worth a word, count all."""
+        self.remarks += 1
+        if self.remarks <= BAD_LINES_SHOWN:
+            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
+        elif self.remarks == BAD_LINES_SHOWN + 1:
+            echo("more such lines are counted, not shown", err=True)
 
 
 def _known_topics(job: _Job) -> None:
@@ -181,7 +189,7 @@ def _known_topics(job: _Job) -> None:
 
 
 def _show(job: _Job) -> None:
-    """The first events of each file as they would be sent."""
+    """The first events of each file as they would be sent; the others are read as well, for what is wrong with them."""
     from streams.avro_values import encode_json
     from streams.publish import text_of_ms
 
@@ -194,8 +202,8 @@ def _show(job: _Job) -> None:
             return encode_json(value)
 
         for shown, event in enumerate(job.events(number, encode, lambda _done: None)):
-            if shown == DRY_RUN_EVENTS:
-                break
+            if shown >= DRY_RUN_EVENTS:
+                continue
             timestamp = text_of_ms(event.time_ms) if job.settings.clock == "records" else "set by the broker"
             value = json.loads(event.value)
             print_json({"topic": event.topic, "key": event.key.decode(), "timestamp": timestamp, "value": value})
@@ -222,9 +230,7 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
         _say_how_to_go_on(done, sender)
         raise
     seconds = max(time.monotonic() - began, 1e-3)
-    typer.echo(
-        f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True
-    )
+    echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
 
 
 def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
@@ -254,9 +260,9 @@ def _say_how_to_go_on(done: Published, sender: Any) -> None:
     from streams.publish import text_of_ms
 
     sender.flush(10)
-    typer.echo(f"\ninterrupted: {done.acknowledged:,} records are published", err=True)
+    echo("", f"interrupted: {done.acknowledged:,} records are published", err=True)
     if done.last_time_ms is not None:
-        typer.echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
+        echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
 
 
 @contextmanager
@@ -301,6 +307,6 @@ def _plain_progress(what: str, total: int | None) -> Tell:
         now = time.monotonic()
         if now - last >= TELL_SECONDS:
             last = now
-            typer.echo(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
+            echo(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), err=True)
 
     return tell

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from streams.commands.common import AsJson, guarded, print_json, settings
+from streams.commands.common import AsJson, guarded, settings
+from streams.terminal import print_json
 
 if TYPE_CHECKING:
     import logging

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+from schemas.printable import json_text, printable
 
 
 class JsonLines(logging.Formatter):
@@ -21,14 +22,22 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json_text(line)
+
+
+class TextLines(logging.Formatter):
+    """A line for people; what it says of others' ids and messages is escaped, tracebacks keep their lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name there
+        """The line of a record, without its traceback."""
+        return printable(super().formatMessage(record))
 
 
 def configure(level: str, form: str) -> logging.Logger:
     """The worker's logger; `form` is text, json, or auto (text on a terminal)."""
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s") if text else JsonLines())
+    handler.setFormatter(TextLines("%(asctime)s %(levelname)s %(message)s") if text else JsonLines())
     logger = logging.getLogger("rescore")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.challenge import challenge
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
+from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
+from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
     from streams.model_inspection import Remembered
@@ -39,7 +41,8 @@ def list_models(as_json: AsJson = False) -> None:
     """
     from streams.model_inspection import as_tables, summary
 
-    said = summary(_remembered(settings()))
+    missing: list[str] = []
+    said = summary(_remembered(settings(), missing))
 
     def show_tables() -> None:
         for table in as_tables(said):
@@ -47,7 +50,8 @@ def list_models(as_json: AsJson = False) -> None:
 
     show_json_or(as_json, said, show_tables)
     if not as_json:
-        typer.echo(f"next: rescore models show {said['models']['value']['champion']}", err=True)
+        echo(f"next: rescore models show {said['models']['value']['champion']}", err=True)
+    tell_missing(missing)
 
 
 @app.command()
@@ -65,7 +69,8 @@ def show(
     """
     from streams.model_inspection import details, more_lines, timeline_lines
 
-    remembered = _remembered(settings())
+    missing: list[str] = []
+    remembered = _remembered(settings(), missing)
     if name and name not in remembered.models:
         fail(f"nothing is known of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
     said = details(remembered, version, name)
@@ -73,12 +78,14 @@ def show(
         fail(f"no version {version!r} is kept", "`rescore models list` shows those that are")
     if as_json:
         print_json(said)
+        tell_missing(missing)
         return
     if said["version"]:
         for key, value in said["version"].items():
-            typer.echo(f"{key:<12} {value}")
+            echo(f"{key:<12} {value}")
     for line in (*more_lines(said), *timeline_lines(said["timeline"])):
-        typer.echo(line)
+        echo(line)
+    tell_missing(missing)
 
 
 @app.command()
@@ -279,11 +286,11 @@ def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
 
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
-    show_json_or(as_json, said, lambda: typer.echo(f"published: {words}"))
+    show_json_or(as_json, said, lambda: echo(f"published: {words}"))
 
 
-def known_versions(chosen: Settings) -> Known:
-    """What the broadcast topics say now."""
+def known_versions(chosen: Settings, open_seconds: float | None = None) -> Known:
+    """What the broadcast topics say now. Raises BehindOpenTransaction, by default after the seconds of `read`."""
     import logging
 
     from streams.commands.worker import adopter
@@ -294,11 +301,11 @@ def known_versions(chosen: Settings) -> Known:
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     adopt = adopter(chosen, logging.getLogger("rescore"))
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in BROADCAST_TOPICS])
-    return adopt(Known.first(policy), list(read(chosen.kafka, counts)))
+    return adopt(Known.first(policy), list(read(chosen.kafka, counts, open_seconds=open_seconds)))
 
 
-def _remembered(chosen: Settings) -> Remembered:
-    """What the learner wrote down last about its models."""
+def _remembered(chosen: Settings, missing: list[str] | None = None) -> Remembered:
+    """What the learner wrote down last about its models. Raises BehindOpenTransaction; `missing` hears it instead."""
     from streams.kafka_client import read, require_topics
     from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL
     from streams.learning.text_learner import TEXT
@@ -306,12 +313,14 @@ def _remembered(chosen: Settings) -> Remembered:
     from streams.topics import MEMORY_TOPIC
 
     found: dict[bytes, dict[str, Any]] = {}
-    for record in read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)])):
+    records = read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)]))
+    for record in records if missing is None else as_far_as_committed(records, missing):
         key = record.key or b""
         is_credit = key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :]
         if (key in (CHECKPOINT, MODEL, TEXT_MODEL) or is_credit) and record.value is not None:
             found[key] = json.loads(record.value)
     if MODEL not in found:
+        tell_missing(missing or [])
         fail("nothing has been learned yet", "rescore learner, and see `rescore models epochs --help`")
     models = {"value": found[MODEL]} | ({TEXT: found[TEXT_MODEL]} if TEXT_MODEL in found else {})
     models |= {key[len(CREDIT) :].decode(): body for key, body in sorted(found.items()) if key.startswith(CREDIT)}

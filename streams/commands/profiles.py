@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
+from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
+from streams.terminal import console, echo, print_json, quoted, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,8 +50,8 @@ def list_profiles(packaged: Packaged = False, as_json: AsJson = False) -> None:
     show_json_or(as_json, said, lambda: console().print(_table(book.profiles)))
     if not as_json:
         for one in later:
-            typer.echo(f"{one.version} comes into force at {_time_text(one.effective_ms)}")
-        typer.echo("next: rescore profiles show ID", err=True)
+            echo(f"{one.version} comes into force at {_time_text(one.effective_ms)}")
+        echo("next: rescore profiles show ID", err=True)
 
 
 @app.command()
@@ -66,7 +67,7 @@ def show(name: Name, packaged: Packaged = False, as_json: AsJson = False) -> Non
     found = next((profile for profile in book.profiles if profile.profile_id == name), None)
     if found is None:
         fail(f"there is no profile {name!r}", "`rescore profiles list` shows those there are", Exit.USAGE)
-    show_json_or(as_json, body_of_profile(found), lambda: typer.echo(text_of_profile(found), nl=False))
+    show_json_or(as_json, body_of_profile(found), lambda: echo(*text_of_profile(found).splitlines()))
 
 
 @app.command()
@@ -80,9 +81,9 @@ def check(path: File, as_json: AsJson = False) -> None:
 
     profile = _read(path)
     said = {**body_of_profile(profile), "says": sentences_of_profile(profile)}
-    show_json_or(as_json, said, lambda: typer.echo("\n".join(said["says"])))
+    show_json_or(as_json, said, lambda: echo(*said["says"]))
     if not as_json:
-        typer.echo(f"next: rescore profiles publish {path} --reason ...", err=True)
+        echo(f"next: rescore profiles publish {quoted(str(path))} --reason ...", err=True)
 
 
 @app.command()
@@ -114,9 +115,9 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     send_broadcast(chosen, topic, key, value, at_ms)
     said = {"profile": profile.profile_id, "version": version, "enabled": profile.enabled,
             "sensitive": profile.sensitive, "from": _time_text(effective_ms)}  # fmt: skip
-    show_json_or(as_json, said, lambda: typer.echo(f"published: {version}, in force from {said['from']}"))
+    show_json_or(as_json, said, lambda: echo(f"published: {version}, in force from {said['from']}"))
     if profile.sensitive and profile.enabled and not as_json:
-        typer.echo("this profile is sensitive: it needs the customer's consent wherever it is used", err=True)
+        echo("this profile is sensitive: it needs the customer's consent wherever it is used", err=True)
 
 
 @app.command()
@@ -161,7 +162,7 @@ def learn(
         print_json(said)
         return
     for name, value in said.items():
-        typer.echo(f"{name:<14} {'-' if value is None else value}")
+        echo(f"{name:<14} {'-' if value is None else value}")
 
 
 def _read(path: Path) -> Profile:
@@ -212,17 +213,13 @@ def _time_text(time_ms: int) -> str:
 
 
 def _table(profiles: Sequence[Profile]) -> Table:
-    from rich.table import Table
-
     from schemas.categories import CATEGORY_NAMES
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "title", "purpose", "state", "fades by half in", "categories"):
-        table.add_column(heading)
+    shown = table("id", "title", "purpose", "state", "fades by half in", "categories")
     for profile in profiles:
         state = "on" if profile.enabled else "off"
         categories = sorted({CATEGORY_NAMES[one] for trigger in profile.triggers for one in trigger.categories})
-        table.add_row(
+        shown.add_row(
             profile.profile_id,
             profile.title,
             profile.purpose,
@@ -230,4 +227,4 @@ def _table(profiles: Sequence[Profile]) -> Table:
             f"{profile.half_life_days:g} days",
             ", ".join(categories),
         )
-    return table
+    return shown

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, error_console, fail, guarded, print_json, settings
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.terminal import echo, error_console, print_json, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,15 +124,18 @@ def _progress_codec(chosen: Settings) -> Callable[[bytes], Progress]:
     return wire_of(values(chosen)).progress.decode
 
 
-def versions_of(chosen: Settings) -> Versions:
-    """Every version that the broadcast topics hold now; later ones can not be in force yet."""
+def versions_of(chosen: Settings, open_seconds: float | None = None) -> Versions:
+    """Every version that the broadcast topics hold now; later ones can not be in force yet.
+
+    Raises BehindOpenTransaction, by default after the seconds of `read`.
+    """
     from streams.commands.wire import registry_for
     from streams.kafka_client import read, require_topics
     from streams.topics import BROADCAST_TOPICS
     from streams.versions import Known, first_policy, reader
 
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
-    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics)))
+    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics), open_seconds=open_seconds))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     return Known.first(policy).adopt(records, reader(registry_for(chosen), chosen.topic_prefix)).versions
 
@@ -201,7 +205,7 @@ def _differences(results: Sequence[Result]) -> list[Difference]:
 
 def _show(results: Sequence[Result], seconds: float) -> None:
     for line in _lines(results, seconds):
-        console().print(line, markup=False, soft_wrap=True)
+        echo(line)
 
 
 def _lines(results: Sequence[Result], seconds: float) -> list[str]:
@@ -213,7 +217,7 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if len(found) > SHOWN_MAX:
         lines.append(f"and {sum(r.differing for r in results) - SHOWN_MAX:,} more; --json tells them")
     if found:
-        user, request_id = found[0].user, found[0].request_id
+        user, request_id = quoted(found[0].user), found[0].request_id
         whom, which = (user, f"--user {user}") if request_id is None else (f"--request {request_id}",) * 2
         lines.append(f"next: rescore explain {whom}; rescore replay {which} --readable")
     total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-import typer
-
-from streams.commands.common import console, fail, print_json
+from streams.commands.common import fail
+from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -41,7 +41,9 @@ def published(chosen: Settings, key: str, request_id: int) -> tuple[Found | None
     topic, codec = chosen.topic("applicants"), values(chosen)
     counts = require_topics(chosen.kafka, [topic])
     of_customer, of_nobody = None, None
-    for record in read(chosen.kafka, counts, [partition_of(chosen, key, counts[topic])]):
+    missing: list[str] = []
+    records = read(chosen.kafka, counts, [partition_of(chosen, key, counts[topic])])
+    for record in as_far_as_committed(records, missing):
         if record.key != key.encode() or not record.value:
             continue
         try:
@@ -54,6 +56,8 @@ def published(chosen: Settings, key: str, request_id: int) -> tuple[Found | None
             of_customer = Found(fields, record.timestamp_ms)
         else:
             of_nobody = Found(fields, record.timestamp_ms)
+    if of_customer is None and of_nobody is None:
+        tell_missing(missing)
     return of_customer, of_nobody
 
 
@@ -82,10 +86,11 @@ def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
     if as_json:
         print_json({"request_id": request_id, "partition": place.partition, "seq": place.seq, "row": plain(row)})
         return
-    typer.echo(f"{whose(None, request_id)}   partition {place.partition}, as of transaction {place.seq:,} of it")
+    echo(f"{whose(None, request_id)}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in request_tables(row):
+        echo("")
         console().print(table)
-    typer.echo(f"\nnext: rescore explain --request {request_id}", err=True)
+    echo("", f"next: rescore explain --request {request_id}", err=True)
 
 
 def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
@@ -118,8 +123,8 @@ def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool)
         print_json({**told, **plain(said), "contest": CONTEST})
         return
     for line in lines(said, whose(owner, request_id), local_time(found.asked_ms)):
-        typer.echo(line)
-    typer.echo(CONTEST)
+        echo(line)
+    echo(CONTEST)
 
 
 def _the_one(chosen: Settings, user: str, request_id: int) -> tuple[Found, str | None]:
@@ -127,9 +132,7 @@ def _the_one(chosen: Settings, user: str, request_id: int) -> tuple[Found, str |
     of_customer, of_nobody = published(chosen, user or str(request_id), request_id)
     if user and of_customer is not None:
         if of_nobody is not None:
-            typer.echo(
-                f"another request {request_id} names no customer: rescore explain --request {request_id}", err=True
-            )
+            echo(f"another request {request_id} names no customer: rescore explain --request {request_id}", err=True)
         return of_customer, user
     if of_nobody is None:
         _say_that_there_is_none(chosen, user, request_id, is_customers=of_customer is not None)

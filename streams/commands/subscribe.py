@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import (
-    AsJson,
-    Exit,
-    error_console,
-    fail,
-    guarded,
-    print_json,
-    settings,
-)
+from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,14 +51,17 @@ def subscribe(
     except ValueError as error:
         fail(str(error), code=Exit.USAGE)
     if not as_json and not exit_at_end:
-        error_console().print("waiting for score changes; Ctrl-C ends it", style="dim")
-    for change in changes(settings(), from_beginning=from_beginning, exit_at_end=exit_at_end, users=users or ()):
+        say(("waiting for score changes; Ctrl-C ends it", "dim"), err=True)
+    missing: list[str] = []
+    found = changes(settings(), from_beginning=from_beginning, exit_at_end=exit_at_end, users=users or ())
+    for change in as_far_as_committed(found, missing):
         if not wanted.has(change):
             continue
         if as_json:
             print_json(dict(change))
         else:
-            typer.echo(line(change, local_time(change["decided_ms"])))
+            echo(line(change, local_time(change["decided_ms"])))
+    tell_missing(missing)
 
 
 def changes(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from streams.commands.common import AsJson, Exit, guarded, print_json, settings
+from streams.commands.common import AsJson, Exit, guarded, settings
+from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -40,10 +41,8 @@ def apply(as_json: AsJson = False) -> None:
         print_json({"done": done})
     else:
         for line in done:
-            typer.echo(line)
-        typer.echo(
-            "the topics are as they have to be; next: rescore worker" if done else "nothing had to be done", err=True
-        )
+            echo(line)
+        echo("the topics are as they have to be; next: rescore worker" if done else "nothing had to be done", err=True)
 
 
 @app.command()
@@ -63,9 +62,9 @@ def check(as_json: AsJson = False) -> None:
         print_json({"problems": [problem._asdict() for problem in problems]})
     else:
         for problem in problems:
-            typer.echo(str(problem))
+            echo(str(problem))
         if not problems:
-            typer.echo("the topics are as they have to be")
+            echo("the topics are as they have to be")
     if problems:
         raise typer.Exit(Exit.FAILURE)
 

@@ -49,15 +49,17 @@ def partition_of(chosen: Settings, user: str, partitions: int) -> int:
 def stamp_ms(chosen: Settings) -> int | None:
     """The timestamp of a record written by hand: the broker's own, or for history the latest there is.
 
-    Time comes from the records there; the present would take every customer decades forward.
+    Time comes from the records there; the present would take every customer decades forward. Where no record is there
+    yet, it is the first timestamp a record can have.
     """
     if chosen.clock == "wall":
         return None
     from schemas.kinds import INPUT_TOPICS
+    from schemas.times import FIRST_TIMESTAMP_MS
     from streams.kafka_client import latest_timestamps_ms, require_topics
 
     latest = latest_timestamps_ms(chosen.kafka, require_topics(chosen.kafka, map(chosen.topic, INPUT_TOPICS)))
-    return max(latest.values(), default=0)
+    return max(latest.values(), default=FIRST_TIMESTAMP_MS)
 
 
 def who() -> str:
@@ -74,11 +76,11 @@ def present_ms(chosen: Settings) -> int:
 def send_broadcast(chosen: Settings, topic: str, key: bytes, value: bytes, at_ms: int) -> None:
     """Publish a version to a broadcast topic and wait until Kafka has it."""
     from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, finish, send
+    from streams.publish import Published, finish, send, timestamp_option
 
     name = chosen.topic(topic)
     require_topics(chosen.kafka, [name])
     done, sender = Published(), producer(chosen.kafka)
-    stamp = {"timestamp": at_ms} if chosen.clock == "records" else {}
+    stamp = timestamp_option(at_ms if chosen.clock == "records" else None)
     send(sender, done, topic=name, key=key, value=value, **stamp)
     finish(sender, done)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.commands.common import AsJson, guarded, print_json, program_version, settings
+from streams.commands.common import AsJson, guarded, program_version, settings
+from streams.terminal import print_json
 
 if TYPE_CHECKING:
     import logging
@@ -44,6 +45,7 @@ def worker(as_json: AsJson = False) -> None:
     """
     from streams.collector import GarbageCollector
     from streams.commands.logs import configure
+    from streams.halts import HaltTeller
     from streams.slot import take_slot
     from streams.wiring import Observers
 
@@ -56,7 +58,7 @@ def worker(as_json: AsJson = False) -> None:
     observer, port, close_health = _observer(chosen, logger)
     _compile(logger)
     log = _log(chosen, str(slot.number))
-    made = _worker(chosen, partitions, store, log, Observers(observer, GarbageCollector()))
+    made = _worker(chosen, partitions, store, log, Observers(observer, GarbageCollector(), HaltTeller(store.halts)))
     told = {
         "app": chosen.app,
         "slot": slot.number,
@@ -213,6 +215,7 @@ def publish_first_versions(chosen: Settings) -> None:
     A transactional producer of a fixed name comes first: of two workers that start at once the slower one is fenced, or
     reads what the quicker one has written.
     """
+    from schemas.times import FIRST_TIMESTAMP_MS
     from schemas.writing import Encoder
     from streams.commands.wire import registry_for
     from streams.dead_letters import Message
@@ -230,8 +233,7 @@ def publish_first_versions(chosen: Settings) -> None:
         sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
         empty = empty_topics(chosen.kafka, topics)
         # Learning has no first version that counts from the beginning: for history it is known before any record.
-        # (librdkafka takes a timestamp of 0 for the present.)
-        stamps = {b"learning": 1} if chosen.clock == "records" else {}
+        stamps = {b"learning": FIRST_TIMESTAMP_MS} if chosen.clock == "records" else {}
         missing = [
             Message(chosen.topic(t), key, value, [], timestamp_ms=stamps.get(key))
             for t, key, value in records

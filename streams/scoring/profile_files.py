@@ -17,7 +17,6 @@ share_of_purchases = 0.02        # likewise, as a share of all purchases; option
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
@@ -25,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.categories import CATEGORY_NAMES
+from schemas.printable import toml_text
 from state.profiles import TRIGGERS_MAX, Profile, Trigger
 
 PURPOSES = ("marketing", "care")
@@ -107,7 +107,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | list):
-        return json.dumps(value, ensure_ascii=False)
+        return toml_text(value)
     return f"{value:g}"
 
 

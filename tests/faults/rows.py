@@ -13,7 +13,8 @@ from pathlib import Path
 
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import admin_of, group_of, require_topics, waiting_records
+from streams.kafka_client import admin_of, require_topics
+from streams.kafka_client_groups import group_of, waiting_records
 from streams.log import STEPS
 from tests.faults.load import late
 from tests.faults.stage import READY_SECONDS, Stage, command, copy_of_log, put_back

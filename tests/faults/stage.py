@@ -22,7 +22,8 @@ from local.kafka import HEAP_MB, Kafka
 from local.process import LOOPBACK, free_port
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import KafkaUnreachable, admin_of, group_of, require_topics
+from streams.kafka_client import KafkaUnreachable, admin_of, require_topics
+from streams.kafka_client_groups import group_of
 from tests.faults.load import Load, Planned, plan, rates
 from tests.faults.proxy import Proxy
 from tests.integration.deployment import RESCORE, Deployment

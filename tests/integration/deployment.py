@@ -18,7 +18,8 @@ from confluent_kafka import Producer
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.redis_store import RedisStore
-from streams.kafka_client import group_of, read, require_topics, waiting_records
+from streams.kafka_client import read, require_topics
+from streams.kafka_client_groups import group_of, waiting_records
 from streams.resolve import PROGRESS_KEY
 from streams.settings import Settings, load
 

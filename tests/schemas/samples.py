@@ -118,7 +118,7 @@ def random_transaction(random: Random) -> Fields:
         "transaction_currency": _some(random, "EUR", CURRENCIES) or "EUR",
         "transaction_date": _some(random, "2024-06-29", TIMES) or "2024-06-01",
         "transaction_state": _some(random, "SUCCEEDED", STATES),
-        "mcc": _some(random, None, ["5995", "x"]),
+        "mcc": _some(random, None, ["5995", "742", "5411.0", "x"]),
     }
     return transaction(
         event_id=_some(random, f"t-{random.randrange(50)}", TEXTS),
@@ -133,7 +133,11 @@ def random_transaction(random: Random) -> Fields:
         description=_some(
             random, "groceries", [*TEXTS, "LIDL 4711 Žižkov", "ab abc ABC-d12efg a b c one two three four"]
         ),
-        mcc=_some(random, "5411", ["7995", "", "54", "541x", "54111", "0000", "é411"]),
+        mcc=_some(
+            random,
+            "5411",
+            ["7995", "", " ", "54", "541x", "54111", "0000", "0", "é411", "742", "742.0", "5411.", "\u0665411"],
+        ),
         revision=revision,
         previous=_some(random, previous if revision else None, [previous]),
     )

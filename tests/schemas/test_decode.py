@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.batch import DECLARED, MISSING_TIME_MS, EventBatch, Record
+from schemas.categories import Category
 from schemas.decode import NO_PLAN, Decoder, Group, decode
 from schemas.definitions import SCHEMA_OF_TOPIC, Schema, parse, schema
 from schemas.kinds import INPUT_TOPICS, Kind, RejectCode, Score, TransactionState
 from schemas.known_schemas import RegistryUnavailable, StaticRegistry
 from schemas.partitioner import Partitioner, partition_of
 from schemas.plan import Plan
+from schemas.readable import Fields
 from schemas.times import time_ms
 from tests.schemas.samples import NOW_MS, REGISTRY, avro, loan, random_record, record, transaction
 
@@ -298,6 +300,13 @@ SPOILED: list[tuple[str, RejectCode, Callable[[], Record]]] = [
     ("a huge amount in JSON", RejectCode.AMOUNT_OUT_OF_RANGE, lambda: as_json(transaction_amount=10**30)),
     ("an unknown state", RejectCode.UNKNOWN_STATE, lambda: record(transaction(transaction_state="DONE"))),
     ("an unknown category", RejectCode.UNKNOWN_CATEGORY, lambda: record(transaction(user_category="BRANCH"))),
+    ("two digits for a code", RejectCode.UNKNOWN_MCC, lambda: record(transaction(mcc="54"))),
+    ("five digits for a code", RejectCode.UNKNOWN_MCC, lambda: record(transaction(mcc="54111"))),
+    ("letters for a code", RejectCode.UNKNOWN_MCC, lambda: as_json(mcc="groceries")),
+    ("a broken number for a code", RejectCode.UNKNOWN_MCC, lambda: record(transaction(mcc="5411.5"))),
+    ("letters for the code before", RejectCode.UNKNOWN_MCC, lambda: record(transaction(
+        revision=1, previous={"transaction_amount": 1.0, "transaction_currency": "EUR",
+                              "transaction_date": "2024-06-29", "mcc": "x"}))),
     ("a missing field", RejectCode.MISSING_FIELD, lambda: spoil(lambda value: b'{"user_id": "ann"}')),
     ("a loan without due date", RejectCode.MISSING_FIELD, lambda: record(loan(due_date=None), "loans")),
     ("a correction of nothing", RejectCode.MISSING_FIELD, lambda: record(loan(revision=1, event_id=None), "loans")),
@@ -329,6 +338,21 @@ def test_a_bad_record_is_rejected_with_its_reason_and_spoils_no_other(
     batch = read(record(transaction(user_id="before")), make(), record(transaction(user_id="after")))
     assert batch.users == [b"before", b"after"]
     assert [(reject.record, reject.code) for reject in batch.rejects] == [(1, code)]
+
+
+@pytest.mark.parametrize("mcc", ["742", "742.0", " 0742", "0742"])
+def test_a_code_that_a_spreadsheet_has_spoiled_is_the_code_it_was(mcc: str) -> None:
+    batch = read(record(transaction(mcc="0742")), record(transaction(mcc=mcc)))
+    assert not batch.rejects
+    assert [Category(int(category)) for category in batch.events["category"]] == [Category.PETS] * 2
+    assert len(set(batch.events["content_hash"].tolist())) == 1
+
+
+@pytest.mark.parametrize("topic, fields", [("transactions", transaction()), ("loans", loan("repaid"))])
+def test_a_record_without_a_timestamp_says_so(topic: str, fields: Fields) -> None:
+    (reject,) = read(record(fields, topic, timestamp_ms=-1)).rejects
+    assert reject.code == RejectCode.EVENT_TIME_IN_FUTURE
+    assert reject.message.startswith("The record has no timestamp (-1)")
 
 
 def test_a_value_beyond_the_limit_is_rejected_unread() -> None:

@@ -267,6 +267,18 @@ def test_an_override_holds_a_score_until_it_expires() -> None:
     assert freed["sequence"] == held["sequence"] + 1
 
 
+def test_an_override_that_has_expired_when_it_comes_is_a_dead_letter_and_changes_nothing() -> None:
+    ann = Customers()
+    ann.transaction(0, 100.0)
+    held = {"score": "value", "author": "a", "reason": "b"}
+    ann.command(1, "override", value=4.8, expires_at="2026-01-21", **held)
+    for day, expires_at in ((10.5, "2026-01-11"), (11, "2026-01-12"), (11, "1970-01-01")):  # also the very moment
+        assert ann.command(day, "override", value=1.5, expires_at=expires_at, **held) == []
+    assert [reject.code for reject in ann.rejects] == [RejectCode.OVERRIDE_EXPIRED] * 3
+    assert "order it again with an expiry to come" in ann.rejects[0].message
+    assert [override.value for override in ann.row().overrides] == [4.8]
+
+
 def test_lifting_an_override_goes_back_at_once() -> None:
     ann = Customers()
     ann.transaction(0, 100.0)

@@ -46,7 +46,8 @@ from streams.category_learning import learned_from
         ("7995", Category.GAMBLING), ("0742", Category.PETS), ("8211", Category.EDUCATION),
         ("9311", Category.GOVERNMENT),
         ("8661", Category.OTHER), ("8651", Category.OTHER), ("8398", Category.CHARITY), ("0001", Category.OTHER),
-        ("0000", Category.UNKNOWN), ("", Category.UNKNOWN), ("54", Category.UNKNOWN), ("5411 ", Category.UNKNOWN),
+        ("0000", Category.UNKNOWN), ("", Category.UNKNOWN), ("54", Category.UNKNOWN), ("5411 ", Category.GROCERIES),
+        ("742", Category.PETS), ("742.0", Category.PETS), ("5411.0", Category.GROCERIES), ("0", Category.UNKNOWN),
         ("54l1", Category.UNKNOWN), ("٥٤١١", Category.UNKNOWN),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -296,6 +297,23 @@ def test_a_worker_needs_no_more_rights_than_it_is_told(server: Valkey) -> None:
     strange = RedisStore(f"redis://worker:pass@{server.address}/0", "strange", 4)
     with pytest.raises(RefusedSettings, match="refuses this user"):
         strange.restore(0, Position(0, "session", -1), [])
+
+
+def test_notes_of_halted_partitions_expire_and_are_read_by_all(server: Valkey) -> None:
+    store = store_at(server)
+    assert store.halts.read(4) == {}
+    store.halts.write(2, "the store is ahead \udcff", 60.0)
+    store.halts.write(3, "gone in a moment", 0.001)
+    deadline = time.monotonic() + 20
+    while 3 in store.halts.read(4):
+        assert time.monotonic() < deadline
+    assert store.halts.read(4) == {2: "the store is ahead ?"}
+    assert store.halts.read(2) == {}
+    raw(server).execute_command("ACL", "SETUSER", "noted", "on", ">pass", *READER_RIGHTS.split())
+    reader = RedisStore(f"redis://noted:pass@{server.address}/0", "app", 4)
+    assert set(reader.halts.read(4)) == {2}
+    store.halts.delete(2)
+    assert store.halts.read(4) == {}
 
 
 def test_a_reader_needs_the_right_to_read_alone(server: Valkey) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pyarrow import parquet
 
+from schemas.times import FIRST_TIMESTAMP_MS, iso_of
 from streams.publish import (
+    NotDelivered,
     Published,
     TimeGoesBack,
     advances,
     publish,
+    publish_advances,
     refuse_to_go_back,
+    timestamp_option,
 )
 from streams.publish_events import (
     Event,
@@ -194,3 +203,112 @@ def test_an_advance_goes_to_every_partition() -> None:
 
 def test_the_source_of_a_file_is_named_without_its_folder() -> None:
     assert Source(Path("/a/b.csv"), "loans", FileMapping()).name == "b.csv"
+
+
+ROWS = [
+    ("ann", "2026-01-01"),
+    ("xen", "1970-01-01T00:00:00Z"),
+    ("ann", "2026-01-02"),
+    ("bob", "1970-01-01T01:00:00+01:00"),
+]
+"""The second and the fourth happened at the moment 0."""
+
+
+def _as_csv(rows: list[tuple[str, str]]) -> bytes:
+    return b"user_id,transaction_amount,transaction_date\n" + b"".join(f"{u},1,{at}\n".encode() for u, at in rows)
+
+
+def _as_json_lines(rows: list[tuple[str, str]]) -> bytes:
+    lines = [{"user_id": user, "transaction_amount": 1, "transaction_date": at} for user, at in rows]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def _as_parquet(rows: list[tuple[str, str]]) -> bytes:
+    columns = {"user_id": [u for u, _ in rows], "transaction_amount": [1.0] * len(rows)}
+    file = io.BytesIO()
+    parquet.write_table(pa.table(columns | {"transaction_date": [at for _, at in rows]}), file)
+    return file.getvalue()
+
+
+FORMATS = {"csv": (_as_csv, 2), "jsonl": (_as_json_lines, 1), "parquet": (_as_parquet, 1)}  # and the first row's number
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("pipe", [False, True], ids=["file", "pipe"])
+def test_the_moment_0_is_refused_with_its_line_in_every_way_a_row_can_come(
+    form: str, packed: bool, pipe: bool, tmp_path: Path
+) -> None:
+    write, first = FORMATS[form]
+    content = gzip.compress(write(ROWS)) if packed else write(ROWS)
+    (tmp_path / "rows").write_bytes(content)
+    source = Source(None if pipe else tmp_path / "rows", "transactions", FileMapping())
+    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content), stamp=True))
+    bad = [one for one in found if isinstance(one, BadLine)]
+    assert [line.number for line in bad] == [first + 1, first + 3]
+    assert all("1970-01-01T00:00:00Z, which cannot be the timestamp of a record" in line.message for line in bad)
+    assert [event.key for event in found if isinstance(event, Event)] == [b"ann", b"ann"]
+    live = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content)))
+    assert len([event for event in live if isinstance(event, Event)]) == 4  # the broker stamps them: an old date is one
+
+
+@given(st.lists(st.integers(-(10**13), 10**12) | st.integers(-3, 3), max_size=5))
+@example([0])
+@example([-1])
+@example([1])
+def test_no_event_is_stamped_with_what_means_something_else(moments: list[int]) -> None:
+    text = _as_csv([(f"u{i}", iso_of(moment)) for i, moment in enumerate(moments)])
+    source = Source(None, "transactions", FileMapping())
+    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(text), stamp=True))
+    events = sorted((one for one in found if isinstance(one, Event)), key=when)
+    assert sorted(event.time_ms for event in events) == sorted(m for m in moments if m >= FIRST_TIMESTAMP_MS)
+    producer = RecordedProducer()
+    producer.polls = 1
+    publish(events, producer, stamp=True)
+    assert all(record["timestamp"] >= FIRST_TIMESTAMP_MS for record in producer.records)
+    for moment in moments:
+        if moment < FIRST_TIMESTAMP_MS:
+            with pytest.raises(NotDelivered, match="no record can have the timestamp"):
+                timestamp_option(moment)
+            with pytest.raises(NotDelivered):
+                publish_advances("commands", [(0, b"x")], moment, producer, True, Published())
+
+
+def test_a_rate_that_holds_since_ever_is_known_from_the_first_moment_on() -> None:
+    schema = {
+        "type": "record",
+        "name": "FxRate",
+        "fields": [
+            {"name": "currency", "type": "string"},
+            {"name": "effective_at", "type": "string"},
+            {"name": "rate", "type": "double"},
+        ],
+    }
+    text = b"currency,effective_at,rate\nUSD,1900-01-01,0.9\nUSD,1970-01-01,0.9\nUSD,2026-01-01,0.9\n"
+    source = Source(None, "fx-rates", FileMapping())
+    found = list(read_events(source, schema, _encode, standard_input=io.BytesIO(text), stamp=True))
+    assert [one.time_ms for one in found if isinstance(one, Event)] == [1, 1, time_ms("2026-01-01") - 60_000]
+
+
+@pytest.mark.parametrize(
+    "mcc, says",
+    [
+        ("742", "mcc '742' is read as 0742"),
+        ("5411.0", "mcc '5411.0' is read as 5411"),
+        ("0", "mcc '0' is read as no code"),
+        ("54", "mcc '54' is no merchant category code"),
+        ("groceries", "is no merchant category code: workers refuse the event"),
+        ("0742", ""),
+        ("", ""),
+    ],
+)
+def test_a_code_that_is_not_what_its_writer_meant_is_worth_a_remark(mcc: str, says: str) -> None:
+    fields = [*SCHEMA["fields"], {"name": "mcc", "type": ["null", "string"], "default": None}]
+    row = {"user_id": "a", "transaction_amount": 1, "transaction_date": "2024-01-01", "mcc": mcc}
+    remarks: list[BadLine] = []
+    source = Source(None, "transactions", FileMapping())
+    line = io.BytesIO(json.dumps(row).encode())
+    (event,) = read_events(source, SCHEMA | {"fields": fields}, _encode, standard_input=line, remark=remarks.append)
+    assert isinstance(event, Event)
+    assert [says in remark.message for remark in remarks] == ([True] if says else [])
+    assert [remark.number for remark in remarks] == ([1] if says else [])

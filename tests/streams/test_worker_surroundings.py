@@ -10,10 +10,14 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from state.errors import StoreUnavailable
 from streams.broadcast import NOTICE_MS, Broadcast
+from streams.halts import NOTE_SECONDS, HaltTeller
 from streams.health import TURN_SECONDS_MAX, Health, HealthServer
+from streams.log import TopicPartition
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.metrics import LogLines, Metrics
+from streams.output import Message
 from streams.resolve import Standing
 from streams.slot import SlotTaken, take_slot
 from streams.wiring import BatchReport, Observers
@@ -176,6 +180,87 @@ def test_event_ids_forgotten_early_are_a_warning_once_a_minute(caplog: pytest.Lo
     (second,) = warned(1_061.0, 1)
     assert second.startswith("6 event ids")
     assert warned(2_000.0) == []
+
+
+def test_an_open_transaction_of_a_publisher_is_in_the_metrics_and_once_in_the_log(caplog) -> None:
+    caplog.set_level(logging.WARNING, "rescore.worker")
+    registry, world = CollectorRegistry(), World()
+    worker = world.worker(observer=Observers(Metrics(registry), LogLines(logging.getLogger("rescore.worker"))))
+    world.write("transactions", "ann", 100)
+    where = TopicPartition("transactions", world.partition_of(b"ann"))
+
+    def value(name: str, **labels: str) -> float:
+        found = registry.get_sample_value(name, {"partition": str(where.partition)} | labels)
+        return -1.0 if found is None else found
+
+    def open_seconds() -> float:
+        return value("rescore_open_transaction_seconds", topic="transactions")
+
+    broker = world.broker
+    opened = broker.begin("publisher", broker.own("publisher"))
+    broker.append(opened, where, Message(b"ann", b"x"), 200)
+    world.write("transactions", "ann", 300)  # of a plain producer: acknowledged, and behind it
+    world.run(worker, turns_max=6_000, until=lambda: open_seconds() >= 31.0)
+    assert value("rescore_lag_records", topic="transactions") == 2.0
+    assert value("rescore_lag_seconds") >= 31.0
+    world.run(worker, until=lambda: open_seconds() >= 36.0)
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if "a transaction of a publisher is open" in record.getMessage()
+    ]
+    assert len(told) == 1
+    assert told[0].startswith(f"transactions/{where.partition}: ")
+    broker.commit(opened)
+    world.run(worker, until=lambda: open_seconds() == 0.0)
+    assert value("rescore_lag_seconds") == 0.0
+    world.run(worker)
+    world.check()
+
+
+class Board:
+    """Notes, as the store keeps them."""
+
+    def __init__(self) -> None:
+        self.notes: dict[int, str] = {}
+        self.written = 0
+        self.away = False
+
+    def write(self, partition: int, reason: str, seconds: float) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+        assert seconds == NOTE_SECONDS
+        self.written += 1
+        self.notes[partition] = reason
+
+    def delete(self, partition: int) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+        self.notes.pop(partition, None)
+
+
+def test_a_halted_partition_leaves_a_note_for_as_long_as_it_is_halted() -> None:
+    board, world = Board(), World()
+    teller = HaltTeller(board)
+    teller.halted(1, "the group was reset")
+    assert board.notes == {1: "the group was reset"}
+    board.notes.clear()  # the server was emptied
+    for seconds in range(100, 130):
+        teller.turned(float(seconds))
+    assert (board.notes, board.written) == ({1: "the group was reset"}, 7)
+    board.away = True
+    teller.turned(200.0)
+    board.away = False
+    teller.running(1, RUNNING)
+    assert board.notes == {}
+    teller.halted(0, "again")
+    teller.given_up((0,), lost=True)
+    board.notes.clear()
+    teller.turned(300.0)
+    assert board.notes == {}  # who has it now says how it stands
+    world.story()
+    world.run(world.worker(observer=teller))
+    world.check()
 
 
 def test_a_slot_in_use_is_refused_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
