@@ -10,6 +10,7 @@ import pytest
 
 from schemas.codec import decode_value
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import request_of
 from state.layout import decode_row, due_ms_of
 from streams.recount import (
     Terms,
@@ -94,7 +95,7 @@ def without_due(row: bytes, world: ScoredWorld) -> bytes:
 
 def test_the_worlds_reach_what_they_are_to_reach() -> None:
     """The comparison proves nothing about what never happens."""
-    journaled, letters, causes, checked = 0, 0, set(), 0
+    journaled, letters, causes, checked, requests = 0, 0, set(), 0, 0
     for seed in (0, 3, 5, 11, 14, 21):
         world = lived_through(seed)
         journaled += len(world.broker.visible("rescore-journal"))
@@ -104,9 +105,11 @@ def test_the_worlds_reach_what_they_are_to_reach() -> None:
         for partition in world.progress():
             for user, row in world.recount(partition).rows.items():
                 checked += world.store.load(partition, [user]) != [row]
+                requests += request_of(user) is not None
     assert journaled > 20
     assert letters > 20
     assert causes >= {"event", "time", "correction", "override", "erasure"}
+    assert requests > 3
     assert checked > 0  # images whose due time is an earlier check than the last
 
 
