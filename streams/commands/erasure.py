@@ -143,10 +143,13 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
     number, key = partition_of(chosen, user, partitions), user.encode()
     try:
         with closing(store):
-            packed, _ = store.read(key, number)
+            packed, held = store.read(key, number)
             due_ms = store.due_ms_of(key, number)
     except StoreUnavailable as away:
         return [Copy("row in the store", "remains", f"not known: {away}")]
+    if packed is None and held is not None and held.lost:
+        words = f"not known: partition {number} has lost rows and is to be rebuilt by a worker"
+        return [Copy("row in the store", "remains", words)]
     row = None if packed is None else decode_row(packed)
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
     horizon_ms = versions_of(chosen).policy_at(moment_ms).duplicate_horizon_ms

@@ -21,7 +21,8 @@ class Place(NamedTuple):
 def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
     """A customer's row and which committed state it is; None where nothing is known of them.
 
-    Never a default: a partition that is being rebuilt, or is not there, ends the command with a sentence.
+    Never a default: a partition that is being rebuilt, is not there or has lost the row ends the command with a
+    sentence.
     """
     from state.layout import decode_row
     from state.redis_store import RedisStore
@@ -42,7 +43,9 @@ def read_row(chosen: Settings, user: str) -> tuple[Row, Place] | None:
         row, position = store.read(user.encode(), partition)
     finally:
         store.close()
-    if position is None or not position.ready:
-        state = "is being rebuilt" if position else "is not there yet"
+    if position is None or not position.ready or (row is None and position.lost):
+        state = "is not there yet" if position is None else "is being rebuilt"
+        if position is not None and position.lost:
+            state = "has lost rows and is to be rebuilt by a worker"
         fail(f"partition {partition} of {user!r} {state} in Redis", "rescore lag says when it is", Exit.UNREACHABLE)
     return None if row is None else (decode_row(row), Place(partition, position.seq))
