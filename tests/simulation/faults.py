@@ -18,7 +18,7 @@ WAYS_BACK = ("K13.given_up", "K14.resolving", *("K15.restoring",) * 12)
 """Steps that a life reaches less often than others."""
 
 STORE_CALLS = ("S.claim", "S.load", "S.position", "S.save", "S.fill", "S.index", "S.restore")
-QUESTIONS = ("S.load", "S.load", "S.due", "S.earliest", "S.verify", "S.fill", "S.fill", "S.restored", "S.follow")
+QUESTIONS = ("S.load", "S.due", "S.earliest", "S.verify", "S.follow", *("S.fill", "S.restored") * 4)
 
 
 BEHIND_MS_MAX = 3_000
@@ -57,7 +57,8 @@ class Faults:
             "lose the commit": (self._lose_the_commit, ("K8.committing",)),
             "spoil a write": (self._spoil_the_write, ("K11.saving", "K12.saved", "K14.resolving")),
             "empty the store": (self._flush, (*STEPS[1:12], *STORE_CALLS)),
-            "forget some keys": (self._forget, (*STEPS[1:12], *STORE_CALLS, *QUESTIONS)),
+            "forget some keys": (self._forget, (*STEPS[1:12], *STORE_CALLS)),
+            "forget some keys under a question": (self._forget, QUESTIONS),
             "copy the store": (self._keep_copy, ("S.fill", "S.fill", "S.restored", "S.save", "S.index")),
             "roll the store back": (self._put_back, (*STEPS[1:12], *STORE_CALLS, "S.fill", "S.restored")),
             "take the slot": (self._take_the_slot, STEPS),
