@@ -4,9 +4,12 @@
 -- each other's functions. Every function compares before it writes, and does everything or nothing: Redis does not roll
 -- back, so what could fail (shapes, types of keys) comes before what can not.
 --
--- Keys: 1 the partition's meta hash {seq, nonce, state_offset, status, partitions, layout; parts while it is being
--- rebuilt}, 2 its index of due times.
+-- Keys: 1 the partition's meta hash {seq, nonce, state_offset, status, partitions, layout, users; parts while it is being
+-- rebuilt}, 2 its index: every user by due time, +inf where time does not come back to one.
 -- Rows are in the same slot, under a prefix that is an argument.
+--
+-- `users` counts what was added to the index and removed from it. The two differ for good once the index was lost or lost
+-- members, even if it was created again meanwhile, as every write moves both alike.
 
 -- Values handed to one command: Lua's stack holds 8,000 of them. Even, so that pairs stay together.
 local VALUES_MAX = 4000
@@ -15,64 +18,72 @@ local VALUES_MAX = 4000
 local NUMBERS = '<I4i4d'
 local NUMBERS_SIZE = 16
 
--- Calls a command with values, in pieces.
-local function call(command, key, values)
+-- Calls a command with values, in pieces; the sum of what it answers.
+local function call(command, key, values, option)
+  local sum = 0
   for first = 1, #values, VALUES_MAX do
     local last = math.min(first + VALUES_MAX - 1, #values)
-    if key then redis.call(command, key, unpack(values, first, last))
-    else redis.call(command, unpack(values, first, last)) end
+    local answer
+    if option then answer = redis.call(command, key, option, unpack(values, first, last))
+    elseif key then answer = redis.call(command, key, unpack(values, first, last))
+    else answer = redis.call(command, unpack(values, first, last)) end
+    sum = sum + (tonumber(answer) or 0)
   end
+  return sum
 end
 
 -- Writes rows and due times: `numbers` as above, `text` user, row, user, row ... end to end. In two long strings, as
--- packing thousands of short arguments would cost the client five times as much.
+-- packing thousands of short arguments would cost the client five times as much. Answers how many users there are more.
 local function write(keys, prefix, numbers, text)
-  local rows, deleted, due, not_due = {}, {}, {}, {}
+  local rows, deleted, members, moved, gone = {}, {}, {}, {}, {}
   local at = 1
   for i = 1, #numbers, NUMBERS_SIZE do
     local user_length, row_length, due_ms = struct.unpack(NUMBERS, numbers, i)
     local user = string.sub(text, at, at + user_length - 1)
     at = at + user_length
+    if due_ms ~= due_ms then due_ms = '+inf' end
     if row_length == -1 then
       deleted[#deleted + 1] = prefix .. user
-    elseif row_length >= 0 then
+      gone[#gone + 1] = user
+    elseif row_length == -2 then
+      local n = #moved
+      moved[n + 1] = due_ms
+      moved[n + 2] = user
+    else
       local n = #rows
       rows[n + 1] = prefix .. user
       rows[n + 2] = string.sub(text, at, at + row_length - 1)
+      members[n + 1] = due_ms
+      members[n + 2] = user
       at = at + row_length
-    end
-    if due_ms ~= due_ms then
-      not_due[#not_due + 1] = user
-    else
-      local n = #due
-      due[n + 1] = due_ms
-      due[n + 2] = user
     end
   end
   if at ~= #text + 1 then error('rescore: the text of a write does not fit its numbers') end
   -- The index first: only its commands can fail, if its key is no sorted set, and they do so before they change it.
-  call('ZADD', keys[2], due)
-  call('ZREM', keys[2], not_due)
+  local more = call('ZADD', keys[2], members)
+  call('ZADD', keys[2], moved, 'XX')
+  more = more - call('ZREM', keys[2], gone)
   call('MSET', nil, rows)
   call('UNLINK', nil, deleted)
+  return more
 end
 
 local function meta(keys)
-  local held = redis.call('HMGET', keys[1], 'seq', 'nonce', 'state_offset', 'status')
+  local held = redis.call('HMGET', keys[1], 'seq', 'nonce', 'users', 'status')
   return held[1], held[2], held[3], held[4]
 end
 
 -- nonce, expected seq, seq, state_offset; prefix, numbers, text. Answers the outcome and the seq that is held.
 local function save(keys, args)
-  local seq, nonce, _, status = meta(keys)
-  if not seq then return {'missing', 0} end
+  local seq, nonce, users, status = meta(keys)
+  if not seq or not users then return {'missing', 0} end
   if nonce ~= args[1] then return {'fenced', tonumber(seq)} end
   if status ~= 'ready' then return {'missing', tonumber(seq)} end
   if seq == args[3] then return {'already', tonumber(seq)} end
   if tonumber(seq) < tonumber(args[2]) then return {'behind', tonumber(seq)} end
   if seq ~= args[2] then return {'ahead', tonumber(seq)} end
-  write(keys, args[5], args[6], args[7])
-  redis.call('HSET', keys[1], 'seq', args[3], 'state_offset', args[4])
+  local more = write(keys, args[5], args[6], args[7])
+  redis.call('HSET', keys[1], 'seq', args[3], 'state_offset', args[4], 'users', tonumber(users) + more)
   return {'ok', tonumber(seq)}
 end
 
@@ -87,7 +98,7 @@ end
 local function restore(keys, args)
   redis.call('UNLINK', keys[1], keys[2])
   redis.call('HSET', keys[1], 'seq', args[1], 'nonce', args[2], 'state_offset', args[3], 'status', 'restoring',
-    'partitions', args[4], 'layout', args[5], 'parts', 0)
+    'partitions', args[4], 'layout', args[5], 'users', 0, 'parts', 0)
   return 1
 end
 
@@ -119,20 +130,21 @@ end
 -- nonce, parts so far; prefix, numbers, text.
 local function fill(keys, args)
   if not is_restoring(keys, args[1], args[2]) then return 0 end
-  write(keys, args[3], args[4], args[5])
+  redis.call('HINCRBY', keys[1], 'users', write(keys, args[3], args[4], args[5]))
   redis.call('HINCRBY', keys[1], 'parts', 1)
   return 1
 end
 
--- nonce, parts so far.
+-- nonce, parts so far. An index that lost members meanwhile is not called ready.
 local function restored(keys, args)
   if not is_restoring(keys, args[1], args[2]) then return 0 end
+  if redis.call('ZCARD', keys[2]) ~= tonumber(redis.call('HGET', keys[1], 'users')) then return 0 end
   redis.call('HSET', keys[1], 'status', 'ready')
   redis.call('HDEL', keys[1], 'parts')
   return 1
 end
 
--- nonce; prefix, numbers, text (of due times alone). Late words of a former session are not heard.
+-- nonce; prefix, numbers, text (of due times alone: nobody is added). Late words of a former session are not heard.
 local function index(keys, args)
   local _, nonce, _, status = meta(keys)
   if nonce ~= args[1] or status ~= 'ready' then return 0 end

@@ -1,7 +1,11 @@
 """Where rows rest between batches: the protocol every store keeps, and its in-memory twin.
 
-A store never decides anything. It holds, for each partition, the rows of its users, an index of due times, and one
-`Position` that says which committed state this is. All of a `save` happens or none of it.
+A store never decides anything. It holds, for each partition, the rows of its users, an index of all of them by due
+time, and one `Position` that says which committed state this is. All of a `save` happens or none of it.
+
+A store can lose single keys: a server evicts them, or somebody deletes them. Three things tell: the number of users is
+kept next to the position, the index has that many members, and every member has a row. So a missing row of a member is
+never taken for a new user. A row or an index that was replaced by an older copy of itself is not noticed here.
 """
 
 from __future__ import annotations
@@ -24,10 +28,13 @@ class Position(NamedTuple):
     nonce: str
     state_offset: int
     ready: bool = True  # False while a rebuild is under way: readers answer 503
+    lost: int = (
+        0  # users that the store has lost something of, as far as this question could tell; 0 in what is written
+    )
 
 
 class RowWrite(NamedTuple):
-    """After-image of one row: `row` None deletes it. `due_ms` None takes it out of the index of due times."""
+    """After-image of one row. `row` None deletes it and takes the user out of the index. `due_ms` None: never due."""
 
     user: bytes
     row: bytes | None
@@ -56,6 +63,9 @@ class Save(NamedTuple):
 RowsAt = tuple["list[bytes | None]", Position | None]
 """Rows, and the position they belong to."""
 
+UsersAt = tuple["list[bytes]", bytes, Position | None]
+"""Users, the cursor to go on with (empty: all were named), and the position they belong to."""
+
 
 class Store(Protocol):
     """Rows, due times and position of partitions."""
@@ -76,16 +86,23 @@ class Store(Protocol):
         """Rows of the users and the position they belong to, of one moment and in one round trip.
 
         A position that is asked for after the rows proves nothing: the store may have been emptied when the rows were
-        read, and be back (a failover to a replica that is up to date) when the position is.
+        read, and be back (a failover to a replica that is up to date) when the position is. `lost` of the position
+        counts the members that the index lacks, else the users asked for who are members and have no row. Missing rows
+        take a second round trip. None as well where the store moved between the two.
         """
 
     def load_all(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, RowsAt]:
-        """`load_at` of several partitions, in one round trip."""
+        """`load_at` of several partitions, in as many round trips as one takes."""
 
-    def users(self, partition: int, cursor: bytes, limit: int) -> tuple[list[bytes], bytes]:
-        """Some users with a row, about `limit`, and the cursor to go on with: empty at first, and when all were named.
+    def users_at(self, partition: int, cursor: bytes, limit: int) -> UsersAt:
+        """Some users of the index, about `limit`; `cursor` is empty at first.
 
-        Everyone who has a row from the first call to the last is named, perhaps more than once.
+        Everyone who is in the index from the first call to the last is named, perhaps more than once.
+        """
+
+    def verify(self, partition: int, cursor: bytes, limit: int) -> tuple[bytes, Position | None]:
+        """Look whether about `limit` users of the index still have rows: the next cursor, and a position whose `lost`
+        counts those who have none. None as well where the store moved meanwhile.
         """
 
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
@@ -112,7 +129,13 @@ class Store(Protocol):
         """A `save` in pieces, of more rows than one call may hold: not ready from the first to the last."""
 
     def index(self, partition: int, dues: Sequence[tuple[bytes, int | None]]) -> None:
-        """Move due times alone: a check that emitted nothing changes no row, no clock and no log."""
+        """Move due times alone: a check that emitted nothing changes no row, no clock and no log.
+
+        Who is not in the index stays out of it.
+        """
+
+    def evicts(self) -> str:
+        """Why the server may delete rows by itself, and what to do; empty where it does not."""
 
 
 class OneByOne:

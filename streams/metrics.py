@@ -45,6 +45,10 @@ class Metrics(Observer):
         self._timers = counter("timers_due", "Users whose timers were looked at.")
         self._transactions = counter("transactions", "Transactions committed.")
         self._rewinds = counter("rewinds", "Batches that came to nothing: aborted, unknown, or the store had moved.")
+        self._lost_rows = counter(
+            "store_lost_rows", "Customers found to have lost keys in Redis, at least; their partitions were rebuilt."
+        )
+        self._evicts = gauge("store_evicts", "1 while Redis may delete rows by itself: its policy is not noeviction.")
         self._holds = counter("holds", "Turns in which time stood still as something did not answer.")
         self._given_up = counter("partitions_given_up", "Partitions that went to other workers.", "lost")
         self._seconds = Histogram(
@@ -120,6 +124,14 @@ class Metrics(Observer):
         """See `Observer`."""
         self._rewinds.inc()
 
+    def lost_rows(self, partition: int, customers: int, wait_seconds: float) -> None:
+        """See `Observer`."""
+        self._lost_rows.inc(customers)
+
+    def evicts(self, reason: str) -> None:
+        """See `Observer`."""
+        self._evicts.set(bool(reason))
+
     def held(self, reason: str) -> None:
         """See `Observer`."""
         self._holds.inc()
@@ -153,6 +165,7 @@ class LogLines(Observer):
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._open: set[TopicPartition] = set()
+        self._evicting = ""
         self._overruns = 0  # not yet reported
         self._overruns_next_seconds = 0.0
 
@@ -211,6 +224,22 @@ class LogLines(Observer):
                 topic, partition, seconds[TopicPartition(topic, partition)],
             )  # fmt: skip
         self._open = now
+
+    def lost_rows(self, partition: int, customers: int, wait_seconds: float) -> None:
+        """See `Observer`."""
+        if wait_seconds:
+            words = (
+                "partition %d has lost rows again, its rebuild begins in %.1f s: find out who deletes its keys in Redis"
+            )
+            self._logger.error(words, partition, wait_seconds)
+
+    def evicts(self, reason: str) -> None:
+        """See `Observer`: once, not every few seconds."""
+        if reason and reason != self._evicting:
+            self._logger.error("Redis: %s", reason)
+        elif self._evicting and not reason:
+            self._logger.info("Redis: maxmemory-policy is noeviction again")
+        self._evicting = reason
 
     def held(self, reason: str) -> None:
         """See `Observer`."""

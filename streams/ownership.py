@@ -29,6 +29,7 @@ class Resolving:
     number: int
     steps: Steps
     not_before_seconds: float
+    rebuilds: bool = False  # from the changelog, as the store has lost rows
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class Running:
     advance_written_seconds: float = -FOREVER_SECONDS  # by the monotonic clock: the wall may step back
     settles: bool = False  # its positions have moved without a record: they are to be written down
     sweep: Sweep | None = None
+    since_seconds: float = -FOREVER_SECONDS
+    verified: bytes = b""  # how far the index was held against the rows: a cursor of the store
 
 
 @dataclass(slots=True)

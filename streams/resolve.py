@@ -8,7 +8,7 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
    last progress record says where the partition stands. (Commit markers of the changelog may arrive after those of the
    offsets; that is why the end is the high watermark and why reading waits for it.)
 5. Bring the store there: by one write if it is a little behind, by the rows written since if it is further behind, by
-   a rebuild if it is empty or too old.
+   a rebuild if it is empty, too old or has lost rows.
 6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
    rest), the inputs must still hold the records from there on. Anything else halts the partition and says why, unless
    the changelog has grown since 4: then we slept while others wrote (and while it was compacted beyond the end we know,
@@ -27,6 +27,7 @@ from schemas import row_keys
 from schemas.batch import Record
 from state.store import Position, RowWrite, SaveOutcome, Store
 from streams.log import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
+from streams.lost_rows import StoreLostRows
 
 PROGRESS_KEY = row_keys.PROGRESS_KEY
 """Key of progress records in the changelog: no user id begins with a zero byte."""
@@ -112,18 +113,21 @@ Steps = Generator[None, None, Standing | None]
 """Yields while waiting; returns where the partition stands, None if it is no longer ours."""
 
 
-def resolve(partition: int, given: Resolution) -> Steps:
-    """Bring log, store and worker to one state; see the module. Raises `HaltPartition` where a person must look."""
+def resolve(partition: int, given: Resolution, *, rebuilds: bool = False) -> Steps:
+    """Bring log, store and worker to one state; see the module. `rebuilds`: the store has lost rows.
+
+    Raises `HaltPartition` where a person must look, `StoreLostRows` where a store turns out to have lost rows.
+    """
     while True:
         try:
-            return (yield from _attempt(partition, given))
+            return (yield from _attempt(partition, given, rebuilds))
         except _Abandoned:
             return None
         except _Again:
             yield
 
 
-def _attempt(partition: int, given: Resolution) -> Steps:
+def _attempt(partition: int, given: Resolution, rebuilds: bool) -> Steps:
     log, where = given.log, TopicPartition(given.state_topic, partition)
     while not log.open():
         yield
@@ -134,10 +138,12 @@ def _attempt(partition: int, given: Resolution) -> Steps:
     first = (yield from _ask(lambda: log.first_offsets([where])))[where]
     end = (yield from _ask(lambda: log.end_offsets([where])))[where]
     given.failpoint("K14.resolving")
+    if held is not None and held.lost and not rebuilds:
+        raise StoreLostRows(held.lost)
     if held is not None and not held.ready:
         held = None
     try:
-        return (yield from _agree(partition, given, nonce, held, committed, first, end))
+        return (yield from _agree(partition, given, nonce, held, committed, first, end, rebuilds))
     except HaltPartition:
         if (yield from _ask(lambda: log.end_offsets([where])))[where] == end:
             raise
@@ -152,12 +158,13 @@ def _agree(
     committed: Mapping[str, int | None],
     first: int,
     end: int,
+    rebuilds: bool,
 ) -> Steps:
     """Make store, group and changelog say the same, given the changelog up to `end`."""
     where = TopicPartition(given.state_topic, partition)
     mark = yield from _last_progress(given, where, max(first, held.state_offset) if held else first, end)
     _refuse_a_store_that_is_ahead(where, held, mark)
-    yield from _bring_the_store_there(where, given, nonce, held, mark, first)
+    yield from _bring_the_store_there(where, given, nonce, None if rebuilds else held, mark, first)
     next_offsets = yield from _next_offsets(partition, given, committed, mark)
     if mark is None:
         return Standing(0, next_offsets, given.first_clock_ms, nonce)

@@ -168,6 +168,12 @@ class Observer:
     def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
         """A batch came to nothing, its partitions go back to what is committed."""
 
+    def lost_rows(self, partition: int, customers: int, wait_seconds: float) -> None:
+        """The store has lost keys of at least so many customers; the partition's rebuild begins after this wait."""
+
+    def evicts(self, reason: str) -> None:
+        """Why the store may delete rows by itself (asked every few seconds); empty where it does not."""
+
     def held(self, reason: str) -> None:
         """Nothing could be taken as something does not answer."""
 
@@ -219,6 +225,16 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.rewound(partitions, reason)
+
+    def lost_rows(self, partition: int, customers: int, wait_seconds: float) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.lost_rows(partition, customers, wait_seconds)
+
+    def evicts(self, reason: str) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.evicts(reason)
 
     def held(self, reason: str) -> None:
         """See `Observer`."""

@@ -8,7 +8,8 @@ comes back. A crash after it loses only the write to the store: RESOLVE makes up
 commit is read from the log. A worker that has lost its partitions is refused by its generation, as every transaction
 carries the positions of every partition it touches. A late write of a former session to the store is refused by nonce.
 A store that was emptied or rolled back while we run is noticed before anything is decided on its rows: rows and
-position are read in one moment, and nobody but us brings a store to our position.
+position are read in one moment, and nobody but us brings a store to our position. One that has lost single keys is
+noticed as well: who is in its index has a row, and the index has as many members as were put into it.
 
 What a partition of ours can be is in `streams.ownership`, what a batch becomes in `streams.batch`.
 """
@@ -41,6 +42,7 @@ from streams.log import (
     Unmatched,
     no_failpoint,
 )
+from streams.lost_rows import Losses, StoreLostRows, StoreMoved
 from streams.merge import FOREVER_MS, Merge, Taken
 from streams.output import Output, PauseAndRetry, Processor, Thought, answered
 from streams.ownership import (
@@ -58,10 +60,8 @@ from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire
 HOLD_TOLD_SECONDS = 1.0
 MUCH_WAITING_SHARE = 4
 """Of the records that may wait in one input: from this part on, much waits."""
-
-
-class _StoreMoved(PauseAndRetry):
-    """The store is not where we left it: what was just read from it is worth nothing."""
+VERIFIED_USERS = 1_000
+"""Of each partition so many customers are looked at every few seconds: whether they still have rows."""
 
 
 class Worker:
@@ -91,6 +91,7 @@ class Worker:
         self._busy = False
         self._last_in_turn = -1
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
+        self._losses = Losses()
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
         self._looked_round_seconds = clock.monotonic_seconds()
         self._held_inputs = HeldInputs()
@@ -156,20 +157,36 @@ class Worker:
                 continue
             for number in change.partitions:
                 self._owned.pop(number, None)
+                self._losses.forget(number)
             self._failpoint("K13.given_up")
             self._observer.given_up(change.partitions, lost=isinstance(change, Lost))
 
-    def _rewind(self, partitions: Sequence[int], reason: str = "") -> None:
-        """Forget what is not committed and find out what is."""
+    def _rewind(self, partitions: Sequence[int], reason: str = "", rebuild_in_seconds: float | None = None) -> None:
+        """Forget what is not committed and find out what is; with `rebuild_in_seconds` from the changelog alone."""
         now_seconds = self._clock.monotonic_seconds()
         for number in partitions:
             self._log.pause(self._inputs_of(number))
             times = self._ways_back[number] = self._ways_back.get(number, 0) + 1 if reason else 0
-            wait_seconds = way_back_seconds(times)
-            self._owned[number] = Resolving(number, resolve(number, self._resolution), now_seconds + wait_seconds)
+            not_before_seconds = now_seconds + max(way_back_seconds(times), rebuild_in_seconds or 0.0)
+            rebuilds, before = rebuild_in_seconds is not None, self._owned.get(number)
+            if isinstance(before, Resolving) and before.rebuilds:
+                rebuilds, not_before_seconds = True, max(not_before_seconds, before.not_before_seconds)
+            steps = resolve(number, self._resolution, rebuilds=rebuilds)
+            self._owned[number] = Resolving(number, steps, not_before_seconds, rebuilds)
             self._observer.resolving(number)
         if reason:
             self._observer.rewound(tuple(partitions), reason)
+
+    def _go_back(self, number: int, reason: Exception) -> None:
+        """Send one partition back; one whose store has lost rows to a rebuild, later each time in a row."""
+        if not isinstance(reason, StoreLostRows):
+            self._rewind([number], str(reason))
+            return
+        before, now_seconds = self._owned.get(number), self._clock.monotonic_seconds()
+        ran_seconds = now_seconds - before.since_seconds if isinstance(before, Running) else 0.0
+        wait_seconds = self._losses.wait_seconds(number, ran_seconds)
+        self._rewind([number], str(reason), wait_seconds)
+        self._observer.lost_rows(number, reason.customers, wait_seconds)
 
     def _resolve(self) -> None:
         """Take every RESOLVE under way one step further."""
@@ -179,8 +196,8 @@ class Worker:
                 continue
             try:
                 self._resolve_one(partition)
-            except _StoreMoved as moved:
-                self._rewind([partition.number], str(moved))
+            except StoreMoved as moved:
+                self._go_back(partition.number, moved)
             except HaltPartition as halt:
                 self._halt(partition.number, str(halt))
             if self._unfollowed:
@@ -209,7 +226,8 @@ class Worker:
             self._wire.advance_to,
             self._options.commands,
         )
-        self._owned[number] = Running(number, merge, standing, self._earliest_due_ms(number, standing))
+        earliest_due_ms, since_seconds = self._earliest_due_ms(number, standing), self._clock.monotonic_seconds()
+        self._owned[number] = Running(number, merge, standing, earliest_due_ms, since_seconds=since_seconds)
         self._log.seek({TopicPartition(topic, number): offset for topic, offset in standing.next_offsets.items()})
         self._log.resume(self._inputs_of(number))
         self._observer.running(number, standing)
@@ -275,8 +293,8 @@ class Worker:
                 swept_ms = self._end_sweep(partition)
                 due_users, no_more_due = self._due_users(partition, taken)
                 due_users += self._sweep(partition, taken, due_users)
-            except _StoreMoved as moved:
-                self._rewind([partition.number], str(moved))
+            except StoreMoved as moved:
+                self._go_back(partition.number, moved)
                 continue
             swept = swept_ms != partition.standing.swept_ms
             if taken.count or due_users or partition.settles or mark_ms is not None or swept:
@@ -360,7 +378,9 @@ class Worker:
         room = self._options.users_max - len(present)
         limit = min(room, self._options.timers_max) if taken.records else room
         if limit > 0 and not sweep.waiting and not sweep.done:
-            sweep.waiting, sweep.cursor = self._store.users(partition.number, sweep.cursor, self._options.users_max)
+            named = self._store.users_at(partition.number, sweep.cursor, self._options.users_max)
+            sweep.waiting, sweep.cursor, held = named
+            self._check_position(held, partition.standing)  # an index that was emptied would have named everyone
             sweep.begun = True
         slice_, sweep.waiting = sweep.waiting[: max(limit, 0)], sweep.waiting[max(limit, 0) :]
         # A request without a customer has no scores that new weights could move.
@@ -418,14 +438,16 @@ class Worker:
         try:
             yield
         except PauseAndRetry as wait:
-            self._rewind([batch.partition.number], str(wait))
+            self._go_back(batch.partition.number, wait)
         except HaltPartition as halt:
             self._halt(batch.partition.number, str(halt))
 
     def _check_position(self, held: Position | None, standing: Standing) -> None:
-        """Refuse what was read from the store together with this position, unless this session left it there."""
+        """Refuse what was read from the store together with this position, unless this session left it so."""
         if held is None or not held.ready or (held.seq, held.nonce) != (standing.seq, standing.nonce):
-            raise _StoreMoved(f"the store is at {held}, this worker left it at {standing.seq}, {standing.nonce}")
+            raise StoreMoved(f"the store is at {held}, this worker left it at {standing.seq}, {standing.nonce}")
+        if held.lost:
+            raise StoreLostRows(held.lost)
 
     def _commit(self, batches: list[Batch], watch: Watch) -> bool:
         """One transaction for all of it. False: it came to nothing, or nobody knows, and RESOLVE is under way."""
@@ -476,8 +498,8 @@ class Worker:
                 self._store.index(number, checked)
             try:
                 self._look_ahead(batch)
-            except _StoreMoved as moved:
-                self._rewind([number], str(moved))
+            except StoreMoved as moved:
+                self._go_back(number, moved)
         self._failpoint("K12.saved")
         watch.lap("save")
 
@@ -533,6 +555,7 @@ class Worker:
     def _look_round(self) -> None:
         """Every few seconds: how far behind are we, and is the store where we left it, though nothing happens?
 
+        Rows are held against the index a slice at a time, so that a missing one is found before anybody needs it.
         A store that fell back to a copy of the same position may have forgotten what checks said of due times: a check
         that says nothing is in no log. Earlier ones do no harm, but are looked at again.
         """
@@ -544,8 +567,9 @@ class Worker:
             try:
                 due_ms, held = self._store.earliest_due_at(partition.number)
                 self._check_position(held, partition.standing)
-            except (_StoreMoved, StoreUnavailable) as moved:
-                self._rewind([partition.number], str(moved))
+                self._verify(partition)
+            except (StoreMoved, StoreUnavailable) as moved:
+                self._go_back(partition.number, moved)
             else:
                 self._ways_back.pop(partition.number, None)
                 partition.earliest_due_ms = min(partition.earliest_due_ms, FOREVER_MS if due_ms is None else due_ms)
@@ -553,8 +577,19 @@ class Worker:
                 # before the beginning of the topic, which looks as if records had been deleted before they were taken.
                 at_rest = not any(partition.merge.buffered(topic)[0] for topic in self._options.inputs)
                 partition.settles = at_rest and partition.merge.next_offsets != partition.standing.next_offsets
+        self._ask_whether_rows_are_evicted()
         self._measure_lag(self._running())
         self._measure_buffers(self._running())
+
+    def _verify(self, partition: Running) -> None:
+        partition.verified, held = self._store.verify(partition.number, partition.verified, VERIFIED_USERS)
+        self._check_position(held, partition.standing)
+
+    def _ask_whether_rows_are_evicted(self) -> None:
+        try:
+            self._observer.evicts(self._store.evicts())
+        except StoreUnavailable:
+            return  # whoever needs it says so
 
     def _measure_lag(self, running: Sequence[Running]) -> None:
         ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}

@@ -239,10 +239,13 @@ def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, ope
     number = _partition(chosen, key, partitions)
     try:
         with closing(store):
-            packed, _ = store.read(key, number)
+            packed, held = store.read(key, number)
             due_ms = store.due_ms_of(key, number)
     except StoreUnavailable as away:
         return [Copy("row in the store", "unknown", str(away))]
+    if packed is None and held is not None and held.lost:
+        words = f"partition {number} has lost rows and is to be rebuilt by a worker"
+        return [Copy("row in the store", "unknown", words)]
     row = None if packed is None else decode_row(packed)
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
     try:

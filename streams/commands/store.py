@@ -21,7 +21,8 @@ class Place(NamedTuple):
 def read_row(chosen: Settings, key: bytes) -> tuple[Row, Place] | None:
     """The row of this key (`schemas.row_keys`) and which committed state it is; None where nothing is known of it.
 
-    Never a default: a partition that is being rebuilt, or is not there, ends the command with a sentence.
+    Never a default: a partition that is being rebuilt, is not there or has lost the row ends the command with a
+    sentence.
     """
     from schemas.row_keys import name_of, record_key
     from state.layout import decode_row
@@ -43,8 +44,10 @@ def read_row(chosen: Settings, key: bytes) -> tuple[Row, Place] | None:
         row, position = store.read(key, partition)
     finally:
         store.close()
-    if position is None or not position.ready:
-        state = "is being rebuilt" if position else "is not there yet"
+    if position is None or not position.ready or (row is None and position.lost):
+        state = "is not there yet" if position is None else "is being rebuilt"
+        if position is not None and position.lost:
+            state = "has lost rows and is to be rebuilt by a worker"
         fail(
             f"partition {partition} of {name_of(key)!r} {state} in Redis",
             "rescore lag says when it is",

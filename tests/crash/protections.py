@@ -18,7 +18,7 @@ import pytest
 
 from schemas import decode, meaning
 from state import fold
-from state.memory_store import MemoryStore
+from state.memory_store import MemoryStore, _Held
 from streams import resolve, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
@@ -26,6 +26,7 @@ from streams.merge import Merge
 from streams.scoring import oracle
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
+from tests.crash import test_forgotten_keys as forgotten
 from tests.crash import test_moments
 from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
@@ -297,6 +298,62 @@ PROTECTIONS = (
         "timers of a store that was empty for a moment are forgotten until a restart",
         edited(Worker, "_earliest_due_ms", ("self._check_position(held, standing)", "pass")),
         flickering,
+    ),
+    Protection(
+        "a missing row of a member is not a new customer",
+        "`Store.load_all`: `Position.lost`",
+        "one row evicted or deleted, and a known customer begins again: sequence 1, the first change published twice",
+        edited(_Held, "seen", (" or missing", "")),
+        forgotten.test_keys_forgotten_at_any_step_mislead_nobody,
+        ("K2.processed",),
+    ),
+    Protection(
+        "the number of members is compared",
+        "state/rescore.lua `users`, `Position.lost`",
+        "an index that was lost is believed: no timer is due, and a customer whose row went with it is new",
+        edited(_Held, "seen", ("abs(self.users - len(self.due_ms)) or missing", "missing")),
+        forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
+        (("the index",),),
+    ),
+    Protection(
+        "a partition whose store has lost rows is rebuilt",
+        "streams.worker `_go_back`, streams.resolve",
+        "it goes back to the store it came from, for ever",
+        edited(Worker, "_go_back", ("if not isinstance(reason, StoreLostRows):", "if True:")),
+        forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
+        (("a row",),),
+    ),
+    Protection(
+        "rows are held against the index, a slice at a time",
+        "streams.worker `_verify`, `Store.verify`",
+        "a row that nobody asks for for months stays lost: `rescore inspect` can not show the customer",
+        edited(Worker, "_verify", ("self._check_position(held, partition.standing)", "pass")),
+        forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
+        (("a row",),),
+    ),
+    Protection(
+        "everyone is named by a store at our position",
+        "streams.worker `_sweep`, `Store.users_at`",
+        "an index that was empty for one answer has named everyone: customers are not scored with the new weights",
+        edited(Worker, "_sweep", ("self._check_position(held, partition.standing)", "pass")),
+        forgotten.test_an_index_that_is_empty_for_one_answer_ends_no_sweep,
+        (2, None),
+    ),
+    Protection(
+        "a check adds nobody to the index",
+        "state/rescore.lua `index`",
+        "who is only mentioned by a rejected record counts as a customer whose row is lost: a rebuild for ever",
+        edited(MemoryStore, "index", (" if user in held.due_ms", "")),
+        test_store_contract.test_a_check_moves_due_times_alone,
+        (MemoryStore(),),
+    ),
+    Protection(
+        "an index that lost members during a rebuild is not called ready",
+        "state/rescore.lua `restored`",
+        "readers are told that customers are unknown until a worker looks",
+        edited(MemoryStore, "_fill", ("if held.users != len(held.due_ms):", "if False:")),
+        test_store_contract.test_an_index_lost_during_a_rebuild_ends_it,
+        (MemoryStore(),),
     ),
     Protection(
         "a rebuild goes on only where it stopped",

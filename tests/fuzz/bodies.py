@@ -112,8 +112,8 @@ def _noise(random: Random) -> tuple[str, bytes, dict[str, Any]]:
 
 
 GOOD = {
-    "policy": _policy, "learning": _learning, "weights": _weights, "rate": _rate, "decision": _decision, "model": _model,
-    "noise": _noise,
+    "policy": _policy, "learning": _learning, "weights": _weights, "rate": _rate, "decision": _decision,
+    "model": _model, "noise": _noise,
 }  # fmt: skip
 
 

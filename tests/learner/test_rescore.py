@@ -81,7 +81,7 @@ def test_everyone_is_named_in_pieces_and_once_by_the_store():
     for partition in range(world.partitions):
         named, cursor, calls = [], b"", 0
         while calls == 0 or cursor:
-            users, cursor = store.users(partition, cursor, 4)
+            users, cursor, _ = store.users_at(partition, cursor, 4)
             named += users
             calls += 1
         owners = {r.key for t in ("transactions", "loans") for r in world.broker.visible(t, partition)}

@@ -18,6 +18,7 @@ WAYS_BACK = ("K13.given_up", "K14.resolving", *("K15.restoring",) * 12)
 """Steps that a life reaches less often than others."""
 
 STORE_CALLS = ("S.claim", "S.load", "S.position", "S.save", "S.fill", "S.index", "S.restore")
+QUESTIONS = ("S.load", "S.due", "S.earliest", "S.verify", "S.follow", *("S.fill", "S.restored") * 4)
 
 
 BEHIND_MS_MAX = 3_000
@@ -40,8 +41,9 @@ class Faults:
         else:
             often = (self._start_somebody, self._give_up_the_absent, self._wake, self._write_markers, self.deliver)
             rarely = (
-                self._leave, self._keep_copy, self._put_back, self._flush, self._lose_the_store, self._lose_the_brokers,
-                self._toggle_markers, self._step_clock, self._step_the_brokers_clock, self._compact,
+                self._leave, self._keep_copy, self._put_back, self._flush, self._forget, self._lose_the_store,
+                self._lose_the_brokers, self._toggle_markers, self._step_clock, self._step_the_brokers_clock,
+                self._compact,
             )  # fmt: skip
             back = (self._find_the_store, self._find_the_brokers, self._keep_copy)
             self._random.choice((*often, *often, *back, *back, *rarely))()
@@ -55,6 +57,8 @@ class Faults:
             "lose the commit": (self._lose_the_commit, ("K8.committing",)),
             "spoil a write": (self._spoil_the_write, ("K11.saving", "K12.saved", "K14.resolving")),
             "empty the store": (self._flush, (*STEPS[1:12], *STORE_CALLS)),
+            "forget some keys": (self._forget, (*STEPS[1:12], *STORE_CALLS)),
+            "forget some keys under a question": (self._forget, QUESTIONS),
             "copy the store": (self._keep_copy, ("S.fill", "S.fill", "S.restored", "S.save", "S.index")),
             "roll the store back": (self._put_back, (*STEPS[1:12], *STORE_CALLS, "S.fill", "S.restored")),
             "take the slot": (self._take_the_slot, STEPS),
@@ -143,7 +147,9 @@ class Faults:
         if self._server.copies:
             self._seen["copy came back"] += 1
             held = self._server.store._partitions.values()
-            self._seen["copy came back during a rebuild"] += any(h.parts and not h.position.ready for h in held)
+            self._seen["copy came back during a rebuild"] += any(
+                h.parts and h.position and not h.position.ready for h in held
+            )
             self._server.put_back(self._random.randrange(len(self._server.copies)))
             self._tell(f"the store falls back to an older copy: {self._positions()}")
 
@@ -151,6 +157,14 @@ class Faults:
         self._server.flush()
         self._seen["store emptied"] += 1
         self._tell("the store is emptied")
+
+    def _forget(self, life: Life | None = None) -> None:
+        if what := self._server.forget(self._random):
+            at = "between two steps" if life is None else f"at {life.at}"
+            self._seen[f"keys forgotten {at}"] += 1
+            for part in ("rows", "index", "position"):
+                self._seen[f"{part} forgotten"] += part in what
+            self._tell(f"the store forgets {what}")
 
     def _positions(self) -> str:
         return str([self._server.store.position(p) for p in range(self._world.partitions)])

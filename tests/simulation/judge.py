@@ -62,7 +62,7 @@ def folded(simulation: Simulation, partition: int, until: int) -> dict[bytes, by
 def store_holds_a_committed_state(simulation: Simulation, partition: int) -> None:
     """Whatever position a ready store claims, its rows are those of the log at that position."""
     held = simulation.server.store._partitions.get(partition)
-    if held is None or not held.position.ready:
+    if held is None or held.position is None or not held.position.ready:
         return
     seqs = {
         r.offset: simulation.meaning.wire.progress.decode(r.value or b"").seq
@@ -71,6 +71,7 @@ def store_holds_a_committed_state(simulation: Simulation, partition: int) -> Non
     }
     assert seqs.get(held.position.state_offset, 0) == held.position.seq, f"{held.position} is in no log: {seqs}"
     rows = folded(simulation, partition, held.position.state_offset)
+    assert not simulation.server.lost(partition), simulation.server.lost(partition)
     assert held.rows == rows, f"partition {partition} at {held.position}: {differing(held.rows, rows)}"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import partial
+from random import Random
 from typing import TypeVar
 
 from state.errors import StoreUnavailable
 from state.memory_store import MemoryStore
-from state.store import OneByOne, Position, RowsAt, RowWrite, SaveOutcome
+from state.store import OneByOne, Position, RowsAt, RowWrite, SaveOutcome, UsersAt
 
 Reach = Callable[[str], None]
 """Called with the name of each call before it goes out: the scheduler may let others go first, or end the caller."""
@@ -17,6 +19,9 @@ Reach = Callable[[str], None]
 Answer = TypeVar("Answer")
 
 WRITE_FAULTS = ("lost", "answer lost", "late")
+
+_SHARES = (0.0, 0.01, 0.01, 0.3, 0.8, 1.0)
+"""Of the rows of a partition that a server forgets; of one row at least, where it is not none."""
 
 
 class StoreServer:
@@ -39,6 +44,31 @@ class StoreServer:
     def flush(self) -> None:
         """Everything is gone."""
         vars(self.store).update(vars(MemoryStore()))
+
+    def forget(self, random: Random) -> str:
+        """Keys are evicted or deleted: any of them, a few or many; says which."""
+        partitions = [number for number, held in self.store._partitions.items() if held.rows or held.due_ms]
+        if not partitions:
+            return ""
+        partition = random.choice(partitions)
+        rows = sorted(self.store._partitions[partition].rows)
+        share, index, meta = random.choice(_SHARES), random.random() < 0.3, random.random() < 0.15
+        users = random.sample(rows, math.ceil(len(rows) * share))
+        if not users and not index and not meta:
+            index = True
+        self.store.forget(partition, users, index=index, meta=meta)
+        what = [*(f"{len(users)} of {len(rows)} rows" for _ in users[:1]), *["index"] * index, *["position"] * meta]
+        return f"partition {partition}: {', '.join(what)}"
+
+    def lost(self, partition: int) -> str:
+        """What a partition that is ready lacks, in words; empty where it is whole."""
+        held = self.store._partitions.get(partition)
+        if held is None or held.position is None or not held.position.ready:
+            return ""
+        lacking = sorted(held.due_ms.keys() ^ held.rows.keys())
+        if lacking or held.users != len(held.due_ms):
+            return f"the store lacks {lacking}; {len(held.due_ms)} in the index, {held.users} counted"
+        return ""
 
     def deliver(self, index: int) -> str:
         """A write that was on its way arrives; says what the server made of it."""
@@ -80,6 +110,18 @@ class StoreClient(OneByOne):
     def due(self, partition: int, until_ms: int, limit: int) -> list[bytes]:
         """See `Store`."""
         return self._read("S.due").due(partition, until_ms, limit)
+
+    def users_at(self, partition: int, cursor: bytes, limit: int) -> UsersAt:
+        """See `Store`."""
+        return self._read("S.users").users_at(partition, cursor, limit)
+
+    def verify(self, partition: int, cursor: bytes, limit: int) -> tuple[bytes, Position | None]:
+        """See `Store`."""
+        return self._read("S.verify").verify(partition, cursor, limit)
+
+    def evicts(self) -> str:
+        """It does not say so."""
+        return ""
 
     def earliest_due_at(self, partition: int) -> tuple[int | None, Position | None]:
         """See `Store`."""

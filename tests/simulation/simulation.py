@@ -26,7 +26,7 @@ from tests.simulation.servers import StoreClient, StoreServer
 from tests.simulation.setting import RATES, SLOTS, START_MS, Meaning, Setting
 from tests.simulation.watcher import Clock, Watcher
 
-CALM_ROUNDS_MAX = 400
+CALM_ROUNDS_MAX = 1_000
 TRANSACTION_TIMEOUT_ROUNDS = 150
 
 
@@ -240,6 +240,8 @@ class Simulation:
             seq = latest.seq if latest else 0
             if position is None or not position.ready or position.seq != seq:
                 return f"partition {partition} is at {seq} in the log, at {position} in the store"
+            if lost := self.server.lost(partition):
+                return f"partition {partition}: {lost}"
             due_ms = self.server.store.earliest_due_ms(partition)
             clock_ms = latest.clock_ms if latest else 0
             if due_ms is not None and due_ms <= (self.now_ms - 1_500 if self.setting.wall else clock_ms):

@@ -45,6 +45,7 @@ class Watcher(Observer):
             "the store answered behind": "store was behind",
             "the store answered missing": "store was missing",
             "the store is at": "store moved under a batch",
+            "the store has lost": "lost rows noticed",
         }
         self._tell(
             f"rewinds {partitions}: {reason}", *(name for said, name in counted.items() if reason.startswith(said))

@@ -13,7 +13,9 @@ import redis
 
 from local.valkey import Valkey
 from state.errors import RefusedSettings, StoreUnavailable
-from state.redis_store import DIGEST, RIGHTS, RedisStore, _packed
+from state.redis_store import DIGEST, RedisStore
+from state.redis_store_errors import RIGHTS
+from state.redis_store_packing import packed
 from state.store import Position, RowWrite, SaveOutcome
 
 READER_RIGHTS = "%R~{app.* +@read +@transaction +@connection"
@@ -70,7 +72,7 @@ def test_a_former_session_in_the_middle_of_a_rebuild_can_not_touch_that_of_the_l
 def test_late_words_of_a_rebuild_that_has_ended_are_not_heard(server: Valkey) -> None:
     store = store_at(server)
     store.restore(0, Position(0, "session", -1), [])
-    writes = _packed(store._prefix(0), [ROW])
+    writes = packed(store._prefix(0), [ROW])
     for late in (("fill", *writes), ("clear", b"{app.0}:u:bob")):
         assert store._call(late[0], 0, "session", *late[1:]) == 0
     assert store.load(0, [b"ann"]) == [None]
@@ -217,10 +219,14 @@ def test_a_key_of_the_wrong_type_stops_a_save_before_it_writes(server: Valkey) -
     store.restore(0, Position(0, "session", -1), [[RowWrite(b"ann", b"row", None)]])
     raw(server).set("{app.0}:due", "of somebody else")
     for due_ms in (5, None):
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        with pytest.raises(RefusedSettings, match="another program"):
             store.save(0, 0, Position(1, "session", 0), [RowWrite(b"ann", b"new", due_ms)])
-    assert store.load(0, [b"ann"]) == [b"row"]
-    assert store.position(0) == Position(0, "session", -1)
+    for question in (store.position, lambda p: store.load_at(p, [b"ann"]), lambda p: store.claim(p, "session")):
+        with pytest.raises(RefusedSettings, match="another program") as caught:
+            question(0)
+    assert "rebuilt" in caught.value.remedy
+    raw(server).delete("{app.0}:due")
+    assert store.load_at(0, [b"ann"]) == ([b"row"], Position(0, "session", -1, lost=1))
 
 
 def test_a_write_that_was_cut_short_changes_nothing(server: Valkey) -> None:
@@ -292,8 +298,11 @@ def test_a_worker_needs_no_more_rights_than_it_is_told(server: Valkey) -> None:
     store.restore(0, Position(0, "session", -1), [[ROW]])
     store.claim(0, "session")
     assert store.save(0, 0, Position(1, "session", 0), [RowWrite(b"ann", None, None)]) is SaveOutcome.OK
-    store.index(0, [(b"bob", 1)])
-    assert store.due(0, 9, 9) == [b"bob"]
+    assert store.save(0, 1, Position(2, "session", 0), [ROW]) is SaveOutcome.OK
+    store.index(0, [(b"ann", 1)])
+    assert store.due(0, 1, 9) == [b"ann"]
+    assert store.verify(0, b"", 9) == (b"", Position(2, "session", 0))
+    assert store.evicts() == ""
     strange = RedisStore(f"redis://worker:pass@{server.address}/0", "strange", 4)
     with pytest.raises(RefusedSettings, match="refuses this user"):
         strange.restore(0, Position(0, "session", -1), [])

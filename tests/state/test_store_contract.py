@@ -86,16 +86,160 @@ def test_partitions_are_saved_at_once_and_one_that_is_refused_holds_no_other_bac
     assert [store.due(partition, 5, 9) for partition in range(4)] == [[], [], [], [b"ann"]]
 
 
-def test_everyone_with_a_row_is_named_in_pieces(store: Store) -> None:
-    rows = [RowWrite(b"user-%d" % i, b"row", None if i % 2 else i) for i in range(40)]
-    ready(store, rows)
-    named, cursor, first = set(), b"", True
+def everyone(store: Store, partition: int, limit: int) -> tuple[set[bytes], list[Position | None]]:
+    """Everyone the index names, piece by piece, and the positions of the pieces."""
+    named, positions, cursor, first = set(), [], b"", True
     while first or cursor:
-        users, cursor = store.users(0, cursor, 7)
+        users, cursor, held = store.users_at(partition, cursor, limit)
         named.update(users)
+        positions.append(held)
         first = False
+    return named, positions
+
+
+def test_everyone_is_named_in_pieces_whether_or_not_they_are_ever_due(store: Store) -> None:
+    rows = [RowWrite(b"user-%d" % i, b"row", None if i % 2 else i) for i in range(300)]
+    ready(store, rows)
+    named, positions = everyone(store, 0, 7)
     assert named == {write.user for write in rows}
-    assert store.users(1, b"", 7) == ([], b"")
+    assert set(positions) == {Position(0, "session", -1)}
+    assert len(positions) > 1
+    assert store.users_at(1, b"", 7) == ([], b"", None)
+
+
+def verified(store: Store, partition: int, limit: int = 7) -> Position | None:
+    """What a look at the row of each member finds: the worst of it."""
+    cursor, first, worst = b"", True, None
+    while first or cursor:
+        cursor, held = store.verify(partition, cursor, limit)
+        if held is None:
+            return None
+        worst = held if worst is None or held.lost > worst.lost else worst
+        first = False
+    return worst
+
+
+def forget(
+    store: Store, users: Sequence[bytes] = (), *, index: bool = False, meta: bool = False, partition: int = 0
+) -> None:
+    """Delete keys, as a server does that evicts them."""
+    if isinstance(store, MemoryStore):
+        store.forget(partition, users, index=index, meta=meta)
+        return
+    keys = [store._prefix(partition) + user for user in users]
+    keys += [store._due_key(partition)] * index + [store._meta(partition)] * meta
+    if keys:
+        store._client.delete(*keys)
+
+
+ANN, BOB, EVE = RowWrite(b"ann", b"a", 5), RowWrite(b"bob", b"b", None), RowWrite(b"eve", b"e", 7)
+
+
+def lost(store: Store, *users: bytes) -> int | None:
+    """What asking for these rows tells of a loss; None where the partition is not there."""
+    _, held = store.load_at(0, users)
+    return None if held is None else held.lost
+
+
+def test_a_missing_row_of_a_member_is_not_a_new_user(store: Store) -> None:
+    ready(store, [ANN, BOB, EVE])
+    assert (lost(store, b"ann", b"bob"), lost(store, b"ann", b"new"), lost(store)) == (0, 0, 0)
+    forget(store, [b"ann", b"bob"])
+    assert store.load_at(0, [b"ann", b"new", b"bob", b"eve"]) == (
+        [None, None, None, b"e"],
+        Position(0, "session", -1, lost=2),
+    )
+    assert (lost(store, b"eve"), lost(store, b"new")) == (0, 0)  # who is not asked for is not missed yet
+    assert store.load_all({0: [b"bob"], 1: [b"bob"]})[0] == ([None], Position(0, "session", -1, lost=1))
+    assert store.read(b"ann", 0) == (None, Position(0, "session", -1, lost=1))
+    assert store.read(b"new", 0) == (None, Position(0, "session", -1))
+    assert verified(store, 0) == Position(0, "session", -1, lost=2)
+
+
+def test_an_index_that_was_lost_is_missed_even_when_it_has_grown_again(store: Store) -> None:
+    ready(store, [ANN, BOB])
+    forget(store, index=True)
+    held = Position(0, "session", -1, lost=2)
+    assert store.position(0) == held
+    assert store.load_at(0, [b"ann", b"bob"]) == ([b"a", b"b"], held)
+    assert store.earliest_due_at(0) == (None, held)
+    assert store.users_at(0, b"", 9) == ([], b"", held)
+    assert store.claim(0, "session") == held
+    assert store.save(0, 0, Position(1, "session", 1), [ANN, EVE]) is SaveOutcome.OK
+    assert store.position(0) == Position(1, "session", 1, lost=2)
+    assert store.save(0, 1, Position(2, "session", 2), [BOB, RowWrite(b"ann", None, None)]) is SaveOutcome.OK
+    assert store.save(0, 2, Position(3, "session", 3), [RowWrite(b"zoe", None, None), EVE]) is SaveOutcome.OK
+    assert (store.position(0), lost(store, b"eve")) == (Position(3, "session", 3, lost=2), 2)
+    assert store.read(b"ann", 0)[1] == Position(3, "session", 3, lost=2)
+    assert verified(store, 0) == Position(3, "session", 3, lost=2)
+
+
+def test_rows_and_index_lost_together_are_missed(store: Store) -> None:
+    ready(store, [ANN, BOB])
+    forget(store, [b"ann", b"bob"], index=True)
+    assert store.load_at(0, [b"ann", b"new"]) == ([None, None], Position(0, "session", -1, lost=2))
+    forget(store, meta=True)
+    assert store.load_at(0, [b"ann"]) == ([None], None)
+    assert store.claim(0, "next") is None
+    assert store.save(0, 0, Position(1, "session", 1), [ANN]) is SaveOutcome.MISSING
+
+
+def test_a_position_that_was_lost_leaves_nobody_to_be_believed(store: Store) -> None:
+    ready(store, [ANN, BOB])
+    forget(store, meta=True)
+    assert store.position(0) is None
+    assert store.load_at(0, [b"ann"]) == ([b"a"], None)
+    assert store.users_at(0, b"", 9)[2] is None
+    assert store.verify(0, b"", 9)[1] is None
+    assert store.due(0, 10, 10) == []
+    store.index(0, [(b"ann", 1)])
+    store.restore(0, Position(4, "next", 40), [[EVE]])
+    assert store.load_at(0, [b"ann", b"eve"]) == ([None, b"e"], Position(4, "next", 40))
+    assert everyone(store, 0, 9)[0] == {b"eve"}
+
+
+def test_a_rebuild_makes_a_partition_whole_again(store: Store) -> None:
+    ready(store, [ANN, BOB, EVE])
+    forget(store, [b"ann"], index=True)
+    store.restore(0, Position(0, "next", -1), [[ANN, BOB], [EVE, RowWrite(b"bob", None, None)]])
+    assert (lost(store, b"ann", b"bob", b"eve"), store.due(0, 9, 9)) == (0, [b"ann", b"eve"])
+    assert verified(store, 0) == Position(0, "next", -1)
+
+
+def test_an_index_lost_during_a_rebuild_ends_it(store: Store) -> None:
+    def chunks() -> Iterator[list[RowWrite]]:
+        yield [ANN]
+        forget(store, index=True)
+        yield [BOB, EVE]
+
+    with pytest.raises(StoreUnavailable, match="lost a part"):
+        store.restore(0, Position(5, "session", 50), chunks())
+    assert store.position(0) == Position(5, "session", 50, ready=False)
+
+
+def test_a_row_lost_during_a_rebuild_is_missed_afterwards(store: Store) -> None:
+    def chunks() -> Iterator[list[RowWrite]]:
+        yield [ANN]
+        forget(store, [b"ann"])
+        yield [BOB]
+
+    store.restore(0, Position(5, "session", 50), chunks())
+    assert (lost(store, b"bob"), lost(store, b"ann")) == (0, 1)
+
+
+def test_an_index_lost_before_a_save_in_pieces_ends_it(store: Store) -> None:
+    ready(store, [ANN])
+    forget(store, index=True)
+    with pytest.raises(StoreUnavailable, match="lost a part"):
+        store.follow(0, 0, Position(5, "session", 50), [[BOB], [EVE]])
+    assert store.position(0) == Position(5, "session", 50, ready=False)
+
+
+def test_a_user_of_whom_nothing_is_left_is_a_new_user_again(store: Store) -> None:
+    ready(store, [ANN, BOB])
+    store.save(0, 0, Position(1, "session", 1), [RowWrite(b"ann", None, 9), RowWrite(b"nobody", None, None)])
+    assert store.load_at(0, [b"ann", b"nobody", b"bob"]) == ([None, None, b"b"], Position(1, "session", 1))
+    assert store.due(0, 10, 10) == []
 
 
 def test_a_server_with_good_settings_is_accepted(store: Store) -> None:
@@ -236,7 +380,7 @@ def test_due_times_are_whole_milliseconds_of_any_day(store: Store) -> None:
 
 def test_a_check_moves_due_times_alone(store: Store) -> None:
     ready(store, [RowWrite(b"ann", b"row", 5), RowWrite(b"bob", b"row", 6)])
-    store.index(0, [(b"ann", 9), (b"bob", None)])
+    store.index(0, [(b"ann", 9), (b"bob", None), (b"nobody", 3), (b"stranger", None)])
     store.index(0, [])
     assert store.due(0, 10, 10) == [b"ann"]
     assert store.earliest_due_ms(0) == 9
@@ -359,8 +503,10 @@ def test_thousands_of_rows_are_one_save(store: Store) -> None:
     ready(store, [RowWrite(user, b"old", 1) for user in users])
     writes = [RowWrite(user, None if i % 3 == 0 else b"new", None if i % 2 else i) for i, user in enumerate(users)]
     assert store.save(0, 0, Position(1, "session", 0), writes) is SaveOutcome.OK
-    assert store.load(0, users) == [write.row for write in writes]
-    assert store.due(0, 10_000, 10_000) == [write.user for write in writes if write.due_ms is not None]
+    assert store.load_at(0, users) == ([write.row for write in writes], Position(1, "session", 0))
+    left = [write for write in writes if write.row is not None]
+    assert store.due(0, 10_000, 10_000) == [write.user for write in left if write.due_ms is not None]
+    assert everyone(store, 0, 1_000)[0] == {write.user for write in left}
 
 
 def test_rows_and_users_are_any_bytes(store: Store) -> None:
@@ -377,6 +523,7 @@ dues = st.none() | st.integers(-3, 6)
 row_writes = st.lists(st.builds(RowWrite, users, st.none() | st.binary(max_size=3), dues), max_size=6)
 seqs = st.integers(0, 4)
 partitions = st.integers(0, 1)
+written = st.builds(Position, seqs, nonces, seqs, st.booleans(), st.just(0))
 
 
 class Twins(RuleBasedStateMachine):
@@ -407,13 +554,13 @@ class Twins(RuleBasedStateMachine):
         if held is not None:
             self.save(partition, held.seq, Position(held.seq + leap, held.nonce, 7), writes)
 
-    @rule(partition=partitions, expected=seqs, position=st.builds(Position, seqs, nonces, seqs), writes=row_writes)
+    @rule(partition=partitions, expected=seqs, position=written, writes=row_writes)
     def save(self, partition: int, expected: int, position: Position, writes: list[RowWrite]) -> None:
         self.same(lambda store: store.save(partition, expected, position, writes))
 
     @rule(
         partition=partitions,
-        position=st.builds(Position, seqs, nonces, seqs),
+        position=written,
         chunks=st.lists(row_writes, max_size=3),
         mishap=st.sampled_from(["none", "none", "none", "given up", "taken"]),
     )
@@ -431,6 +578,11 @@ class Twins(RuleBasedStateMachine):
     def index(self, partition: int, moves: list[tuple[bytes, int | None]]) -> None:
         self.same(lambda store: store.index(partition, moves))
 
+    @rule(partition=partitions, gone=st.sets(users), index=st.booleans(), meta=st.sampled_from([False, False, True]))
+    def forget(self, partition: int, gone: set[bytes], index: bool, meta: bool) -> None:
+        for store in (self.memory, self.redis):
+            forget(store, sorted(gone), index=index, meta=meta, partition=partition)
+
     @rule(partition=partitions, until_ms=st.integers(-4, 7), limit=st.integers(0, 6), user=users)
     def look(self, partition: int, until_ms: int, limit: int, user: bytes) -> None:
         self.same(lambda store: store.position(partition))
@@ -440,6 +592,8 @@ class Twins(RuleBasedStateMachine):
         self.same(lambda store: store.earliest_due_ms(partition))
         self.same(lambda store: store.load_at(partition, USERS))
         self.same(lambda store: store.earliest_due_at(partition))
+        self.same(lambda store: everyone(store, partition, 9))
+        self.same(lambda store: verified(store, partition, 9))
 
 
 def test_memory_and_valkey_agree_on_random_sequences(valkey: Server) -> None:

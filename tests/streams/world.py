@@ -155,6 +155,7 @@ class World:
         bytes_max: int = 2**24,
         buffered_bytes_max: int = 2**24,
         partitions_max: int | None = 4,
+        look_round_seconds: float = 5.0,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -166,6 +167,7 @@ class World:
             bytes_max=bytes_max,
             buffered_bytes_max=buffered_bytes_max,
             partitions_max=partitions_max,
+            look_round_seconds=look_round_seconds,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
         processor = CountingProcessor()
