@@ -105,6 +105,10 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.OVERRIDE_OUT_OF_RANGE: Words(
         "the score can not have the value it is to be held at", "choose a value within the score's range"
     ),
+    RejectCode.INTERNAL_ERROR: Words(
+        "the program failed on this record",
+        f"report it with the traceback in the worker's log, install the release that mends it, {REPLAY}",
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
 from streams.batch import Batch, Watch, report_of, still_due, transaction_of
+from streams.failures import failure_of
 from streams.log import (
     AbortAndRewind,
     Assigned,
@@ -33,6 +34,7 @@ from streams.log import (
     Lost,
     Polled,
     RecreateProducer,
+    StopWorker,
     TooLarge,
     TopicPartition,
     Transaction,
@@ -47,13 +49,17 @@ from streams.ownership import (
     Resolving,
     Running,
     Sweep,
+    failed_words,
     unmatched_words,
     way_back_seconds,
 )
 from streams.resolve import Resolution, Standing, resolve
-from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire, WorkerOptions
+from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Unobserved, Wire, WorkerOptions
 
 HOLD_TOLD_SECONDS = 1.0
+FAILURES_MAX = 8
+"""So often a partition goes back for exceptions that nobody expected, some 5 s in all, before it halts."""
+
 MUCH_WAITING_SHARE = 4
 """Of the records that may wait in one input: from this part on, much waits."""
 
@@ -82,13 +88,14 @@ class Worker:
         self._log, self._store, self._processor, self._wire, self._clock = log, store, processor, wire, clock
         self._options = options or WorkerOptions()
         self._gate, self._marks = gate or OpenGate(), marks or NoMarks()
-        self._observer = observer or Observer()
+        self._observer = observer or Unobserved()
         self._failpoint = failpoint
         self._owned: dict[int, Resolving | Running | Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
         self._busy = False
         self._last_in_turn = -1
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
+        self._failures: dict[int, int] = {}  # by partition: exceptions that nobody expected since its last commit
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
         self._looked_round_seconds = clock.monotonic_seconds()
         self._resolution = Resolution(
@@ -119,15 +126,44 @@ class Worker:
         self._failpoint("K1.polled")
         self._follow(polled.changes)
         self._buffer(polled)
-        try:
+        with self._last_guard():
             self._resolve()
             self._go_forward()
-        except StoreUnavailable as error:
-            self._rewind([number for number, p in self._owned.items() if not isinstance(p, Halted)], str(error))
-            self._busy = False
-        self._break_silence()
-        self._look_round()
+        with self._last_guard():
+            self._break_silence()
+            self._look_round()
         self._observer.turned(self._clock.monotonic_seconds())
+
+    @contextmanager
+    def _last_guard(self) -> Iterator[None]:
+        """A store that is away, or an exception that nobody expected and no record causes: back to what is committed.
+
+        (Those that a record causes end in `streams.guard`.)
+        """
+        try:
+            yield
+        except StoreUnavailable as error:
+            self._rewind(self._not_halted(), str(error))
+            self._busy = False
+        except (StopWorker, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
+            self._fall_back(self._not_halted(), error)
+            self._busy = False
+
+    def _fall_back(self, partitions: Sequence[int], error: Exception) -> None:
+        """Back to what is committed after an exception that nobody expected; partitions that stay there halt."""
+        failure = failure_of(error, "turn")
+        self._observer.failed(failure)
+        for number in partitions:
+            times = self._failures[number] = self._failures.get(number, 0) + 1
+            if times > FAILURES_MAX:
+                self._halt(number, failed_words(number, failure, times))
+        again = [number for number in partitions if self._failures[number] <= FAILURES_MAX]
+        self._rewind(again, f"internal error: {failure.clause}")
+
+    def _not_halted(self) -> list[int]:
+        return [number for number, partition in self._owned.items() if not isinstance(partition, Halted)]
 
     def _go_forward(self) -> None:
         """The journey of a batch."""
@@ -178,8 +214,12 @@ class Worker:
                 self._resolve_one(partition)
             except _StoreMoved as moved:
                 self._rewind([partition.number], str(moved))
-            except HaltPartition as halt:
+            except (HaltPartition, StoreAhead) as halt:
                 self._halt(partition.number, str(halt))
+            except (StoreUnavailable, StopWorker, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a record of the changelog, perhaps: of this partition alone
+                self._fall_back([partition.number], error)
             if self._unfollowed:
                 self._follow(())
                 return
@@ -226,11 +266,12 @@ class Worker:
         running = {partition.number: partition for partition in self._running()}
         for number, records in by_partition.items():
             if number in running:
-                running[number].merge.add(records)
+                with self._sent_back(number):
+                    running[number].merge.add(records)
         for end in polled.ends:
             if end.partition in running:
                 running[end.partition].merge.reached_end(end.topic, end.offset)
-        for partition in running.values():
+        for partition in self._running():
             self._hold_back(partition)
 
     def _hold_back(self, partition: Running) -> None:
@@ -376,14 +417,14 @@ class Worker:
         thoughts: list[tuple[Batch, Thought]] = []
         wanted: dict[int, Sequence[bytes]] = {}
         for batch in batches:
-            with self._sent_back(batch):
+            with self._sent_back(batch.partition.number):
                 thought = self._thought(batch)
                 wanted[batch.partition.number] = next(thought)
                 thoughts.append((batch, thought))
         found = self._store.load_all(wanted)
         processed = []
         for batch, thought in thoughts:
-            with self._sent_back(batch):
+            with self._sent_back(batch.partition.number):
                 rows, held = found[batch.partition.number]
                 self._check_position(held, batch.partition.standing)
                 batch.output = answered(thought, rows)
@@ -409,14 +450,14 @@ class Worker:
         )
 
     @contextmanager
-    def _sent_back(self, batch: Batch) -> Iterator[None]:
+    def _sent_back(self, number: int) -> Iterator[None]:
         """A batch that can not be decided now goes back, one that a person must look at halts its partition."""
         try:
             yield
         except PauseAndRetry as wait:
-            self._rewind([batch.partition.number], str(wait))
+            self._rewind([number], str(wait))
         except HaltPartition as halt:
-            self._halt(batch.partition.number, str(halt))
+            self._halt(number, str(halt))
 
     def _check_position(self, held: Position | None, standing: Standing) -> None:
         """Refuse what was read from the store together with this position, unless this session left it there."""
@@ -468,6 +509,7 @@ class Worker:
                 self._rewind([number], f"the store answered {answer.value} to transaction {batch.standing.seq}")
                 continue
             self._ways_back.pop(number, None)
+            self._failures.pop(number, None)
             if checked:
                 self._store.index(number, checked)
             try:
