@@ -458,6 +458,10 @@ class Worker:
             self._rewind([number], str(wait))
         except HaltPartition as halt:
             self._halt(number, str(halt))
+        except (StoreUnavailable, StopWorker, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - of this partition alone
+            self._fall_back([number], error)
 
     def _check_position(self, held: Position | None, standing: Standing) -> None:
         """Refuse what was read from the store together with this position, unless this session left it there."""

@@ -17,7 +17,7 @@ from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.output import Message, Output, Thought
+from streams.output import Message, Output, Processor, Thought
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.wiring import Gate, Observer, Wire, WorkerOptions
 from streams.worker import Worker
@@ -155,6 +155,7 @@ class World:
         bytes_max: int = 2**24,
         buffered_bytes_max: int = 2**24,
         partitions_max: int | None = 4,
+        processor: Processor | None = None,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -168,7 +169,7 @@ class World:
             partitions_max=partitions_max,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
-        processor = CountingProcessor()
+        processor = processor or CountingProcessor()
         return Worker(log, self.store, processor, WIRE, self.clock, self.nonce, options, gate, observer, failpoint)
 
     def write(self, topic: str, user: str, timestamp_ms: int, value: str = "x") -> None:
