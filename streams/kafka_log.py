@@ -352,6 +352,10 @@ class KafkaLog:
         """See `Log.partitions`."""
         return self._asking.partitions(topic)
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `Log.topic_ids`."""
+        return self._asking.topic_ids(topics)
+
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `Log.read`."""
         return self._readers.read(where, from_offset, until_offset)

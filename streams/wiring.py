@@ -115,6 +115,9 @@ class WorkerOptions:
     state: str = "rescore-state"
     journal: str = "rescore-journal"
     examples: str = "rescore-examples"
+    broadcast: tuple[str, ...] = ()  # topics of versions
+    from_beginning: frozenset[str] = frozenset()  # topic ids that a person decided about, see `streams.topic_ids`
+    same_offsets: frozenset[str] = frozenset()
     code_version: str = "unversioned"
     records_max: int = 20_000
     users_max: int = 1_000

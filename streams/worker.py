@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from schemas.batch import Record
+from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
@@ -54,6 +55,7 @@ from streams.ownership import (
     way_back_seconds,
 )
 from streams.resolve import Resolution, Standing, resolve
+from streams.topic_ids import TopicIds
 from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Unobserved, Wire, WorkerOptions
 
 HOLD_TOLD_SECONDS = 1.0
@@ -97,7 +99,8 @@ class Worker:
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
         self._failures: dict[int, int] = {}  # by partition: exceptions that nobody expected since its last commit
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
-        self._looked_round_seconds = clock.monotonic_seconds()
+        self._looked_round_seconds = self._asked_topics_seconds = clock.monotonic_seconds()
+        self._topics = topics_of(self._options)
         self._resolution = Resolution(
             log=log,
             store=store,
@@ -109,6 +112,7 @@ class Worker:
             wall_ms=clock.wall_ms,
             breathe=self._breathe,
             rows_per_write=self._options.users_max,
+            topic_ids=self._topics,
             failpoint=failpoint,
         )
 
@@ -132,19 +136,23 @@ class Worker:
         with self._last_guard():
             self._break_silence()
             self._look_round()
+            self._watch_topics()
         self._observer.turned(self._clock.monotonic_seconds())
 
     @contextmanager
     def _last_guard(self) -> Iterator[None]:
-        """A store that is away, or an exception that nobody expected and no record causes: back to what is committed.
+        """A store or registry that is away, or an exception that nobody expected: back to what is committed.
 
-        (Those that a record causes end in `streams.guard`.)
+        (An exception that a record causes ends in `streams.guard`.)
         """
         try:
             yield
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RegistryUnavailable, SchemaNotRegistered) as error:
             self._rewind(self._not_halted(), str(error))
             self._busy = False
+        except (HaltPartition, StoreAhead) as halt:
+            for number in self._not_halted():
+                self._halt(number, str(halt))
         except (StopWorker, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
@@ -216,7 +224,7 @@ class Worker:
                 self._rewind([partition.number], str(moved))
             except (HaltPartition, StoreAhead) as halt:
                 self._halt(partition.number, str(halt))
-            except (StoreUnavailable, StopWorker, MemoryError):
+            except (StoreUnavailable, RegistryUnavailable, SchemaNotRegistered, StopWorker, MemoryError):
                 raise
             except Exception as error:  # noqa: BLE001 - a record of the changelog, perhaps: of this partition alone
                 self._fall_back([partition.number], error)
@@ -598,6 +606,17 @@ class Worker:
         self._measure_lag(self._running())
         self._measure_buffers(self._running())
 
+    def _watch_topics(self) -> None:
+        """Every few seconds: is every topic still the one that our state was made from? Another one halts."""
+        now_seconds, running = self._clock.monotonic_seconds(), self._running()
+        if not running or now_seconds - self._asked_topics_seconds < self._options.look_round_seconds:
+            return
+        self._asked_topics_seconds = now_seconds
+        found = self._log.topic_ids(self._topics.topics)
+        for partition in running if found else ():
+            if others := self._topics.others(partition.standing.topic_ids, found or {}):
+                self._halt(partition.number, self._topics.words(f"partition {partition.number}", others))
+
     def _measure_lag(self, running: Sequence[Running]) -> None:
         ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
         if ends is None:
@@ -628,6 +647,12 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
+
+
+def topics_of(options: WorkerOptions) -> TopicIds:
+    """The topics that a worker's state is made from."""
+    begins = (*options.inputs, *options.broadcast)
+    return TopicIds(begins, options.state, options.from_beginning, options.same_offsets)
 
 
 def _save_of(batch: Batch) -> Save:

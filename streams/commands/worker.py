@@ -369,7 +369,7 @@ def adopter(chosen: Settings, logger: logging.Logger) -> Callable[[Known, Sequen
 
 def _options(chosen: Settings) -> WorkerOptions:
     from schemas.kinds import INPUT_TOPICS
-    from streams.topics import JOURNAL_TOPIC, STATE_TOPIC
+    from streams.topics import BROADCAST_TOPICS, JOURNAL_TOPIC, STATE_TOPIC
     from streams.wiring import WorkerOptions
 
     return WorkerOptions(
@@ -380,6 +380,9 @@ def _options(chosen: Settings) -> WorkerOptions:
         state=chosen.topic(STATE_TOPIC),
         journal=chosen.topic(JOURNAL_TOPIC),
         examples=chosen.topic("rescore-examples"),
+        broadcast=tuple(chosen.topic(name) for name in BROADCAST_TOPICS),
+        from_beginning=chosen.changed_topics.ids("from_beginning"),
+        same_offsets=chosen.changed_topics.ids("same_offsets"),
         code_version=program_version(),
         records_max=chosen.batch.records_max,
         users_max=chosen.batch.users_max,
