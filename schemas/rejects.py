@@ -131,6 +131,10 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.UNKNOWN_MCC: Words(
         "the merchant category code is none", "write mcc as the four digits of ISO 18245 (0742), or leave it out"
     ),
+    RejectCode.INTERNAL_ERROR: Words(
+        "the program failed on this record",
+        f"report it with the traceback in the worker's log, install the release that mends it, {REPLAY}",
+    ),
 }
 
 

@@ -64,6 +64,7 @@ def transaction_of(batches: Sequence[Batch], options: WorkerOptions, wire: Wire,
             standing.marked_ms,
             standing.swept_ms,
             standing.erased_ms,
+            standing.topic_ids or None,
         )
         transaction.progress[where] = Message(PROGRESS_KEY, wire.progress.encode(progress))
         for topic, offset in standing.next_offsets.items():

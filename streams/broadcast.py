@@ -79,9 +79,7 @@ class Broadcast(Generic[V]):
         if self._reading is None:
             self._asked_at_ms = newest_ms
             self._reading = self._read_to_the_end()
-        done = next(self._reading, True)
-        if done:
-            self._reading = None
+        if self._read_a_step(self._reading):
             self._known_until_ms = self._asked_at_ms + NOTICE_MS
         return min(self._known_until_ms, self._limit_ms(self.versions))
 
@@ -89,7 +87,16 @@ class Broadcast(Generic[V]):
         """Read to the end of the topics as they are now, a step a call; True when that is done."""
         if self._reading is None:
             self._reading = self._read_to_the_end()
-        done = next(self._reading, True)
+        return self._read_a_step(self._reading)
+
+    def _read_a_step(self, reading: Iterator[bool]) -> bool:
+        """Whether the end is reached. What raises is read again: a generator that has raised would look as if done."""
+        done = False
+        try:
+            done = next(reading, True)
+        except BaseException:
+            self._reading = None
+            raise
         if done:
             self._reading = None
         return done

@@ -165,6 +165,10 @@ class KafkaLearnerLog:
         """See `LearnerLog`."""
         return self._asking.end_offsets(where)
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `LearnerLog`."""
+        return self._asking.topic_ids(topics)
+
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `LearnerLog`."""
         return self._readers.read(where, from_offset, until_offset)

@@ -271,6 +271,11 @@ class KafkaLog:
                     raise TooLarge(words) from failure
                 raise AbortAndRewind(str(error)) from failure
             raise RecreateProducer(str(error)) from failure
+        except Exception as failure:
+            # Nobody knows what the client has done of it: as after any other error, a new producer ends what was open.
+            self._producer = None
+            producer.discard()
+            raise RecreateProducer(f"{type(failure).__name__}: {failure}") from failure
 
     def _transact(self, calls: Calls, transaction: Transaction) -> dict[TopicPartition, int]:
         producer, seconds = calls.of, self._options.call_timeout_seconds
@@ -347,6 +352,10 @@ class KafkaLog:
         """See `Log.partitions`."""
         return self._asking.partitions(topic)
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `Log.topic_ids`."""
+        return self._asking.topic_ids(topics)
+
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `Log.read`."""
         return self._readers.read(where, from_offset, until_offset)
@@ -396,7 +405,7 @@ def _produce_rows(calls: Calls, topic: str, partition: int, rows: Sequence[RowWr
 
 
 def _size_of(message: Message) -> int:
-    headers = sum(len(name) + len(value) for name, value in message.headers or ())
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers or ())  # a header may have no value
     return len(message.key or b"") + len(message.value or b"") + headers
 
 

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.batch import Record
+from streams.kafka_log_topics import topic_ids
 from streams.log import HaltPartition, TopicPartition
 
 PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - public in the library's documentation
@@ -99,6 +100,10 @@ class Asking:
             if found is not None and found.error is None:
                 return len(found.partitions)
         return None
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """Ids by topic; see `streams.log.Log.topic_ids`."""
+        return topic_ids(self._admin, topics, self._seconds)
 
     def end_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """High watermarks."""

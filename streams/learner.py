@@ -16,9 +16,12 @@ from functools import partial
 from typing import Any
 
 from schemas.batch import FEATURE_SLOTS, Record
+from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.times import FIRST_TIMESTAMP_MS
 from state.versions import Weights
 from streams.broadcast import Broadcast
+from streams.failures import NAMED, Failure, failure_of
+from streams.learner_guard import learned_without
 from streams.learner_log import LearnerLog, Written
 from streams.learner_memory import CHECKPOINT, LearnerMemory
 from streams.learning.cases import CaseExample, case_of
@@ -29,7 +32,16 @@ from streams.learning.population_sample import Member
 from streams.learning.rounds import VALUE, Decided, Round, Rounds, Waiting
 from streams.learning.text_learner import TextExample, TextLearner, text_of
 from streams.learning.value_learner import ValueExample, ValueLearner
-from streams.log import AbortAndRewind, Failpoint, HaltPartition, RecreateProducer, TopicPartition, no_failpoint
+from streams.log import (
+    AbortAndRewind,
+    Failpoint,
+    HaltPartition,
+    RecreateProducer,
+    StopWorker,
+    TopicPartition,
+    no_failpoint,
+)
+from streams.ownership import FOREVER_SECONDS, way_back_seconds
 from streams.packaged_models import packaged_body
 from streams.publish import text_of_ms
 from streams.scoring.model import ModelWeights
@@ -38,6 +50,8 @@ from streams.versions import Known
 from streams.wiring import Clock
 
 WAITING_TOLD_SECONDS = 5.0
+FAILURES_MAX = 8
+"""So often the learner starts again for exceptions that nobody expected, some 5 s in all, before it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,20 @@ class LearnerObserver:
     def restarted(self, reason: str) -> None:
         """A transaction came to nothing, or nobody knows: the log is asked."""
 
+    def failed(self, failure: Failure) -> None:
+        """This program raised what nobody expected; an example was left out for it, or the learner starts again."""
+
+    def left_out(self, examples: int) -> None:
+        """So many examples were left out of an epoch, as learning them raises."""
+
+
+class UnobservedLearner(LearnerObserver):
+    """Nobody looks: a failure is raised, as silence would hide it."""
+
+    def failed(self, failure: Failure) -> None:
+        """Raises RuntimeError."""
+        raise RuntimeError(failure.traceback)
+
 
 class Learner:
     """Takes one model of a deployment forward. One thread; everything that touches the world is handed in."""
@@ -106,7 +134,7 @@ class Learner:
     ) -> None:
         self._log, self._wire, self._broadcast, self._clock = log, wire, broadcast, clock
         self._options = options or LearnerOptions()
-        self._observer = observer or LearnerObserver()
+        self._observer = observer or UnobservedLearner()
         self._failpoint = failpoint
         self._starting: Iterator[None] | None = self._start()
         self._reading: dict[int, _Partition] = {}
@@ -114,6 +142,10 @@ class Learner:
         self._told_limit_ms: int | None = None
         self._memory = LearnerMemory()
         self._waits_since_seconds: float | None = None
+        self._careful = False  # an epoch has raised: it is learned on copies, and what raises is left out
+        self._ways_back = 0  # to the checkpoint, in a row
+        self._failures = 0  # likewise, for exceptions that nobody expected
+        self._not_before_seconds = -FOREVER_SECONDS
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Take turns until told to stop. `StopWorker` means that another learner took our place."""
@@ -135,8 +167,12 @@ class Learner:
 
     def turn(self) -> None:
         """One turn of the loop: at most one transaction."""
-        self._observer.turned(self._clock.monotonic_seconds())
+        now_seconds = self._clock.monotonic_seconds()
+        self._observer.turned(now_seconds)
         try:
+            if now_seconds < self._not_before_seconds:
+                self._log.poll(self._options.idle_seconds)  # nothing is followed: it only lets time pass
+                return
             if self._starting is not None:
                 if next(self._starting, self) is self:
                     self._starting = None
@@ -145,8 +181,35 @@ class Learner:
             self._failpoint("L1.polled")
             self._go_forward()
         except (AbortAndRewind, RecreateProducer) as error:
-            self._observer.restarted(str(error))
-            self._starting = self._start()
+            self._start_again(str(error))
+        except (RegistryUnavailable, SchemaNotRegistered) as error:
+            self._ways_back += 1
+            self._start_again(str(error))
+        except (HaltPartition, StopWorker, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
+            self._fall_back(error)
+
+    def _start_again(self, reason: str) -> None:
+        """Back to the checkpoint; at once at first, later after a while."""
+        self._observer.restarted(reason)
+        self._starting = self._start()
+        self._log.follow({})
+        self._not_before_seconds = self._clock.monotonic_seconds() + way_back_seconds(self._ways_back)
+
+    def _fall_back(self, error: Exception) -> None:
+        """Back to the checkpoint after an exception that nobody expected; who comes back to it again and again ends."""
+        failure = failure_of(error, "turn")
+        self._observer.failed(failure)
+        self._failures += 1
+        if self._failures > FAILURES_MAX:
+            raise HaltPartition(
+                f"the learner failed {self._failures} times in a row: {failure.clause}. Nothing is lost. Report it "
+                f"with the traceback in its log; a restart tries again. Where its memory cannot be read, which is the "
+                f"topic {self._options.memory}, a new RESCORE_APP learns again from the examples that are there."
+            ) from error
+        self._careful, self._ways_back = True, self._ways_back + 1
+        self._start_again(f"internal error: {failure.clause}")
 
     # The one way to start.
 
@@ -217,7 +280,9 @@ class Learner:
     def _buffer(self, records: Sequence[Record]) -> None:
         assert self._rounds is not None
         for record in records:
-            self._reading[record.partition].take(record, self._wire.example, self._rounds.done_ms)
+            failure = self._reading[record.partition].take(record, self._wire.example, self._rounds.done_ms)
+            if failure is not None:
+                self._leave_out(failure, record.partition, record.offset)
 
     def _go_forward(self) -> None:
         rounds, epochs = self._rounds, self._broadcast.versions.epochs
@@ -236,21 +301,50 @@ class Learner:
         if not self._broadcast.read_on():
             return
         watch = self._clock.monotonic_seconds()
-        known = self._broadcast.versions
         waiting = [one for partition in self._reading.values() for one in partition.waiting]
-        specs = partial(spec_at, known.specs)
-        texts = known.versions.texts
-        done = rounds.advance(least_ms, waiting, _decided(known), known.epochs, specs, texts)
-        if done is None:  # a new policy has moved the boundaries
+        learned = self._learn(least_ms, waiting)
+        if learned is None:  # a new policy has moved the boundaries
             return
+        done, records = learned
         for partition in self._reading.values():
             partition.forget_until(done.until_ms)
         self._failpoint("L2.learned")
-        learned = self._clock.monotonic_seconds()
-        self._log.transact(self._records(done, known.epochs))
+        learned_seconds = self._clock.monotonic_seconds()
+        self._log.transact([*records, self._checkpoint()])
+        self._careful, self._ways_back, self._failures = False, 0, 0
         self._failpoint("L8.remembered")
-        seconds = {"learn": learned - watch, "transact": self._clock.monotonic_seconds() - learned}
-        self._observer.learned(LearnerReport(done, rounds.model, rounds.credit, seconds, rounds.text, rounds.unknown))
+        seconds = {"learn": learned_seconds - watch, "transact": self._clock.monotonic_seconds() - learned_seconds}
+        assert self._rounds is not None
+        now = self._rounds
+        self._observer.learned(LearnerReport(done, now.model, now.credit, seconds, now.text, now.unknown))
+
+    def _learn(self, least_ms: int, waiting: Sequence[Waiting]) -> tuple[Round, list[Written]] | None:
+        """The next epochs, and what is to be written of them; with care where they have raised before."""
+        assert self._rounds is not None
+        known = self._broadcast.versions
+        specs, texts, decided = partial(spec_at, known.specs), known.versions.texts, _decided(known)
+
+        def attempt(state: _State, examples: Sequence[Waiting]) -> tuple[Round, list[Written]] | None:
+            done = state.rounds.advance(least_ms, examples, decided, known.epochs, specs, texts)
+            return None if done is None else (done, self._records(state, done, known.epochs))
+
+        state = _State(self._rounds, self._memory, self._told_limit_ms)
+        if not self._careful:
+            result = attempt(state, waiting)
+        else:
+            state, result, left_out = learned_without(attempt, state, waiting)
+            for one in left_out:
+                if one.failure is not None:
+                    self._leave_out(one.failure, one.example.partition, one.example.offset)
+            if len(left_out) > sum(one.failure is not None for one in left_out):
+                self._observer.left_out(sum(one.failure is None for one in left_out))
+        self._rounds, self._memory, self._told_limit_ms = state.rounds, state.memory, state.told_limit_ms
+        return result
+
+    def _leave_out(self, failure: Failure, partition: int, offset: int) -> None:
+        """Tell of an example that is not learned, as it raises."""
+        self._observer.failed(failure._replace(record=f"{self._options.examples}/{partition}/{offset}"))
+        self._observer.left_out(1)
 
     def _pause_ahead(self, least_ms: int | None) -> None:
         """Partitions that have marked more than others are not read further: what waits stays about one epoch."""
@@ -273,10 +367,9 @@ class Learner:
             self._waits_since_seconds = float("inf")
             self._observer.waits(boundary_ms, partitions, reason)
 
-    def _records(self, done: Round, epochs: Epochs) -> list[Written]:
-        """Everything a step forward says, in one transaction."""
-        options, rounds = self._options, self._rounds
-        assert rounds is not None
+    def _records(self, state: _State, done: Round, epochs: Epochs) -> list[Written]:
+        """Everything a step forward says, in one transaction, but for the checkpoint."""
+        options, rounds = self._options, state.rounds
         records = list[Written]()
 
         def weights(key: str, value: bytes, boundary_ms: int) -> None:
@@ -289,10 +382,15 @@ class Learner:
             why = next((h.what + ": " + h.why for h in timeline if h.version == made.version), "")
             weights(made.version, self._wire.weights(made, why), closed.boundary_ms)
         limit_ms = epochs.limit_ms(done.until_ms)
-        if options.clocks_wait and limit_ms != self._told_limit_ms:
+        if options.clocks_wait and limit_ms != state.told_limit_ms:
             weights("epoch", self._wire.learned_until(done.until_ms), done.until_ms)
-            self._told_limit_ms = limit_ms
-        records += [Written(options.memory, 0, key, body) for key, body in self._memory.changes(rounds, done)]
+            state.told_limit_ms = limit_ms
+        return records + [Written(options.memory, 0, key, body) for key, body in state.memory.changes(rounds, done)]
+
+    def _checkpoint(self) -> Written:
+        """Where the learner stands once this is committed."""
+        rounds = self._rounds
+        assert rounds is not None
         checkpoint = {
             "done_ms": rounds.done_ms,
             "open_until": rounds.open_until,
@@ -302,8 +400,17 @@ class Learner:
                 str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()
             },
         }
-        records.append(Written(options.memory, 0, CHECKPOINT, json.dumps(checkpoint, separators=(",", ":")).encode()))
-        return records
+        body = json.dumps(checkpoint, separators=(",", ":")).encode()
+        return Written(self._options.memory, 0, CHECKPOINT, body)
+
+
+@dataclass(slots=True)
+class _State:
+    """What learning an epoch changes; copied as one where an epoch may have to be learned again."""
+
+    rounds: Rounds
+    memory: LearnerMemory
+    told_limit_ms: int | None
 
 
 @dataclass(slots=True)
@@ -315,7 +422,6 @@ class _Partition:
     mark_ms: int | None
     waiting: list[Waiting] = field(default_factory=list)
     marks_before: list[int | None] = field(default_factory=list)  # of what waits: the mark in force before it
-    unreadable: int = 0  # records that are neither marker nor example; no worker writes such
 
     @classmethod
     def of(cls, where: TopicPartition, first_offset: int, checkpoint: Mapping[str, Any]) -> _Partition:
@@ -341,22 +447,29 @@ class _Partition:
         """The mark in force there."""
         return self.marks_before[0] if self.waiting else self.mark_ms
 
-    def take(self, record: Record, read: Callable[[bytes], Mapping[str, Any]], done_ms: int | None) -> None:
-        """A marker moves the mark; an example waits for the end of its epoch, unless that has been learned already."""
-        self.next_offset = record.offset + 1
+    def take(self, record: Record, read: Callable[[bytes], Mapping[str, Any]], done_ms: int | None) -> Failure | None:
+        """A marker moves the mark; an example waits for the end of its epoch, unless that has been learned already.
+
+        Answers why a record is neither: no worker writes such, and nothing is learned of it.
+        """
         try:
             said = read(record.value or b"")
             example = None if said["kind"] == "epoch" else example_of(said)
-        except ValueError:
-            self.unreadable += 1
-            return
+            moment_ms = int(said["timestamp_ms"])
+        except NAMED:
+            raise
+        except Exception as error:  # noqa: BLE001 - of any kind: the bytes may be a stranger's
+            self.next_offset = record.offset + 1
+            return failure_of(error, "read")
+        self.next_offset = record.offset + 1
         if example is None:
-            self.mark_ms = max(said["timestamp_ms"], -(2**62) if self.mark_ms is None else self.mark_ms)
+            self.mark_ms = max(moment_ms, -(2**62) if self.mark_ms is None else self.mark_ms)
         else:
             due_ms = example.timestamp_ms if self.mark_ms is None else max(example.timestamp_ms, self.mark_ms + 1)
             if _is_ahead(due_ms, done_ms):
                 self.waiting.append(Waiting(due_ms, example, record.partition, record.offset))
                 self.marks_before.append(self.mark_ms)
+        return None
 
     def forget_until(self, done_ms: int) -> None:
         """Drop what has been learned."""

@@ -73,6 +73,10 @@ class LearnerLog(Protocol):
         """See `streams.log.Log`."""
         ...
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `streams.log.Log`."""
+        ...
+
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `streams.log.Log`."""
         ...
@@ -142,6 +146,10 @@ class MemoryLearnerLog:
     def end_offsets(self, where: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """See `LearnerLog`."""
         return {w: len(self._broker.entries[w]) for w in where} if self._broker.reachable else None
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `LearnerLog`."""
+        return self._broker.topic_ids(topics)
 
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `LearnerLog`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client import Counter as Counted
 
+from streams.failures import Failure, FailureLines, tell_each
 from streams.health import Health
 from streams.learner import LearnerObserver, LearnerReport, waiting_words
 from streams.learning.credit_learner import CreditLearner
@@ -29,31 +30,38 @@ class LearnerObservers(LearnerObserver):
 
     def __init__(self, *observers: LearnerObserver) -> None:
         self._observers = observers
+        self._broken: set[tuple[str, str]] = set()
+
+    def _tell(self, tell: Callable[[LearnerObserver], None]) -> None:
+        tell_each(self._observers, tell, self._broken)
 
     def turned(self, at_seconds: float) -> None:
         """See `LearnerObserver`."""
-        for observer in self._observers:
-            observer.turned(at_seconds)
+        self._tell(lambda observer: observer.turned(at_seconds))
 
     def started(self, done_ms: int | None, partitions: int) -> None:
         """See `LearnerObserver`."""
-        for observer in self._observers:
-            observer.started(done_ms, partitions)
+        self._tell(lambda observer: observer.started(done_ms, partitions))
 
     def learned(self, report: LearnerReport) -> None:
         """See `LearnerObserver`."""
-        for observer in self._observers:
-            observer.learned(report)
+        self._tell(lambda observer: observer.learned(report))
 
     def waits(self, boundary_ms: int | None, partitions: Sequence[int], reason: str) -> None:
         """See `LearnerObserver`."""
-        for observer in self._observers:
-            observer.waits(boundary_ms, partitions, reason)
+        self._tell(lambda observer: observer.waits(boundary_ms, partitions, reason))
 
     def restarted(self, reason: str) -> None:
         """See `LearnerObserver`."""
-        for observer in self._observers:
-            observer.restarted(reason)
+        self._tell(lambda observer: observer.restarted(reason))
+
+    def failed(self, failure: Failure) -> None:
+        """See `LearnerObserver`."""
+        self._tell(lambda observer: observer.failed(failure))
+
+    def left_out(self, examples: int) -> None:
+        """See `LearnerObserver`."""
+        self._tell(lambda observer: observer.left_out(examples))
 
 
 class LearnerHealth(LearnerObserver):
@@ -85,11 +93,18 @@ class LearnerMetrics(LearnerObserver):
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"rescore_learner_{name}", text, labels, registry=registry)
 
-        self._examples = counter("examples", "Training examples learned, or refused.", "outcome")
+        self._examples = counter(
+            "examples", "Training examples learned, refused, or left out as they raise.", "outcome"
+        )
         self._late = counter("late_examples", "Examples that came after the mark of their epoch.")
         self._epochs = counter("epochs", "Epochs with examples.")
         self._versions = counter("versions", "Versions of weights published.")
         self._restarts = counter("restarts", "Transactions that came to nothing, or nobody knew.")
+        self._failures = counter(
+            "internal_errors",
+            "Exceptions nobody expected: each left an example out, or started learning again.",
+            "stage",
+        )
         self._until = gauge("learned_until_timestamp_seconds", "The last boundary up to which was learned.")
         self._error = gauge("error_rmse", "Running error of a learner or approved version, ln units.", "model")
         self._sample = gauge("sample_customers", "Customers in the population sample.")
@@ -151,12 +166,26 @@ class LearnerMetrics(LearnerObserver):
         """See `LearnerObserver`."""
         self._restarts.inc()
 
+    def failed(self, failure: Failure) -> None:
+        """See `LearnerObserver`."""
+        self._failures.labels(failure.stage).inc()
+
+    def left_out(self, examples: int) -> None:
+        """See `LearnerObserver`."""
+        self._examples.labels("left out").inc(examples)
+
 
 class LearnerLines(LearnerObserver):
-    """One line an epoch that can be read aloud, and one for everything out of the ordinary."""
+    """One line an epoch that can be read aloud, and one for everything out of the ordinary.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    `now_seconds` (monotonic) and the version of the program are for tracebacks: see `FailureLines`.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, now_seconds: Callable[[], float] = lambda: 0.0, version: str = ""
+    ) -> None:
         self._logger = logger
+        self._failures = FailureLines(logger, now_seconds, version)
         self._told = 0
         self._ends: dict[str, Counter[str]] | None = {}  # by model, as told last; None: those of an earlier life
         self._unknown: int | None = 0
@@ -215,3 +244,11 @@ class LearnerLines(LearnerObserver):
     def restarted(self, reason: str) -> None:
         """See `LearnerObserver`."""
         self._logger.warning("starts again from the checkpoint: %s", reason)
+
+    def failed(self, failure: Failure) -> None:
+        """See `LearnerObserver`."""
+        self._failures.tell(failure)
+
+    def left_out(self, examples: int) -> None:
+        """See `LearnerObserver`."""
+        self._logger.warning("%d examples are left out of learning, as they raise", examples)

@@ -185,6 +185,13 @@ class Log(Protocol):
         """Number of partitions of a topic. None: no answer."""
         ...
 
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """Ids of topics, asked from the brokers now; a topic that was created again has another one.
+
+        A topic whose server gives no id is left out. None: no answer, or one of the topics is not there.
+        """
+        ...
+
     def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Fetch these inputs from these offsets on, once resumed."""
         ...

@@ -102,6 +102,8 @@ class MemoryBroker:
             TopicPartition(topic, p): [] for topic, count in topics.items() for p in range(count)
         }
         self.counts = dict(topics)
+        self.created: dict[str, int] = dict.fromkeys(topics, 1)  # how often each topic was
+        self.has_topic_ids = True
         self.partitioner = partitioner
         self.first: dict[TopicPartition, int] = dict.fromkeys(self.entries, 0)
         self.now_ms = 0
@@ -180,7 +182,30 @@ class MemoryBroker:
         for entry in self.entries[where][:offset]:
             entry.record = None
 
+    def create_again(self, topic: str) -> None:
+        """Delete a topic and create it again: empty, under another id; the group forgets what it had committed of it.
+
+        Members go on with the offsets they had.
+        """
+        self.created[topic] += 1
+        for p in range(self.counts[topic]):
+            where = TopicPartition(topic, p)
+            for transaction in self._holding_back[where]:
+                transaction.unmarked.discard(where)
+                del transaction.first_written[where]
+            self._holding_back[where] = []
+            self.entries[where], self.first[where] = [], 0
+            self.committed.pop(where, None)
+            for transaction in self._transactions:
+                transaction.positions.pop(where, None)
+
     # What members of the group ask for.
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """Ids of topics; none of them where the server has none, None where it does not answer."""
+        if not self.reachable:
+            return None
+        return {topic: f"{topic}-{self.created[topic]}" for topic in topics} if self.has_topic_ids else {}
 
     def stable_end(self, where: TopicPartition) -> int:
         """The last stable offset: nothing behind it can be read committed yet."""
@@ -354,6 +379,8 @@ class MemoryLog:
         fetched = [w for w in self._positions if w not in self._paused]
         self._polls += 1
         start = self._polls % max(1, len(fetched))  # every input has its turn to be first
+        if gone := {w.partition for w in fetched if self._positions[w] > len(self._broker.entries[w])}:
+            return Polled([Assigned(tuple(sorted(gone)))], [], [])  # out of range: RESOLVE says why
         for where in fetched[start:] + fetched[:start]:
             stable_end = self._broker.stable_end(where)
             piece = self._broker.committed_between(where, self._positions[where], stable_end)
@@ -446,6 +473,10 @@ class MemoryLog:
         entries = self._broker.entries[where]
         found = (e.record.offset for e in entries if e.record is not None and e.record.timestamp_ms >= time_ms)
         return next(found, len(entries)) if self._broker.reachable else None
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """See `Log.topic_ids`."""
+        return self._broker.topic_ids(topics)
 
     def read(self, where: TopicPartition, from_offset: int, until_offset: int) -> Iterator[list[Record]]:
         """See `Log.read`."""

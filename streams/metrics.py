@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.failures import Failure, FailureLines
 from streams.log import TopicPartition
 from streams.resolve import Standing
 from streams.wiring import BatchReport, Observer
@@ -49,6 +50,9 @@ class Metrics(Observer):
             "store_lost_rows", "Customers found to have lost keys in Redis, at least; their partitions were rebuilt."
         )
         self._evicts = gauge("store_evicts", "1 while Redis may delete rows by itself: its policy is not noeviction.")
+        self._failures = counter(
+            "internal_errors", "Exceptions nobody expected: each isolated a record, or set partitions back.", "stage"
+        )
         self._holds = counter("holds", "Turns in which time stood still as something did not answer.")
         self._given_up = counter("partitions_given_up", "Partitions that went to other workers.", "lost")
         self._seconds = Histogram(
@@ -154,16 +158,26 @@ class Metrics(Observer):
         self._buffered_bytes.set(size_bytes)
         self._held_back.set(held_back)
 
+    def failed(self, failure: Failure) -> None:
+        """See `Observer`."""
+        self._failures.labels(failure.stage).inc()
+
     def _is(self, partition: int, state: str | None) -> None:
         for name in ("resolving", "running", "halted"):
             self._state.labels(partition, name).set(name == state)
 
 
 class LogLines(Observer):
-    """One line a batch that can be read aloud, and one for everything out of the ordinary."""
+    """One line a batch that can be read aloud, and one for everything out of the ordinary.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    `now_seconds` (monotonic) and the version of the program are for tracebacks: see `FailureLines`.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, now_seconds: Callable[[], float] = lambda: 0.0, version: str = ""
+    ) -> None:
         self._logger = logger
+        self._failures = FailureLines(logger, now_seconds, version)
         self._open: set[TopicPartition] = set()
         self._evicting = ""
         self._overruns = 0  # not yet reported
@@ -248,3 +262,7 @@ class LogLines(Observer):
     def halted(self, partition: int, reason: str) -> None:
         """See `Observer`."""
         self._logger.error("partition %d is halted: %s", partition, reason)
+
+    def failed(self, failure: Failure) -> None:
+        """See `Observer`."""
+        self._failures.tell(failure)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streams.failures import Failure
 from streams.log import TopicPartition
 from streams.merge import Merge
 from streams.resolve import Standing, Steps
@@ -89,4 +90,13 @@ def unmatched_words(number: int, missing_in: Sequence[str]) -> str:
         f"partition {number} is not in {', '.join(missing_in)}: somebody has added partitions to some of the inputs, "
         f"and customers were moved away from their state. Nothing of it is taken. Stop the publishers, make new topics "
         f"with equal numbers of partitions under another RESCORE_TOPIC_PREFIX, and publish again."
+    )
+
+
+def failed_words(number: int, failure: Failure, times: int) -> str:
+    """Why a partition is halted that an exception sent back to its last commit again and again, and what to do."""
+    return (
+        f"partition {number}: the program failed {times} times in a row, and no record could be found that causes it: "
+        f"{failure.clause}. Nothing is lost. Report it with the traceback in this worker's log; a restart of the "
+        f"worker tries again."
     )

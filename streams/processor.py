@@ -1,7 +1,8 @@
 """The journey of a batch between bytes and bytes: decode -> load -> step -> encode. No clock, no broker, no store.
 
 This is what a worker (`streams.worker`) does with the records of one partition. Bad records become dead letters with
-their bytes as received; only a registry that does not answer holds the batch back.
+their bytes as received; only a registry that does not answer holds the batch back. An exception that nobody expected
+says at which stage it was raised (`streams.failures`), and `streams.guard` isolates its record.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from schemas.codec import (
     encode_scorecards,
 )
 from schemas.kinds import Kind, RejectCode
+from schemas.rejects import refuse
 from schemas.row_keys import record_key, request_of
 from schemas.texts import Texts
 from state.layout import CorruptRow
@@ -38,6 +40,7 @@ from state.versions import Versions
 from streams.borrower_reports import reports
 from streams.credit_examples import CreditExamples, user_hash
 from streams.dead_letters import ERROR_PREFIX, SUFFIX
+from streams.failures import Failure, stage
 from streams.log import HaltPartition
 from streams.message_columns import MessageColumns
 from streams.output import Message, Output, PauseAndRetry, Thought
@@ -81,17 +84,23 @@ class ScoreProcessor:
         before_ms: int = -(2**62),
     ) -> Thought:
         """See `streams.output.Processor`."""
-        versions = self.versions()
         try:
-            batch = decode(list(records), partition, self.decoder)
-            # Looked for while the events are at hand: behind the step a look through a column is one into memory.
-            erases, drawn = bool((batch.events["kind"] == Kind.ERASE).any()), drawn_texts(batch, self.texts_one_in())
+            with stage("decode"):
+                versions = self.versions()
+                batch = decode(list(records), partition, self.decoder)
+            with stage("examples"):
+                # Looked for while the events are at hand: behind the step a look through a column is one into memory.
+                erases = bool((batch.events["kind"] == Kind.ERASE).any())
+                drawn = drawn_texts(batch, self.texts_one_in())
             present = set(batch.users)
             users = [*batch.users, *(user for user in due_users if user not in present)]
             before = yield users
-            done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms, before_ms))
-            more = self._more(batch, drawn, done, versions)
-            return self._output(batch, done, versions, more, erases=erases)
+            with stage("fold"):
+                done = step(Table.of(users, before), batch, versions, Clocks(clock_ms, swept_ms, erased_ms, before_ms))
+            with stage("examples"):
+                more = self._more(batch, drawn, done, versions)
+            with stage("encode"):
+                return self._output(batch, done, versions, more, erases=erases)
         except (RegistryUnavailable, SchemaNotRegistered) as error:
             raise PauseAndRetry(str(error)) from error
         except CorruptRow as error:
@@ -112,13 +121,17 @@ class ScoreProcessor:
         cards = encode_scorecards(told, users, names, self.encoder)
         shown = MessageColumns(users.of_those(told.cards["user"]), cards)
         gone = _without_a_card(done) if done.ended else []
+        with stage("examples"):
+            examples = [made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))]
+        with stage("journal"):
+            journal = self._journal(batch, done)
         images, checked = rows_written(done.table)
         rejects = [*batch.rejects, *done.journal.rejects]
         return Output(
             changes=MessageColumns(users.of_those(told.rows["user"]), values, headers),
             scorecards=[*(Message(done.table.users[user], None) for user in gone), *shown] if gone else shown,
-            examples=[made for _, made in sorted([*self._examples(done), *more], key=itemgetter(0))],
-            journal=self._journal(batch, done),
+            examples=examples,
+            journal=journal,
             dead_letters=dead_letters(batch, rejects, self.letter_bytes_max),
             images=images,
             checked=checked,
@@ -129,8 +142,8 @@ class ScoreProcessor:
 
     def _names_of(self, versions: Versions) -> VersionNames:
         if versions is not self._named:
-            self._named = versions
             self._names = names_of(versions)
+            self._named = versions  # behind it: where the names cannot be made, the next batch asks for them again
         return self._names
 
     def _examples(self, done: Step) -> list[tuple[int, Message]]:
@@ -192,21 +205,33 @@ def dead_letters(
     letters: dict[str, list[Message]] = {}
     for reject in sorted(rejects, key=lambda reject: reject.record):
         record = batch.records[reject.record]
-        why = {
-            "topic": record.topic,
-            "partition": str(record.partition),
-            "offset": str(record.offset),
-            "exception": RejectCode(reject.code).name,
-            "message": reject.message,
-            "stage": reject.stage,
-        }
-        letter = _letter(record, why)
-        if (size := _size_of(letter)) > bytes_max:
-            why["cut"] = str(size)
-            why["message"] += f" The letter holds no value: with its {size:,} bytes it fits no dead-letter topic."
-            letter = _letter(Record(*record[:4], (record.key or b"")[:KEY_BYTES_KEPT] or None, None), why)
-        letters.setdefault(record.topic + SUFFIX, []).append(letter)
+        letters.setdefault(record.topic + SUFFIX, []).append(dead_letter(record, reject, bytes_max))
     return letters
+
+
+def dead_letter(record: Record, reject: Reject, bytes_max: int = LETTER_BYTES_MAX) -> Message:
+    """The dead letter of one record; see `dead_letters`."""
+    why = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "exception": RejectCode(reject.code).name,
+        "message": reject.message,
+        "stage": reject.stage,
+    }
+    letter = _letter(record, why)
+    if (size := _size_of(letter)) > bytes_max:
+        why["cut"] = str(size)
+        why["message"] += f" The letter holds no value: with its {size:,} bytes it fits no dead-letter topic."
+        letter = _letter(Record(*record[:4], (record.key or b"")[:KEY_BYTES_KEPT] or None, None), why)
+    return letter
+
+
+def letter_of_failure(record: Record, failure: Failure, bytes_max: int = LETTER_BYTES_MAX) -> tuple[str, Message]:
+    """The dead-letter topic and the dead letter of a record on which this program failed."""
+    detail = f"the program failed with {failure.clause}"
+    reject = refuse(0, failure.stage, RejectCode.INTERNAL_ERROR, detail)
+    return record.topic + SUFFIX, dead_letter(record, reject, bytes_max)
 
 
 def _letter(record: Record, why: Mapping[str, str]) -> Message:

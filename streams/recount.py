@@ -379,15 +379,22 @@ def with_due(row: Row, due_ms: int | None, versions: Versions) -> bytes:
 
 
 def checks(user: bytes, row: Row, versions: Versions, until_ms: int) -> Iterator[int | None]:
-    """The due times that a row has one after the other, if nothing happens to it, up to the first behind `until_ms`."""
+    """The due times that a row has one after the other, if nothing happens to it, up to the first behind `until_ms`.
+
+    With the looks for new weights in between, which move the next due time, and without.
+    """
     out = oracle.OracleStep([], [], [])
     row.emitted[Score.PROFILES] = held_by_marks(row, versions)
     walk = oracle.walk_of(user, 0, row, versions, out, None)
-    due_ms = oracle.next_due(walk)
+    due_ms = walk.due_ms = oracle.next_due(walk)
     yield due_ms
     while due_ms is not None and due_ms <= until_ms:
         due_ms = oracle.next_due(walk, due_ms)
         yield due_ms
+    while (moment_ms := oracle.next_moment(walk)) <= until_ms:
+        walk.looked_ms = moment_ms
+        walk.due_ms = oracle.next_due(walk, moment_ms)
+        yield walk.due_ms
 
 
 def differing_inversions(recount: Recount, journal: Mapping[Place, Inverted]) -> list[tuple[Inverted, Inverted | None]]:

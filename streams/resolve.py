@@ -7,6 +7,7 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
 4. Only now ask for the end of the changelog (behind open transactions too) and read it read_committed up to there. Its
    last progress record says where the partition stands. (Commit markers of the changelog may arrive after those of the
    offsets; that is why the end is the high watermark and why reading waits for it.)
+   Compare the ids of the topics with those in it: another id is another topic, and halts (`streams.topic_ids`).
 5. Bring the store there: by one write if it is a little behind, by the rows written since if it is further behind, by
    a rebuild if it is empty, too old or has lost rows.
 6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
@@ -19,7 +20,7 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ from schemas.batch import Record
 from state.store import Position, RowWrite, SaveOutcome, Store
 from streams.log import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
 from streams.lost_rows import StoreLostRows
+from streams.topic_ids import NO_TOPICS, SameTopics, TopicIds
 
 PROGRESS_KEY = row_keys.PROGRESS_KEY
 """Key of progress records in the changelog: no user id begins with a zero byte."""
@@ -49,6 +51,7 @@ class Progress(NamedTuple):
     marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
     swept_ms: int | None = None  # everyone has been scored anew with all weights up to then that ask for it
     erased_ms: int | None = None  # the clock when an erasure was last taken
+    topic_ids: Mapping[str, str] | None = None  # of the topics that the state was made from
 
 
 class ProgressCodec(Protocol):
@@ -73,6 +76,7 @@ class Standing(NamedTuple):
     marked_ms: int | None = None
     swept_ms: int | None = None
     erased_ms: int | None = None
+    topic_ids: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Resolution:
     store_age_max_ms: int = 12 * 3_600_000
     first_clock_ms: int = 0
     rows_per_write: int = ROWS_PER_WRITE
+    topic_ids: TopicIds = NO_TOPICS
     failpoint: Failpoint = no_failpoint
 
 
@@ -163,13 +168,22 @@ def _agree(
     """Make store, group and changelog say the same, given the changelog up to `end`."""
     where = TopicPartition(given.state_topic, partition)
     mark = yield from _last_progress(given, where, max(first, held.state_offset) if held else first, end)
+    topics = yield from _same_topics(partition, given, mark)
     _refuse_a_store_that_is_ahead(where, held, mark)
     yield from _bring_the_store_there(where, given, nonce, None if rebuilds else held, mark, first)
-    next_offsets = yield from _next_offsets(partition, given, committed, mark)
+    next_offsets = yield from _next_offsets(partition, given, committed, mark, topics.begun)
     if mark is None:
-        return Standing(0, next_offsets, given.first_clock_ms, nonce)
+        return Standing(0, next_offsets, given.first_clock_ms, nonce, topic_ids=topics.ids)
     known = mark.progress
-    return Standing(known.seq, next_offsets, known.clock_ms, nonce, known.marked_ms, known.swept_ms, known.erased_ms)
+    moments = known.marked_ms, known.swept_ms, known.erased_ms
+    return Standing(known.seq, next_offsets, known.clock_ms, nonce, *moments, topics.ids)
+
+
+def _same_topics(partition: int, given: Resolution, mark: _Mark | None) -> Generator[None, None, SameTopics]:
+    """Whether the topics are the ones that the state was made from: before anything is done by their offsets."""
+    found = yield from _ask(lambda: given.log.topic_ids(given.topic_ids.topics))
+    known = None if mark is None else mark.progress.topic_ids
+    return given.topic_ids.same(known, found, f"partition {partition}")
 
 
 def _last_progress(
@@ -278,9 +292,13 @@ def _row_write(user: bytes, record: Record, given: Resolution) -> RowWrite:
 
 
 def _next_offsets(
-    partition: int, given: Resolution, committed: Mapping[str, int | None], mark: _Mark | None
+    partition: int,
+    given: Resolution,
+    committed: Mapping[str, int | None],
+    mark: _Mark | None,
+    begun: Container[str] = (),
 ) -> Generator[None, None, dict[str, int]]:
-    """Where each input goes on, once the log agrees with itself about it."""
+    """Where each input goes on, once the log agrees with itself about it; those of `begun` begin."""
     inputs = [TopicPartition(topic, partition) for topic in given.inputs]
     firsts = yield from _ask(lambda: given.log.first_offsets(inputs))
     ends = yield from _ask(lambda: given.log.end_offsets(inputs))
@@ -296,6 +314,8 @@ def _next_offsets(
                 f"{given.state_topic}. Delete the group's offsets (kafka-consumer-groups --delete-offsets) to go on "
                 f"from the progress record, or start a new RESCORE_APP to begin anew."
             )
+        if where.topic in begun:
+            wanted = None  # a position in the topic that was
         if wanted is not None and not firsts[where] <= wanted <= ends[where]:
             raise HaltPartition(
                 f"{where.topic}/{partition}: the next record to take is {wanted}, the topic holds "

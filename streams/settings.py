@@ -41,6 +41,10 @@ SECRET_KEY = re.compile(r"password|secret|\.pem$|passphrase|token|sasl\.oauthbea
 SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s]*):([^@\s]*)@")
 
 
+IDS = r"^[A-Za-z0-9_, -]*$"
+"""Topic ids as Kafka spells them."""
+
+
 class Part(BaseModel):
     """A group of settings: immutable, and no name is accepted that is not declared."""
 
@@ -179,6 +183,25 @@ class LearningSettings(Part):
     )
 
 
+class ChangedTopicsSettings(Part):
+    """What a person decided about topics that were created again: ids of the new ones, as the halted partition says."""
+
+    from_beginning: str = Field(
+        default="", pattern=IDS, description="topic ids, comma separated: take these inputs from their first record on"
+    )
+    same_offsets: str = Field(
+        default="", pattern=IDS, description="likewise: the same records at the same offsets, as in a moved cluster"
+    )
+
+    def ids(self, name: Literal["from_beginning", "same_offsets"]) -> frozenset[str]:
+        """The ids of one of the two.
+
+        >>> sorted(ChangedTopicsSettings(same_offsets="a, b").ids("same_offsets"))
+        ['a', 'b']
+        """
+        return frozenset(one.strip() for one in str(getattr(self, name)).split(",") if one.strip())
+
+
 class LogSettings(Part):
     """What a worker writes to standard error."""
 
@@ -249,6 +272,7 @@ class Settings(Part):
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
     learning: LearningSettings = LearningSettings()
+    changed_topics: ChangedTopicsSettings = ChangedTopicsSettings()
     log: LogSettings = LogSettings()
 
     def topic(self, name: str) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.batch import Record
+from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from state.layout import due_ms_of
 from state.versions import Weights
 from streams.avro_values import Values
 from streams.learner import LearnerWire
-from streams.output import Message
+from streams.output import Message, PauseAndRetry
 from streams.resolve import Progress
 from streams.scoring.model import ModelWeights
 from streams.versions import TABLES, body_of_model, body_of_weights
@@ -32,7 +33,11 @@ def wire_of(values: Values) -> Wire:
     def advance_to(record: Record) -> int | None:
         try:
             fields = values.decode("commands", record.value or b"")
-        except ValueError:
+        except (RegistryUnavailable, SchemaNotRegistered) as error:
+            raise PauseAndRetry(str(error)) from error
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - of any kind: the bytes are a stranger's
             return None  # not ours to judge: the decoder makes a dead letter of it
         to = fields.get("to")
         return to if fields.get("command") == "advance" and isinstance(to, int) else None

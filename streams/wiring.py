@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.batch import Record
+from streams.failures import Failure, tell_each
 from streams.log import TopicPartition
 from streams.merge import FOREVER_MS
 from streams.output import Message
@@ -115,6 +116,9 @@ class WorkerOptions:
     state: str = "rescore-state"
     journal: str = "rescore-journal"
     examples: str = "rescore-examples"
+    broadcast: tuple[str, ...] = ()  # topics of versions
+    from_beginning: frozenset[str] = frozenset()  # topic ids that a person decided about, see `streams.topic_ids`
+    same_offsets: frozenset[str] = frozenset()
     code_version: str = "unversioned"
     records_max: int = 20_000
     users_max: int = 1_000
@@ -189,42 +193,51 @@ class Observer:
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """What waits in this worker, and how many inputs are fetched no further until less of them does."""
 
+    def failed(self, failure: Failure) -> None:
+        """This program raised what nobody expected; a record was isolated for it, or partitions go back or halt."""
+
+
+class Unobserved(Observer):
+    """Nobody looks: a failure is raised, as silence would hide it."""
+
+    def failed(self, failure: Failure) -> None:
+        """Raises RuntimeError."""
+        raise RuntimeError(failure.traceback)
+
 
 class Observers(Observer):
-    """Tells several observers."""
+    """Tells several observers. One that raises ends no worker: it is told to the log once, and the others go on."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+        self._broken: set[tuple[str, str]] = set()
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
+        tell_each(self._observers, tell, self._broken)
 
     def turned(self, at_seconds: float) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.turned(at_seconds)
+        self._tell(lambda observer: observer.turned(at_seconds))
 
     def batch(self, report: BatchReport) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.batch(report)
+        self._tell(lambda observer: observer.batch(report))
 
     def resolving(self, partition: int) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.resolving(partition)
+        self._tell(lambda observer: observer.resolving(partition))
 
     def running(self, partition: int, standing: Standing) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.running(partition, standing)
+        self._tell(lambda observer: observer.running(partition, standing))
 
     def given_up(self, partitions: tuple[int, ...], *, lost: bool) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.given_up(partitions, lost=lost)
+        self._tell(lambda observer: observer.given_up(partitions, lost=lost))
 
     def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.rewound(partitions, reason)
+        self._tell(lambda observer: observer.rewound(partitions, reason))
 
     def lost_rows(self, partition: int, customers: int, wait_seconds: float) -> None:
         """See `Observer`."""
@@ -238,18 +251,15 @@ class Observers(Observer):
 
     def held(self, reason: str) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.held(reason)
+        self._tell(lambda observer: observer.held(reason))
 
     def halted(self, partition: int, reason: str) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.halted(partition, reason)
+        self._tell(lambda observer: observer.halted(partition, reason))
 
     def lag(self, records: Mapping[tuple[str, int], int], seconds: Mapping[int, float]) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.lag(records, seconds)
+        self._tell(lambda observer: observer.lag(records, seconds))
 
     def open_transactions(self, seconds: Mapping[TopicPartition, float]) -> None:
         """See `Observer`."""
@@ -258,5 +268,8 @@ class Observers(Observer):
 
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """See `Observer`."""
-        for observer in self._observers:
-            observer.buffered(records, size_bytes, held_back)
+        self._tell(lambda observer: observer.buffered(records, size_bytes, held_back))
+
+    def failed(self, failure: Failure) -> None:
+        """See `Observer`."""
+        self._tell(lambda observer: observer.failed(failure))

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from schemas.batch import Record
+from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.row_keys import name_of, request_of
 from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
 from streams.batch import Batch, Watch, report_of, still_due, transaction_of
+from streams.failures import failure_of
 from streams.held_inputs import HeldInputs
 from streams.log import (
     AbortAndRewind,
@@ -36,6 +38,7 @@ from streams.log import (
     Lost,
     Polled,
     RecreateProducer,
+    StopWorker,
     TooLarge,
     TopicPartition,
     Transaction,
@@ -51,13 +54,18 @@ from streams.ownership import (
     Resolving,
     Running,
     Sweep,
+    failed_words,
     unmatched_words,
     way_back_seconds,
 )
 from streams.resolve import Resolution, Standing, resolve
-from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Wire, WorkerOptions
+from streams.topic_ids import TopicIds
+from streams.wiring import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Unobserved, Wire, WorkerOptions
 
 HOLD_TOLD_SECONDS = 1.0
+FAILURES_MAX = 8
+"""So often a partition goes back for exceptions that nobody expected, some 5 s in all, before it halts."""
+
 MUCH_WAITING_SHARE = 4
 """Of the records that may wait in one input: from this part on, much waits."""
 VERIFIED_USERS = 1_000
@@ -84,7 +92,7 @@ class Worker:
         self._log, self._store, self._processor, self._wire, self._clock = log, store, processor, wire, clock
         self._options = options or WorkerOptions()
         self._gate, self._marks = gate or OpenGate(), marks or NoMarks()
-        self._observer = observer or Observer()
+        self._observer = observer or Unobserved()
         self._failpoint = failpoint
         self._owned: dict[int, Resolving | Running | Halted] = {}
         self._unfollowed: list[AssignmentChange] = []
@@ -92,9 +100,11 @@ class Worker:
         self._last_in_turn = -1
         self._ways_back: dict[int, int] = {}  # by partition: how many in a row
         self._losses = Losses()
+        self._failures: dict[int, int] = {}  # by partition: exceptions that nobody expected since its last commit
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
-        self._looked_round_seconds = clock.monotonic_seconds()
+        self._looked_round_seconds = self._asked_topics_seconds = clock.monotonic_seconds()
         self._held_inputs = HeldInputs()
+        self._topics = topics_of(self._options)
         self._resolution = Resolution(
             log=log,
             store=store,
@@ -106,6 +116,7 @@ class Worker:
             wall_ms=clock.wall_ms,
             breathe=self._breathe,
             rows_per_write=self._options.users_max,
+            topic_ids=self._topics,
             failpoint=failpoint,
         )
 
@@ -123,15 +134,48 @@ class Worker:
         self._failpoint("K1.polled")
         self._follow(polled.changes)
         self._buffer(polled)
-        try:
+        with self._last_guard():
             self._resolve()
             self._go_forward()
-        except StoreUnavailable as error:
-            self._rewind([number for number, p in self._owned.items() if not isinstance(p, Halted)], str(error))
-            self._busy = False
-        self._break_silence()
-        self._look_round()
+        with self._last_guard():
+            self._break_silence()
+            self._look_round()
+            self._watch_topics()
         self._observer.turned(self._clock.monotonic_seconds())
+
+    @contextmanager
+    def _last_guard(self) -> Iterator[None]:
+        """A store or registry that is away, or an exception that nobody expected: back to what is committed.
+
+        (An exception that a record causes ends in `streams.guard`.)
+        """
+        try:
+            yield
+        except (StoreUnavailable, RegistryUnavailable, SchemaNotRegistered) as error:
+            self._rewind(self._not_halted(), str(error))
+            self._busy = False
+        except (HaltPartition, StoreAhead) as halt:
+            for number in self._not_halted():
+                self._halt(number, str(halt))
+        except (StopWorker, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
+            self._fall_back(self._not_halted(), error)
+            self._busy = False
+
+    def _fall_back(self, partitions: Sequence[int], error: Exception) -> None:
+        """Back to what is committed after an exception that nobody expected; partitions that stay there halt."""
+        failure = failure_of(error, "turn")
+        self._observer.failed(failure)
+        for number in partitions:
+            times = self._failures[number] = self._failures.get(number, 0) + 1
+            if times > FAILURES_MAX:
+                self._halt(number, failed_words(number, failure, times))
+        again = [number for number in partitions if self._failures[number] <= FAILURES_MAX]
+        self._rewind(again, f"internal error: {failure.clause}")
+
+    def _not_halted(self) -> list[int]:
+        return [number for number, partition in self._owned.items() if not isinstance(partition, Halted)]
 
     def _go_forward(self) -> None:
         """The journey of a batch."""
@@ -198,8 +242,12 @@ class Worker:
                 self._resolve_one(partition)
             except StoreMoved as moved:
                 self._go_back(partition.number, moved)
-            except HaltPartition as halt:
+            except (HaltPartition, StoreAhead) as halt:
                 self._halt(partition.number, str(halt))
+            except (StoreUnavailable, RegistryUnavailable, SchemaNotRegistered, StopWorker, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a record of the changelog, perhaps: of this partition alone
+                self._fall_back([partition.number], error)
             if self._unfollowed:
                 self._follow(())
                 return
@@ -247,11 +295,12 @@ class Worker:
         running = {partition.number: partition for partition in self._running()}
         for number, records in by_partition.items():
             if number in running:
-                running[number].merge.add(records)
+                with self._sent_back(number):
+                    running[number].merge.add(records)
         for end in polled.ends:
             if end.partition in running:
                 running[end.partition].merge.reached_end(end.topic, end.offset)
-        for partition in running.values():
+        for partition in self._running():
             self._hold_back(partition)
 
     def _hold_back(self, partition: Running) -> None:
@@ -400,14 +449,14 @@ class Worker:
         thoughts: list[tuple[Batch, Thought]] = []
         wanted: dict[int, Sequence[bytes]] = {}
         for batch in batches:
-            with self._sent_back(batch):
+            with self._sent_back(batch.partition.number):
                 thought = self._thought(batch)
                 wanted[batch.partition.number] = next(thought)
                 thoughts.append((batch, thought))
         found = self._store.load_all(wanted)
         processed = []
         for batch, thought in thoughts:
-            with self._sent_back(batch):
+            with self._sent_back(batch.partition.number):
                 rows, held = found[batch.partition.number]
                 self._check_position(held, batch.partition.standing)
                 batch.output = answered(thought, rows)
@@ -433,14 +482,18 @@ class Worker:
         )
 
     @contextmanager
-    def _sent_back(self, batch: Batch) -> Iterator[None]:
+    def _sent_back(self, number: int) -> Iterator[None]:
         """A batch that can not be decided now goes back, one that a person must look at halts its partition."""
         try:
             yield
         except PauseAndRetry as wait:
-            self._go_back(batch.partition.number, wait)
+            self._go_back(number, wait)
         except HaltPartition as halt:
-            self._halt(batch.partition.number, str(halt))
+            self._halt(number, str(halt))
+        except (StoreUnavailable, StopWorker, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - of this partition alone
+            self._fall_back([number], error)
 
     def _check_position(self, held: Position | None, standing: Standing) -> None:
         """Refuse what was read from the store together with this position, unless this session left it so."""
@@ -494,6 +547,7 @@ class Worker:
                 self._rewind([number], f"the store answered {answer.value} to transaction {batch.standing.seq}")
                 continue
             self._ways_back.pop(number, None)
+            self._failures.pop(number, None)
             if checked:
                 self._store.index(number, checked)
             try:
@@ -591,6 +645,17 @@ class Worker:
         except StoreUnavailable:
             return  # whoever needs it says so
 
+    def _watch_topics(self) -> None:
+        """Every few seconds: is every topic still the one that our state was made from? Another one halts."""
+        now_seconds, running = self._clock.monotonic_seconds(), self._running()
+        if not running or now_seconds - self._asked_topics_seconds < self._options.look_round_seconds:
+            return
+        self._asked_topics_seconds = now_seconds
+        found = self._log.topic_ids(self._topics.topics)
+        for partition in running if found else ():
+            if others := self._topics.others(partition.standing.topic_ids, found or {}):
+                self._halt(partition.number, self._topics.words(f"partition {partition.number}", others))
+
     def _measure_lag(self, running: Sequence[Running]) -> None:
         ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
         if ends is None:
@@ -626,6 +691,12 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
+
+
+def topics_of(options: WorkerOptions) -> TopicIds:
+    """The topics that a worker's state is made from."""
+    begins = (*options.inputs, *options.broadcast)
+    return TopicIds(begins, options.state, options.from_beginning, options.same_offsets)
 
 
 def _save_of(batch: Batch) -> Save:

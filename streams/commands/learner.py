@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from streams.commands.common import AsJson, guarded, settings
+from streams.commands.common import AsJson, guarded, program_version, settings
 from streams.terminal import print_json
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver
     registry = new_registry()
     health = Health(time.monotonic)
     server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
-    observers = LearnerObservers(LearnerMetrics(registry), LearnerHealth(health), LearnerLines(logger))
+    observers = LearnerObservers(
+        LearnerMetrics(registry), LearnerHealth(health), LearnerLines(logger, time.monotonic, program_version())
+    )
     return observers, server.port, server.close
 
 

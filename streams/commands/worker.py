@@ -206,7 +206,11 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
     registry = CollectorRegistry()
     health = Health(time.monotonic)
     server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
-    return Observers(Metrics(registry), health, LogLines(logger)), server.port, server.close
+    return (
+        Observers(Metrics(registry), health, LogLines(logger, time.monotonic, program_version())),
+        server.port,
+        server.close,
+    )
 
 
 def publish_first_versions(chosen: Settings) -> None:
@@ -259,8 +263,9 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     from streams.broadcast import Broadcast
     from streams.commands.wire import registry_for
     from streams.epochs import EpochMarks
+    from streams.guard import GuardedProcessor
     from streams.merge import FOREVER_MS
-    from streams.processor import ScoreProcessor
+    from streams.processor import ScoreProcessor, letter_of_failure
     from streams.scoring.reasons import REASON_TEXTS
     from streams.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES
     from streams.versions import Known, first_policy
@@ -284,6 +289,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         encode=partial(marker_of, values),
     )
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
+    letter_bytes_max = chosen.topic_record_bytes_max + DEAD_LETTER_ROOM_BYTES - LETTER_FRAME_BYTES
     processor = ScoreProcessor(
         decoder=Decoder(
             registry,
@@ -298,12 +304,13 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         examples_key=key,
         specs=lambda: broadcast.versions.specs,
         texts_one_in=lambda: broadcast.versions.epochs.texts_one_in,
-        letter_bytes_max=chosen.topic_record_bytes_max + DEAD_LETTER_ROOM_BYTES - LETTER_FRAME_BYTES,
+        letter_bytes_max=letter_bytes_max,
     )
+    letter_of = partial(letter_of_failure, bytes_max=letter_bytes_max)
     return Worker(
         log,
         store,
-        processor,
+        GuardedProcessor(processor, letter_of, observer.failed),
         wire_of(values),
         Wall(),
         new_nonce=lambda: uuid.uuid4().hex,
@@ -364,7 +371,7 @@ def adopter(chosen: Settings, logger: logging.Logger) -> Callable[[Known, Sequen
 
 def _options(chosen: Settings) -> WorkerOptions:
     from schemas.kinds import INPUT_TOPICS
-    from streams.topics import JOURNAL_TOPIC, STATE_TOPIC
+    from streams.topics import BROADCAST_TOPICS, JOURNAL_TOPIC, STATE_TOPIC
     from streams.wiring import WorkerOptions
 
     return WorkerOptions(
@@ -375,6 +382,9 @@ def _options(chosen: Settings) -> WorkerOptions:
         state=chosen.topic(STATE_TOPIC),
         journal=chosen.topic(JOURNAL_TOPIC),
         examples=chosen.topic("rescore-examples"),
+        broadcast=tuple(chosen.topic(name) for name in BROADCAST_TOPICS),
+        from_beginning=chosen.changed_topics.ids("from_beginning"),
+        same_offsets=chosen.changed_topics.ids("same_offsets"),
         code_version=program_version(),
         records_max=chosen.batch.records_max,
         users_max=chosen.batch.users_max,

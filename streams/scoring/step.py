@@ -58,6 +58,9 @@ from streams.scoring.compiled_step import run
 from streams.scoring.refusals import refusal
 from streams.scoring.tables import tables_of
 
+ROOM_BYTES_MAX = 2**32
+"""A batch that wants more room than this for what it says will not fit into twice as much either."""
+
 
 class Clocks(NamedTuple):
     """`partition_ms`: the partition's clock once this batch is taken; timers due by then fire.
@@ -114,6 +117,8 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         if room.used[U_CORRUPT] >= 0:
             raise _corrupt(table.users[room.used[U_CORRUPT]])
         wanted *= 2
+        if wanted * (len(batch.events) + len(table.users) + 16) * SCORES * CHANGE.itemsize > ROOM_BYTES_MAX:
+            raise RuntimeError(f"the changes of {len(batch.events)} events found no room in {ROOM_BYTES_MAX:,} bytes")
     return _result(table, batch, room)
 
 

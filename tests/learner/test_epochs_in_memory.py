@@ -22,7 +22,7 @@ from tests.learner.world import POLICY, REGISTRY, LearningWorld, Reports, histor
 STORY = history(30, 75)
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """kill -9."""
 
 

@@ -22,15 +22,16 @@ from state.layout import due_ms_of
 from state.memory_store import MemoryStore
 from state.versions import Versions, unpack_currency
 from streams.avro_values import Values
+from streams.guard import GuardedProcessor
 from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.processor import ScoreProcessor
+from streams.processor import ScoreProcessor, letter_of_failure
 from streams.recount import Recount, Terms, recount_partition, same_row
 from streams.replay import Committed
 from streams.replay_cards import differing_card
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.scoring.reasons import REASON_TEXTS
-from streams.wiring import Wire, WorkerOptions
+from streams.wiring import Observer, Unobserved, Wire, WorkerOptions
 from streams.worker import Worker
 from tests.streams.world import HandClock
 
@@ -91,11 +92,16 @@ class ScoredWorld:
         records_max: int = 50,
         timers_max: int = 3,
         users_max: int = 1_000,
+        observer: Observer | None = None,
     ) -> Worker:
+        """A worker that is guarded as every worker is; without an observer what fails is raised."""
         options = WorkerOptions(records_max=records_max, timers_max=timers_max, users_max=users_max, silence_ms=None)
-        processor = ScoreProcessor(self.decoder, ENCODER, CloudEvents("/rescore/test"), lambda: self.versions, b"key")
+        scores = ScoreProcessor(self.decoder, ENCODER, CloudEvents("/rescore/test"), lambda: self.versions, b"key")
+        processor = GuardedProcessor(scores, letter_of_failure, (observer or Unobserved()).failed)
         log = MemoryLog(self.broker, slot, INPUT_TOPICS, failpoint)
-        return Worker(log, self.store, processor, WIRE, self.clock, self.nonce, options, failpoint=failpoint)
+        return Worker(
+            log, self.store, processor, WIRE, self.clock, self.nonce, options, observer=observer, failpoint=failpoint
+        )
 
     def publish(self, records: list[tuple[str, bytes, bytes, int]]) -> None:
         """(topic, key, value, timestamp)."""

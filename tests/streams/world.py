@@ -17,7 +17,7 @@ from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log import Failpoint, TopicPartition, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.output import Message, Output, Thought
+from streams.output import Message, Output, Processor, Thought
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.wiring import Gate, Observer, Wire, WorkerOptions
 from streams.worker import Worker
@@ -156,6 +156,7 @@ class World:
         buffered_bytes_max: int = 2**24,
         partitions_max: int | None = 4,
         look_round_seconds: float = 5.0,
+        processor: Processor | None = None,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -170,7 +171,7 @@ class World:
             look_round_seconds=look_round_seconds,
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
-        processor = CountingProcessor()
+        processor = processor or CountingProcessor()
         return Worker(log, self.store, processor, WIRE, self.clock, self.nonce, options, gate, observer, failpoint)
 
     def write(self, topic: str, user: str, timestamp_ms: int, value: str = "x") -> None:

@@ -1,0 +1,192 @@
+"""Unexpected exceptions as values: at which stage, of which type, where in the program, and who is told how often.
+
+A bad record is a `Reject`, never an exception. What is left are faults of this program. `streams.guard` isolates the
+record that causes one, and the rest of the loop goes back to what is committed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from schemas.codec import RegistryUnavailable, SchemaNotRegistered
+from state.errors import StoreUnavailable
+from state.layout import CorruptRow
+from streams.log import HaltPartition, StopWorker
+from streams.output import PauseAndRetry
+
+NAMED = (
+    RegistryUnavailable,
+    SchemaNotRegistered,
+    StoreUnavailable,
+    CorruptRow,
+    PauseAndRetry,
+    HaltPartition,
+    StopWorker,
+    MemoryError,
+)
+"""Exceptions that say by their type what has to be done: no guard takes one of them for a fault of a record.
+
+`MemoryError` ends the process: what is short of memory cannot tell whose fault that is.
+"""
+
+ENVIRONMENT = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN)
+)
+"""Errors of the operating system that no record causes: they are waited for."""
+
+Told = TypeVar("Told")
+
+LINE_CHARACTERS_MAX = 200
+TOLD_EVERY_SECONDS = 60.0
+PLACES_KEPT = 1_000
+
+
+class StageFailed(Exception):
+    """A stage of a batch raised what nobody expected; the exception is its cause."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"the stage {stage} failed")
+        self.stage = stage
+
+
+class Failure(NamedTuple):
+    """An unexpected exception: the stage, the type, the last line of its message and the innermost line of code."""
+
+    stage: str
+    exception: str
+    line: str
+    place: str
+    traceback: str
+    record: str = ""  # topic/partition/offset of the record that was isolated for it
+
+    @property
+    def clause(self) -> str:
+        """What happened, without the stage.
+
+        >>> Failure("fold", "KeyError", "'x'", "state/fold.py:7", "").clause
+        "KeyError at state/fold.py:7: 'x'"
+        """
+        return f"{self.exception} at {self.place}" + (f": {self.line}" if self.line else "")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Name the stage in which an unexpected exception is raised. About 1 us.
+
+    >>> try:
+    ...     with stage("fold"):
+    ...         _ = 1 // 0
+    ... except StageFailed as failed:
+    ...     failed.stage, failed.__cause__
+    ('fold', ZeroDivisionError('integer division or modulo by zero'))
+    """
+    try:
+        yield
+    except (StageFailed, *NAMED):
+        raise
+    except Exception as error:
+        raise StageFailed(name) from error
+
+
+def failure_of(error: BaseException, at: str = "process") -> Failure:
+    """What is told of an exception; `at` is the stage of one that names none. Raises nothing.
+
+    >>> failure_of(ValueError(chr(27) + "first line", "second")).line.isprintable()
+    True
+    """
+    if isinstance(error, StageFailed) and error.__cause__ is not None:
+        at, error = error.stage, error.__cause__
+    try:
+        said = (str(error).strip().splitlines() or [""])[-1]
+    except Exception:  # noqa: BLE001 - an exception that cannot even say what it is
+        said = "(its message cannot be read)"
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)[:LINE_CHARACTERS_MAX]
+    return Failure(at, type(error).__name__, line, _place_of(error.__traceback__), _text_of(error))
+
+
+def _place_of(trace: TracebackType | None) -> str:
+    """File and line of the innermost frame: what makes two failures the same one."""
+    if trace is None:
+        return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return "/".join(Path(trace.tb_frame.f_code.co_filename).parts[-2:]) + f":{trace.tb_lineno}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - see above
+        return "".join(traceback.format_tb(error.__traceback__))
+
+
+def is_of_environment(error: BaseException) -> bool:
+    """Whether the machine or the network is at fault, which passes, and no record.
+
+    >>> is_of_environment(ConnectionResetError()), is_of_environment(OSError(errno.EOVERFLOW, "a date beyond 2038"))
+    (True, False)
+    """
+    cause = error.__cause__ if isinstance(error, StageFailed) else error
+    if isinstance(cause, ConnectionError | TimeoutError):
+        return True
+    return isinstance(cause, OSError) and cause.errno in ENVIRONMENT
+
+
+class FailureLines:
+    """Tells failures to a logger with their tracebacks, each distinct place once a minute, and how often it came."""
+
+    def __init__(self, logger: logging.Logger, now_seconds: Callable[[], float], version: str = "") -> None:
+        self._logger, self._now_seconds, self._version = logger, now_seconds, version
+        self._told_seconds: dict[tuple[str, str, str], float] = {}
+        self._untold: dict[tuple[str, str, str], int] = {}
+
+    def tell(self, failure: Failure) -> None:
+        """One failure. Cost: a microsecond where it was told less than a minute ago."""
+        name, now_seconds = (failure.stage, failure.exception, failure.place), self._now_seconds()
+        if now_seconds - self._told_seconds.get(name, -TOLD_EVERY_SECONDS) < TOLD_EVERY_SECONDS:
+            self._untold[name] = self._untold.get(name, 0) + 1
+            return
+        if len(self._told_seconds) >= PLACES_KEPT:
+            self._told_seconds.clear()
+            self._untold.clear()
+        self._told_seconds[name] = now_seconds
+        again = self._untold.pop(name, 0)
+        what = f"isolated the record {failure.record}" if failure.record else "isolated no record"
+        self._logger.error(
+            "internal error (%s): %s. The program %s%s. Report this line with the traceback, %sthe release%s\n%s",
+            failure.stage,
+            failure.clause,
+            what,
+            f"; {again} more of this kind in the last minute" if again else "",
+            "the dead letter (rescore dlq show) and " if failure.record else "",
+            f" {self._version}" if self._version else "",
+            failure.traceback.rstrip(),
+        )
+
+
+def tell_each(observers: Iterable[Told], tell: Callable[[Told], None], broken: set[tuple[str, str]]) -> None:
+    """Tell every observer. One that raises is told to the log, once for each type of exception; the others hear it.
+
+    What is told is no part of what is done: an exporter's fault ends no worker. `broken` is what was told already.
+    """
+    for observer in observers:
+        try:
+            tell(observer)
+        except MemoryError:
+            raise
+        except Exception as error:
+            name = type(observer).__name__, type(error).__name__
+            if name not in broken:
+                broken.add(name)
+                logging.getLogger("rescore").exception(
+                    "internal error: the observer %s raised %s. It misses this event, the process goes on. Report "
+                    "this line with the traceback",
+                    *name,
+                )
