@@ -103,7 +103,7 @@ def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
         raise Refused(RejectCode.MISSING_FIELD, f"event_id is {how}, so that nothing says what is corrected")
     user = None if row["kind"] == Kind.ADVANCE else _key(fields, record)
     if "event_id" in texts and row["kind"] != Kind.ERASE:  # an erasure is never taken for a duplicate
-        row["event_hash"] = event_hash(Kind(row["kind"]), texts["event_id"], int(row["revision"]))
+        row["event_hash"] = event_hash(Kind(int(row["kind"])), texts["event_id"], int(row["revision"]))
     row["content_hash"] = content_hash(row, texts, fields)  # before the clamp: a second time may be clamped to another
     _clamp(row, "event_time_ms", record.timestamp_ms)
     if row["has_previous"]:
@@ -128,7 +128,7 @@ def content_hash(row: Columns, texts: dict[str, bytes], fields: Fields) -> int:
         digest = xxhash.xxh64_intdigest(packed[start:end], digest)
     for name in TEXTS[1:]:
         digest = xxhash.xxh64_intdigest(texts.get(name, b""), digest)
-    if more := CONTENT_FIELDS.get(Rank(row["rank"])):
+    if more := CONTENT_FIELDS.get(Rank(int(row["rank"]))):
         said = msgspec.json.encode([fields.get(name) for name in more], order="sorted")
         digest = xxhash.xxh64_intdigest(said, digest)
     return digest & 0xFFFFFFFF
