@@ -83,7 +83,7 @@ def is_blank_at(data: Any, at: int, length: int) -> bool:
 
 
 @compiled
-def _is_white(code: int) -> bool:
+def _is_white(code: Any) -> bool:
     if 0x20 < code < 0x85:
         return False
     for white in _WHITE:  # noqa: SIM110 - numba has no any()

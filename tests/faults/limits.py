@@ -325,7 +325,18 @@ FOOT = """
 whole run, good and bad times together. These figures are those of a machine of 2 cores on which much else was running
 (a load of 20 and more): they show that nothing breaks and that memory stays, not how fast it is; for that see
 [benchmarks.md](benchmarks.md).
-"""
+
+## What a customer's row holds
+
+| what | at most | beyond that |
+|---|---|---|
+| event ids remembered, so that an event published again changes nothing | those of 24 hours, 256 (`duplicate_horizon_ms` and `duplicates_max` of the policy, at most 4,096) | The oldest are forgotten: such an event counts again if it is published again. The metric `rescore_event_ids_forgotten_total` and a warning of the worker say so, and `rescore inspect` for a customer. |
+| days with their own sums | 365 | An older transaction counts in the lifetime sums. A correction of it is compared with what they hold beyond these days. |
+| open loans, and points of sale | 2,048 each | dead letter `TOO_MANY_LOANS` |
+| due dates of a loan | the first and 3 later ones | dead letter `TOO_MANY_DUE_DATES` |
+| currencies | 64 | dead letter `TOO_MANY_CURRENCIES` |
+| bytes of an id | 256 | dead letter `TOO_LARGE` |
+"""  # noqa: E501 - a row of a table is one line
 
 
 def page(found: list[Measured]) -> str:

@@ -36,7 +36,7 @@ def of_every_kind(event_id: str | None, as_json: bool) -> list[Record]:
         ("loans", loan("repaid")),
         ("loans", loan("cancelled")),
         ("transactions", transaction()),
-        ("outcomes", {"user_id": "ann", "model": "risk", "label": 1.0}),
+        ("outcomes", {"user_id": "ann", "model": "risk", "label": 1.0, "loan_id": "L1"}),
     ]
     return [record(fields | {"event_id": event_id}, topic, as_json) for topic, fields in said]
 
@@ -106,8 +106,8 @@ def test_nobody_and_no_loan_is_called_by_white_space(blank: str, as_json: bool) 
     [
         ("applicants", {"income": 1.0, "attributes": {"a": 1.0, "b": "x"}}, {"attributes": {"a": 1.0, "b": "y"}}),
         ("applicants", {"income": 1.0}, {"request_id": 5}),
-        ("outcomes", {"model": "risk", "label": 1.0}, {"model": "insurance"}),
-        ("outcomes", {"model": "risk", "label": 1.0}, {"request_id": 5}),
+        ("outcomes", {"model": "risk", "label": 1.0, "request_id": 4}, {"model": "insurance"}),
+        ("outcomes", {"model": "risk", "label": 1.0, "loan_id": "L1"}, {"request_id": 5}),
         ("commands", COMMAND | OVERRIDE, {"reason": "another"}),
         ("commands", COMMAND | OVERRIDE, {"value": 3.0}),
     ],

@@ -96,7 +96,7 @@ def without_due(row: bytes, world: ScoredWorld) -> bytes:
 def test_the_worlds_reach_what_they_are_to_reach() -> None:
     """The comparison proves nothing about what never happens."""
     journaled, letters, causes, checked, requests = 0, 0, set(), 0, 0
-    for seed in (0, 3, 5, 11, 14, 21):
+    for seed in (0, 3, 5, 9, 11, 14, 21):
         world = lived_through(seed)
         journaled += len(world.broker.visible("rescore-journal"))
         letters += sum(len(world.broker.visible(topic)) for topic in LETTERS)
