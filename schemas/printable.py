@@ -1,6 +1,6 @@
 """Text that is safe to show: what a terminal would obey, hide or reorder is escaped. Pure.
 
-Ids, names, reasons and headers are a stranger's. An escape sequence among them could rewrite the screen of whoever
+Ids, names, reasons and headers are a stranger's. An escape sequence among them could rewrite the screen of a person who
 looks at a dead letter; a bidirectional override or a zero-width character could make one id look like another.
 """
 

@@ -159,15 +159,20 @@ def end_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[
     return _at(kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
 
+def stable_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> dict[Where, int]:
+    """Up to where each partition can be read committed: the first record of its oldest open transaction, or its end."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    answers = _offsets(kafka, dict.fromkeys(places, latest), IsolationLevel.READ_COMMITTED)
+    return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
+
+
 def open_transactions(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, OpenTransaction]:
     """The oldest open transaction of each partition that has one, with the time of its first record."""
     asked = [TopicPartition(*place) for place in places]
     if not asked:
         return {}
     ends = end_offsets(kafka, asked)  # asked for first: what is behind a later stable offset was open then
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    answers = _offsets(kafka, dict.fromkeys(asked, latest), IsolationLevel.READ_COMMITTED)
-    stable = {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
+    stable = stable_offsets(kafka, asked)
     found = [OpenTransaction(*place, offset, ends[place]) for place, offset in stable.items() if offset < ends[place]]
     return {(one.topic, one.partition): one for one in with_first_records(common(kafka), found)}
 

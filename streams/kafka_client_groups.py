@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -17,12 +17,20 @@ from streams.kafka_client import (
     first_offsets,
     open_transactions,
     read_between,
+    stable_offsets,
     unreachable,
 )
 from streams.open_transactions import OpenTransaction, Where
 from streams.settings import KafkaSettings
 
 CONTROL_RECORDS_MAX = 100
+
+
+def are_open(kafka: KafkaSettings, transactions: Iterable[OpenTransaction]) -> bool:
+    """Whether one of these transactions is still open."""
+    known = {(one.topic, one.partition): one.offset for one in transactions}
+    stable = stable_offsets(kafka, [TopicPartition(*place) for place in known])
+    return any(stable[place] == offset for place, offset in known.items())
 
 
 class Group(NamedTuple):

@@ -88,7 +88,7 @@ class NoMarks:
 
     def held_by(self, until_ms: int) -> str:
         """Only the reading of versions holds clocks here."""
-        return "a broadcast topic does not answer; time stands still until it does"
+        return "a broadcast topic does not answer, or a transaction is open on it; time stands still until that ends"
 
 
 @dataclass(frozen=True, slots=True)

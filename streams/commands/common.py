@@ -41,13 +41,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, ti
 
 
 class CommandFailure(Exception):
-    """A command can not do what was asked: what happened, what to do, and the exit code."""
+    """A command can not do what was asked: what happened, what to do, and the exit code.
 
-    def __init__(self, what: str, remedy: str = "", code: Exit = Exit.FAILURE) -> None:
+    With `in_lines`, line breaks of `what` are ours; else they come from an id or a message, and are shown.
+    """
+
+    def __init__(self, what: str, remedy: str = "", code: Exit = Exit.FAILURE, in_lines: bool = False) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
         self.code = code
+        self.in_lines = in_lines
 
 
 def fail(what: str, remedy: str = "", code: Exit = Exit.FAILURE) -> NoReturn:
@@ -73,7 +77,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             failure = as_failure(error)
             if failure is None:
                 raise
-            first, *more = failure.what.split("\n")
+            first, *more = failure.what.split("\n") if failure.in_lines else [failure.what]
             say(("rescore:", "bold red"), f" {first}", err=True)
             echo(*more, err=True)
             if failure.remedy:
@@ -90,15 +94,14 @@ def as_failure(error: Exception) -> CommandFailure | None:
     names = {kind.__name__ for kind in type(error).__mro__}
     what = str(error) or type(error).__name__
     if "RefusedSettings" in names:
-        return CommandFailure(
-            str(getattr(error, "what", what)), str(getattr(error, "remedy", "")), Exit.REFUSED_SETTINGS
-        )
+        what, remedy = str(getattr(error, "what", what)), str(getattr(error, "remedy", ""))
+        return CommandFailure(what, remedy, Exit.REFUSED_SETTINGS, in_lines=True)
     for name, remedy in UNREACHABLE.items():
         if name in names:
             return CommandFailure(what, remedy, Exit.UNREACHABLE)
     for name, remedy in MISSING.items():
         if name in names:
-            return CommandFailure(what, remedy)
+            return CommandFailure(what, remedy, in_lines=name in WITH_LOGS)
     if names & HALTED:
         return CommandFailure(what, 'see docs/operations.md, "A worker halted"', Exit.HALTED)
     if names & MISTAKES:
@@ -126,6 +129,8 @@ MISSING = {
         "ask again when its producer has committed or aborted it; kafka-transactions.sh finds and aborts one that hangs"
     ),
 }
+WITH_LOGS = {"DemoFailed", "BenchFailed", "StartFailed"}
+"""They end with the last lines of a log."""
 HALTED = {"HaltPartition", "StoreAhead"}
 MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
 

@@ -142,6 +142,7 @@ class _Job:
 
     def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
         """Events of a file within the bounds, its bad lines told and counted."""
+        from schemas.times import FIRST_TIMESTAMP_MS
         from streams.publish_events import read_events
         from streams.publish_reading import BadLine
 
@@ -151,7 +152,8 @@ class _Job:
             self.bytes_read[number] = done
             tell(sum(self.bytes_read.values()))
 
-        schema, stamp = self.values.schema(source.topic), self.settings.clock == "records"
+        schema = self.values.schema(source.topic)
+        stamp = self.settings.clock == "records" and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
         pipe, remark = sys.stdin.buffer, self.tell_remark
         for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
             if isinstance(one, BadLine):

@@ -80,7 +80,7 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
 
     Where nothing but open transactions keeps from saying that all is taken, the second look comes once they have ended.
     """
-    from streams.kafka_client import open_transactions
+    from streams.kafka_client_groups import are_open
 
     first = _look(chosen)
     if not first.records and not first.open:
@@ -88,10 +88,8 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
     until = first.at_seconds + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, seconds if first.records else LOOK_SECONDS))
-        if not first.records:
-            now = open_transactions(chosen.kafka, first.open)
-            if all(place not in now or now[place].offset != one.offset for place, one in first.open.items()):
-                break
+        if not first.records and not are_open(chosen.kafka, first.open.values()):
+            break
     return first, _look(chosen)
 
 

@@ -23,6 +23,9 @@ from schemas.times import iso_of
 from streams import kafka_client
 from streams.__main__ import app
 from streams.commands import lag as lag_command
+from streams.commands.worker import publish_first_versions
+from streams.kafka_client import producer, read, require_topics
+from streams.settings import load
 from tests.integration.deployment import Deployment, deployment
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -174,6 +177,24 @@ def test_no_command_that_reads_to_an_end_waits_for_ever(running: Deployment, mon
             assert f"a transaction on {running.settings.topic(topic)}/0 is open since 20" in words, (command, words)
             if command == ("subscribe", "--from-beginning", "--exit-at-end"):
                 assert "ann" in result.stdout  # what is committed is shown all the same
+
+
+@pytest.mark.timeout(400)
+def test_a_worker_that_died_while_it_wrote_the_first_versions_keeps_none_from_starting(
+    kafka, topics, monkeypatch
+) -> None:
+    monkeypatch.setattr(kafka_client, "OPEN_SECONDS", 0.3)
+    topics.make("rescore-config", "rescore-weights")
+    own = {"RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "RESCORE_TOPIC_PREFIX": topics.prefix}
+    chosen = load({**own, "RESCORE_APP": topics.prefix + "app", "RESCORE_CONFIG": ""}).settings
+    died = producer(chosen.kafka, f"{chosen.app}.versions")
+    died.begin_transaction()
+    died.produce(chosen.topic("rescore-config"), b"half", b"policy")
+    assert died.flush(30) == 0
+    publish_first_versions(chosen)
+    records = list(read(chosen.kafka, require_topics(chosen.kafka, map(chosen.topic, ["rescore-config"]))))
+    assert [record.key for record in records] == [b"policy"]
+    assert records[0].value != b"half"
 
 
 @pytest.mark.timeout(400)

@@ -48,7 +48,7 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
         assert not {"xen", "nil"} & {change["user_id"] for change in changes}
         assert bank.read("rescore-journal") == []
         (letter,) = bank.read("transactions.dlq")
-        assert b"the record has no timestamp (-1)" in dict(letter.headers or [])["__streams.errors.message"]
+        assert b"The record has no timestamp (-1)" in dict(letter.headers or [])["__streams.errors.message"]
         # Time goes on as it should: a pipe with the row first, as it comes.
         lines = [
             {"user_id": "ann", "transaction_currency": "EUR", "transaction_amount": 5, "transaction_date": moment}

@@ -137,6 +137,29 @@ def test_a_dry_run_shows_events_as_they_would_be_sent_and_the_lines_that_would_n
     assert "1 line was left out" in result.stderr
 
 
+def test_a_dry_run_reads_all_lines_and_says_what_is_odd_with_which(run: Run, tmp_path: Path) -> None:
+    head = "user_id,transaction_amount,transaction_currency,transaction_date,mcc\n"
+    rows = [f"ann,1,EUR,2024-01-{day:02d},5411\n" for day in range(1, 29)]
+    odd = ["ann,1,EUR,2024-02-01,742\n", "ann,1,EUR,2024-02-02,GROC\n", "ann,1,EUR,1970-01-01T01:00:00+01:00,\n"]
+    (tmp_path / "t.csv").write_text(head + "".join([*rows, *odd]))
+    result = run("publish", "t.csv", "--dry-run", env={"RESCORE_CLOCK": "records"})
+    assert len(result.stdout.splitlines()) == 10
+    assert "t.csv, line 30: mcc '742' is read as 0742" in result.stderr
+    assert "t.csv, line 31: mcc 'GROC' is no merchant category code" in result.stderr
+    assert "t.csv, line 32: happened on or before 1970-01-01T00:00:00Z" in result.stderr
+    assert result.exit_code == Exit.FAILURE
+    # The broker stamps live topics, and what was not asked for needs no timestamp.
+    assert run("publish", "t.csv", "--dry-run").exit_code == Exit.OK
+    late = run("publish", "t.csv", "--dry-run", "--from", "2000-01-01", env={"RESCORE_CLOCK": "records"})
+    assert late.exit_code == Exit.OK
+
+
+def test_an_override_until_the_past_is_refused_before_it_is_sent(run: Run) -> None:
+    result = run("override", "ann", "--score", "status", "--value", "3", "--until", "2020-01-01", env=NOWHERE)
+    assert result.exit_code == Exit.USAGE
+    assert "an override until 2020-01-01 would have expired: it is 20" in result.stderr
+
+
 def test_a_mistake_in_a_mapping_is_told_before_any_row(run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     result = run("publish", "t.csv", "--map", "usr_id=a", "--dry-run")
