@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.batch import Record
 from streams.dead_letters import Message as DeadLetterMessage
 from streams.kafka_client_open import with_first_records
+from streams.kafka_log_topics import topic_ids as ids_of_topics
 from streams.open_transactions import BehindOpenTransaction, OpenTransaction, Where
 from streams.publish import NotDelivered, producer_settings, timestamp_option
 from streams.settings import KafkaSettings
@@ -84,6 +85,12 @@ def partition_counts(kafka: KafkaSettings, topics: Iterable[str] = ()) -> dict[s
     wanted = set(topics)
     found = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
     return {name: count for name, count in found.items() if not wanted or name in wanted}
+
+
+def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+    """Ids of those of the topics that are there and have one; none where nobody answers."""
+    there = sorted(partition_counts(kafka, topics))
+    return ids_of_topics(admin_of(kafka), there, ANSWER_SECONDS) or {} if there else {}
 
 
 def unreachable(kafka: KafkaSettings, error: KafkaException) -> KafkaUnreachable:

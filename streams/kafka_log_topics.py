@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient
 
+AS_KAFKA_SPELLS = str.maketrans("+/", "-_")
+"""librdkafka says ids in the other alphabet of base64 than Kafka's own commands."""
+
 NO_ID = str(Uuid(0, 0))
 """What a broker of before Kafka 2.8 says."""
 
@@ -36,4 +39,4 @@ def topic_ids(admin: AdminClient, topics: Sequence[str], answer_seconds: float) 
                 return None
         except TimeoutError:
             return None
-    return {topic: topic_id for topic, topic_id in found.items() if topic_id != NO_ID}
+    return {topic: topic_id.translate(AS_KAFKA_SPELLS) for topic, topic_id in found.items() if topic_id != NO_ID}

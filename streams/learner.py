@@ -46,10 +46,12 @@ from streams.packaged_models import packaged_body
 from streams.publish import text_of_ms
 from streams.scoring.model import ModelWeights
 from streams.scoring.specs import ModelSpec, spec_at
+from streams.topic_ids import TopicIds
 from streams.versions import Known
 from streams.wiring import Clock
 
 WAITING_TOLD_SECONDS = 5.0
+TOPICS_ASKED_SECONDS = 5.0
 FAILURES_MAX = 8
 """So often the learner starts again for exceptions that nobody expected, some 5 s in all, before it ends."""
 
@@ -61,8 +63,21 @@ class LearnerOptions:
     examples: str = "rescore-examples"
     weights: str = "rescore-weights"
     memory: str = "rescore-learner"
+    broadcast: tuple[str, ...] = ()  # topics of versions
+    from_beginning: frozenset[str] = frozenset()  # topic ids that a person decided about, see `streams.topic_ids`
+    same_offsets: frozenset[str] = frozenset()
     clocks_wait: bool = False
     idle_seconds: float = 0.05
+
+    @property
+    def topics(self) -> TopicIds:
+        """The topics that have to stay the ones they are."""
+        lost = (
+            f"What was learned was in {self.memory}. To learn it again from the examples that are there, delete "
+            f"{self.memory} while no learner runs, run `rescore topics apply`, and start the learner."
+        )
+        begins = (self.examples, *self.broadcast)
+        return TopicIds(begins, self.memory, lost, self.from_beginning, self.same_offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +161,8 @@ class Learner:
         self._ways_back = 0  # to the checkpoint, in a row
         self._failures = 0  # likewise, for exceptions that nobody expected
         self._not_before_seconds = -FOREVER_SECONDS
+        self._topic_ids: Mapping[str, str] = {}
+        self._asked_topics_seconds = clock.monotonic_seconds()
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Take turns until told to stop. `StopWorker` means that another learner took our place."""
@@ -177,6 +194,7 @@ class Learner:
                 if next(self._starting, self) is self:
                     self._starting = None
                 return
+            self._watch_topics(now_seconds)
             self._buffer(self._log.poll(self._options.idle_seconds))
             self._failpoint("L1.polled")
             self._go_forward()
@@ -189,6 +207,13 @@ class Learner:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
             self._fall_back(error)
+
+    def _watch_topics(self, now_seconds: float) -> None:
+        """Every few seconds: are the topics still the ones that we learn from? Raises `HaltPartition`."""
+        if now_seconds - self._asked_topics_seconds >= TOPICS_ASKED_SECONDS:
+            self._asked_topics_seconds, topics = now_seconds, self._options.topics
+            if others := topics.others(self._topic_ids, self._log.topic_ids(topics.topics) or {}):
+                raise HaltPartition(topics.words("the learner", others))
 
     def _start_again(self, reason: str) -> None:
         """Back to the checkpoint; at once at first, later after a while."""
@@ -205,8 +230,8 @@ class Learner:
         if self._failures > FAILURES_MAX:
             raise HaltPartition(
                 f"the learner failed {self._failures} times in a row: {failure.clause}. Nothing is lost. Report it "
-                f"with the traceback in its log; a restart tries again. Where its memory cannot be read, which is the "
-                f"topic {self._options.memory}, a new RESCORE_APP learns again from the examples that are there."
+                f"with the traceback in its log; a restart tries again. If {self._options.memory} cannot be read, "
+                f"delete it and run `rescore topics apply`: the learner learns again from the examples that are there."
             ) from error
         self._careful, self._ways_back = True, self._ways_back + 1
         self._start_again(f"internal error: {failure.clause}")
@@ -226,6 +251,12 @@ class Learner:
         for model in self._rounds.credit.values():
             for tree in model.trees.values():
                 yield from tree.grow()
+        while (found := self._log.topic_ids(self._options.topics.topics)) is None:
+            yield
+        topics = self._options.topics.same(checkpoint.get("topic_ids"), found, "the learner")
+        self._topic_ids = topics.ids
+        if self._options.examples in topics.begun:
+            checkpoint = {**checkpoint, "partitions": {}}
         places = [TopicPartition(self._options.examples, p) for p in range(count)]
         while (firsts := self._log.first_offsets(places)) is None:
             yield
@@ -396,6 +427,7 @@ class Learner:
             "open_until": rounds.open_until,
             "unknown": rounds.unknown,
             "told_limit_ms": self._told_limit_ms,
+            "topic_ids": self._topic_ids,
             "partitions": {
                 str(number): [one.resume_offset, one.resume_mark_ms] for number, one in self._reading.items()
             },
@@ -432,8 +464,8 @@ class _Partition:
         if held[0] < first_offset:
             raise HaltPartition(
                 f"{where.topic}/{where.partition}: the next example to learn is {held[0]}, the oldest there is "
-                f"{first_offset}. Examples were deleted before they were learned: raise retention.ms, and start with a "
-                f"new RESCORE_APP to learn anew from what is there."
+                f"{first_offset}. Examples were deleted before they were learned: raise retention.ms. To learn again "
+                f"from what is there, delete rescore-learner, run `rescore topics apply`, and start the learner."
             )
         return cls(where, held[0], held[1])
 

@@ -95,6 +95,23 @@ def _fixed(
     return Fixed(partition, progress, {where: starts[where] for where in own}, own)
 
 
+def last_progress_of_all(
+    kafka: KafkaSettings, state: str, partitions: int, decode: Callable[[bytes], Progress]
+) -> dict[int, Progress]:
+    """The last progress record of each partition of the changelog that has one; most of them in one reading."""
+    starts, ends = spans(kafka, [(state, p) for p in range(partitions)])
+    near = {where: max(starts[where], end - PROGRESS_WITHIN) for where, end in ends.items()}
+    found: dict[int, bytes] = {}
+    for record in read_between(kafka, near, ends):
+        if record.key == PROGRESS_KEY:
+            found[record.partition] = record.value or b""
+    progress = {partition: decode(value) for partition, value in found.items()}
+    for where in [where for where, start in near.items() if where[1] not in found and start > starts[where]]:
+        if (further := last_progress(kafka, where, decode)) is not None:
+            progress[where[1]] = further[0]
+    return progress
+
+
 def last_progress(
     kafka: KafkaSettings, where: Where, decode: Callable[[bytes], Progress], open_seconds: float | None = None
 ) -> tuple[Progress, int] | None:

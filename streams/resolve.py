@@ -319,8 +319,8 @@ def _next_offsets(
         if wanted is not None and not firsts[where] <= wanted <= ends[where]:
             raise HaltPartition(
                 f"{where.topic}/{partition}: the next record to take is {wanted}, the topic holds "
-                f"[{firsts[where]}, {ends[where]}). Records were deleted before they were taken, or the topic was "
-                f"created anew. Restore the topic, or start a new RESCORE_APP and replay; and raise retention.ms."
+                f"[{firsts[where]}, {ends[where]}). Records were deleted before they were taken. Restore the topic, or "
+                f"publish the inputs again under another RESCORE_TOPIC_PREFIX; and raise retention.ms."
             )
         next_offsets[where.topic] = firsts[where] if wanted is None else wanted
     return next_offsets

@@ -40,13 +40,27 @@ class SameTopics(NamedTuple):
 class TopicIds:
     """The topics that have to stay the ones they are, and the ids that a person has decided about.
 
-    `begins`: read from the first record on when a person says so; the changelog `state` cannot be.
+    `begins`: read from the first record on when a person says so; what is remembered in `state` cannot be, and
+    `lost` says what to do then.
     """
 
     begins: tuple[str, ...] = ()
     state: str | None = None
+    lost: str = ""
     from_beginning: frozenset[str] = frozenset()
     same_offsets: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_worker(
+        cls, inputs: Sequence[str], broadcast: Sequence[str], state: str,
+        from_beginning: frozenset[str] = frozenset(), same_offsets: frozenset[str] = frozenset(),
+    ) -> TopicIds:  # fmt: skip
+        """The topics that a worker's state is made from."""
+        lost = (
+            f"The rows of customers were in {state}: do not empty Redis, which may hold the only copy. To make them "
+            f"again, publish the inputs under another RESCORE_TOPIC_PREFIX."
+        )
+        return cls((*inputs, *broadcast), state, lost, from_beginning, same_offsets)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -69,12 +83,19 @@ class TopicIds:
         >>> topics.same({"loans": "old"}, {"loans": "new"}, "partition 3")
         SameTopics(ids={'loans': 'new'}, begun=frozenset({'loans'}))
         """
-        others = self.others(known, found)
-        begun = {other.topic for other in others if other.found in self.from_beginning and other.topic != self.state}
-        undecided = [o for o in others if o.topic not in begun and o.found not in self.same_offsets]
-        if undecided:
+        if undecided := self.undecided(known, found):
             raise HaltPartition(self.words(whose, undecided))
+        begun = {o.topic for o in self.others(known, found) if o.found in self.from_beginning}
         return SameTopics({**(known or {}), **found}, frozenset(begun))
+
+    def undecided(self, known: Mapping[str, str] | None, found: Mapping[str, str]) -> list[Other]:
+        """Topics that are not the ones they were, and about which nobody has decided."""
+        return [
+            other
+            for other in self.others(known, found)
+            if other.found not in self.same_offsets
+            and (other.found not in self.from_beginning or other.topic == self.state)
+        ]
 
     def words(self, whose: str, others: Sequence[Other]) -> str:
         """What happened, and what to do."""
@@ -82,9 +103,13 @@ class TopicIds:
 
     def sentence(self, other: Other) -> str:
         """What happened to one topic."""
+        return f"{other.topic} {self.what(other)}"
+
+    def what(self, other: Other) -> str:
+        """The same without the name of the topic."""
         return (
-            f"{other.topic} is another topic now: its topic id is {other.found}, the last one that was taken had "
-            f"{other.known}. It was deleted and created again, or this is another cluster."
+            f"is another topic now: its topic id is {other.found}, the last one that was taken had {other.known}. "
+            f"It was deleted and created again, or this is another cluster."
         )
 
     def remedy(self, others: Sequence[Other]) -> str:
@@ -93,10 +118,7 @@ class TopicIds:
         moved = f"If it holds the same records at the same offsets (a cluster that was moved): {SAME_OFFSETS}={ids}."
         where = "If it is the wrong topic or cluster, correct RESCORE_TOPIC_PREFIX or RESCORE_KAFKA__BOOTSTRAP_SERVERS."
         if any(other.topic == self.state for other in others):
-            return (
-                f"The rows of customers were in it: do not empty Redis, which may hold the only copy. {where} {moved} "
-                f"Otherwise start a new RESCORE_APP and replay the inputs. Nothing more is taken until then."
-            )
+            return f"{where} {moved} {self.lost} Nothing more is taken until then."
         begin = f"If its records are new, start the workers with {FROM_BEGINNING}={ids}: all of them are taken."
         return f"{where} {begin} {moved} Nothing more is taken until then, and nothing is lost."
 

@@ -104,7 +104,8 @@ class Worker:
         self._held: tuple[int, float] | None = None  # the time that clocks may not pass, and since when (seconds)
         self._looked_round_seconds = self._asked_topics_seconds = clock.monotonic_seconds()
         self._held_inputs = HeldInputs()
-        self._topics = topics_of(self._options)
+        of = self._options
+        self._topics = TopicIds.of_worker(of.inputs, of.broadcast, of.state, of.from_beginning, of.same_offsets)
         self._resolution = Resolution(
             log=log,
             store=store,
@@ -691,12 +692,6 @@ class Worker:
         due_ms, held = self._store.earliest_due_at(number)
         self._check_position(held, standing)
         return FOREVER_MS if due_ms is None else due_ms
-
-
-def topics_of(options: WorkerOptions) -> TopicIds:
-    """The topics that a worker's state is made from."""
-    begins = (*options.inputs, *options.broadcast)
-    return TopicIds(begins, options.state, options.from_beginning, options.same_offsets)
 
 
 def _save_of(batch: Batch) -> Save:

@@ -12,9 +12,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from hypothesis import Verbosity, settings
 
@@ -124,6 +126,32 @@ class Topics:
         while len(admin.list_topics(self.name(name), timeout=20.0).topics[self.name(name)].partitions) < count:
             assert time.monotonic() < deadline, f"{name} has not got {count} partitions"
             time.sleep(0.05)
+
+    def create_again(self, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+        """Delete a topic and create it again: the same name, another topic."""
+        admin, full = AdminClient({"bootstrap.servers": self.bootstrap_servers}), self.name(name)
+        before = self.topic_id(name)
+        for future in admin.delete_topics([full], operation_timeout=20.0).values():
+            future.result(20.0)
+        deadline = time.monotonic() + 20.0
+        while True:
+            with suppress(KafkaException):  # a broker hears of the end a moment after the controller
+                new = NewTopic(full, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+                for future in admin.create_topics([new], operation_timeout=20.0).values():
+                    future.result(20.0)
+            if self.topic_id(name) not in (None, before):
+                return
+            assert time.monotonic() < deadline, f"{name} was not created again"
+            time.sleep(0.05)
+
+    def topic_id(self, name: str) -> str | None:
+        """The id of a topic as Kafka's commands say it, None where it is not there."""
+        admin, full = AdminClient({"bootstrap.servers": self.bootstrap_servers}), self.name(name)
+        try:
+            described = admin.describe_topics(TopicCollection([full]), request_timeout=20.0)[full].result(20.0)
+        except KafkaException:
+            return None
+        return str(described.topic_id).translate(str.maketrans("+/", "-_"))
 
     def delete(self) -> None:
         """Delete what was made."""

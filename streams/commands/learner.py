@@ -90,7 +90,8 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
     log = KafkaLearnerLog(options, failpoint_of(chosen.failpoint))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     adopt: Callable[[Known, Sequence[Record]], Known] = adopter(chosen, logging.getLogger("rescore"))
-    broadcast = Broadcast(log, [chosen.topic(name) for name in BROADCAST_TOPICS], Known.first(policy), adopt)
+    topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
+    broadcast = Broadcast(log, topics, Known.first(policy), adopt)
     return Learner(
         log,
         learner_wire(values(chosen)),
@@ -100,6 +101,9 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
             examples=chosen.topic(EXAMPLES_TOPIC),
             weights=chosen.topic("rescore-weights"),
             memory=chosen.topic(MEMORY_TOPIC),
+            broadcast=tuple(topics),
+            from_beginning=chosen.changed_topics.ids("from_beginning"),
+            same_offsets=chosen.changed_topics.ids("same_offsets"),
             clocks_wait=chosen.clock == "records",
         ),
         observer,

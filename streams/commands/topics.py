@@ -11,7 +11,7 @@ from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-    from streams.topics import TopicOptions
+    from streams.topics import Problem, TopicOptions
 
 app = typer.Typer(help="Kafka topics: as they have to be, or what is wrong with them.", no_args_is_help=True)
 
@@ -24,6 +24,7 @@ def apply(as_json: AsJson = False) -> None:
     """Make missing topics and set what is set otherwise; register schemas where a registry is configured.
 
     May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed.
+    Warns of a topic that was deleted and created again since workers took its records: partitions halt then.
 
     Example: RESCORE_PARTITIONS=12 rescore topics apply
     """
@@ -37,18 +38,25 @@ def apply(as_json: AsJson = False) -> None:
         from streams.commands.wire import registry_of
 
         done += [f"schema {subject}: id {number}" for subject, number in registry_of(chosen).register().items()]
+    changed = _changed_topics(chosen)
     if as_json:
-        print_json({"done": done})
+        print_json({"done": done, "problems": [problem._asdict() for problem in changed]})
     else:
         for line in done:
             echo(line)
-        echo("the topics are as they have to be; next: rescore worker" if done else "nothing had to be done", err=True)
+        for problem in changed:
+            echo(f"workers will halt: {problem}", err=True)
+        if not changed:
+            next_ = "the topics are as they have to be; next: rescore worker" if done else "nothing had to be done"
+            echo(next_, err=True)
 
 
 @app.command()
 @guarded
 def check(as_json: AsJson = False) -> None:
     """Say what is wrong with the topics and what to do about it; exit code 1 where anything is.
+
+    Also whether a topic was deleted and created again since workers took its records: partitions halt then.
 
     Example: rescore topics check --json | jq .problems
     """
@@ -57,7 +65,7 @@ def check(as_json: AsJson = False) -> None:
 
     chosen = settings()
     partition_counts(chosen.kafka)
-    problems = check_topics(admin_of(chosen.kafka), options_of(chosen))
+    problems = [*check_topics(admin_of(chosen.kafka), options_of(chosen)), *_changed_topics(chosen)]
     if as_json:
         print_json({"problems": [problem._asdict() for problem in problems]})
     else:
@@ -67,6 +75,37 @@ def check(as_json: AsJson = False) -> None:
             echo("the topics are as they have to be")
     if problems:
         raise typer.Exit(Exit.FAILURE)
+
+
+def _changed_topics(chosen: Settings) -> list[Problem]:
+    """Topics that are not the ones the workers' last progress records name; none where that cannot be known."""
+    from schemas.codec import RegistryUnavailable
+    from schemas.kinds import INPUT_TOPICS
+    from streams.commands.wire import values
+    from streams.kafka_client import partition_counts, topic_ids
+    from streams.replay_reading import last_progress_of_all
+    from streams.topic_ids import TopicIds
+    from streams.topics import BROADCAST_TOPICS, STATE_TOPIC, Problem
+    from streams.wires import wire_of
+
+    state = chosen.topic(STATE_TOPIC)
+    topics = TopicIds.of_worker(
+        [chosen.topic(name) for name in INPUT_TOPICS],
+        [chosen.topic(name) for name in BROADCAST_TOPICS],
+        state,
+        chosen.changed_topics.ids("from_beginning"),
+        chosen.changed_topics.ids("same_offsets"),
+    )
+    counts, found = partition_counts(chosen.kafka, [state]), topic_ids(chosen.kafka, topics.topics)
+    if state not in counts or not found:
+        return []
+    try:
+        progress = last_progress_of_all(chosen.kafka, state, counts[state], wire_of(values(chosen)).progress.decode)
+    except (RegistryUnavailable, ValueError) as error:
+        typer.echo(f"topic ids were not compared, as a progress record cannot be read: {error}", err=True)
+        return []
+    others = {other: None for one in progress.values() for other in topics.undecided(one.topic_ids, found)}
+    return [Problem(other.topic, topics.what(other), topics.remedy([other])) for other in others]
 
 
 def options_of(chosen: Settings) -> TopicOptions:

@@ -525,7 +525,7 @@ UPGRADE_FROM = "2e35cb5"
 @row(
     "upgrade",
     "rolling upgrade",
-    f"two workers of commit {UPGRADE_FROM}, ended and started again as this version one by one; one goes back",
+    f"two workers of commit {UPGRADE_FROM}, ended and started again as this version one by one",
     events=12_000,
 )
 def upgrade(stage: Stage) -> None:
@@ -536,7 +536,8 @@ def upgrade(stage: Stage) -> None:
     subprocess.run(["tar", "-x", "-C", str(former)], input=archive.stdout, check=True)
     program = ["env", "-C", str(former), sys.executable, "-m", "streams"]
     stage.flow(program=program, workers=2, share=0.1)
-    for slot, then in ((0, RESCORE), (1, RESCORE), (0, program)):
+    # No way back: the former version cannot read this one's progress records, and halts with words.
+    for slot, then in ((0, RESCORE), (1, RESCORE)):
         stage.last(3.0)
         stage.end(slot)
         began = stage.text(slot).count(" started: ")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
@@ -112,6 +113,12 @@ class Deployment:
             producer.produce(self.settings.topic(topic), value, key, timestamp=timestamp_ms)
             producer.poll(0)
         assert producer.flush(60) == 0
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and wait until the broker has forgotten it."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        admin.delete_topics([topic], operation_timeout=20.0)[topic].result(20.0)
+        self.wait(lambda: topic not in admin.list_topics(timeout=20.0).topics, f"{topic} is gone", 30)
 
     def waiting(self) -> int:
         """Input records that no worker has taken yet."""

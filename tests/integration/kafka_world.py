@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from confluent_kafka import Producer
 
 from schemas.batch import Record
 from streams.kafka_log import KafkaLog, KafkaLogOptions
 from streams.log import Failpoint, TopicPartition, no_failpoint
+from streams.output import Processor
 from streams.wiring import Observer, WorkerOptions
 from streams.worker import Worker
 from tests.streams.world import INPUTS, WIRE, CountingProcessor, World
@@ -56,15 +58,18 @@ class KafkaWorld(World):
         observer: Observer | None = None,
         silence_ms: int | None = None,
         session_timeout_seconds: float = 6.0,
+        processor: Processor | None = None,
+        from_beginning: Iterable[str] = (),
     ) -> Worker:
+        options = replace(self.options(silence_ms), from_beginning=frozenset(from_beginning))
         return Worker(
             self.log(slot, failpoint, session_timeout_seconds),
             self.store,
-            PrefixedProcessor(self.prefix),
+            processor or PrefixedProcessor(self.prefix),
             WIRE,
             WallClock(),
             self.nonce,
-            self.options(silence_ms),
+            options,
             None,
             observer,
             failpoint,
@@ -79,6 +84,7 @@ class KafkaWorld(World):
             silence_ms=silence_ms,
             idle_seconds=0.02,
             users_max=4,
+            look_round_seconds=1.0,
         )
 
     def write(self, topic: str, user: str, timestamp_ms: int, value: str = "x") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from streams.learner_guard import ALONE_MAX, learned_without
 from streams.learner_log import LEARNER_STEPS
 from streams.learner_telling import LearnerMetrics, LearnerObservers
 from streams.learning.rounds import Waiting
+from streams.learning.text_learner import TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.log import HaltPartition
 from streams.memory_log import MemoryBroker, MemoryLog
@@ -45,25 +46,29 @@ class Told(Reports):
 
 
 def is_bad(example: object) -> bool:
-    """Some examples and reports, whoever learns from them."""
-    if not isinstance(example, ValueExample) or example.erased:
+    """Some examples, reports and descriptions, whoever learns from them."""
+    if not isinstance(example, ValueExample | TextExample) or (isinstance(example, ValueExample) and example.erased):
         return False
-    return zlib.crc32(b"%b %d" % (example.user_hash, example.timestamp_ms)) % 9 == 0
+    return zlib.crc32(b"%b %d" % (example.user_hash, example.timestamp_ms)) % 7 == 0
 
 
 def planted(patch: pytest.MonkeyPatch) -> None:
-    """Learning a bad example raises, once the model has been changed by those before it."""
-    real = ValueLearner.learn
+    """Learning a bad example raises: of the descriptions once the model has learned all the others."""
+    value, text = ValueLearner.learn, TextLearner.learn
 
-    def learn(self: ValueLearner, examples: Sequence[ValueExample], boundary_ms: int) -> int:
-        taught = 0
-        for example in examples:
-            if is_bad(example):
-                raise ZeroDivisionError("planted")
-        taught += real(self, examples, boundary_ms)
+    def learn_value(self: ValueLearner, examples: Sequence[ValueExample], boundary_ms: int) -> int:
+        if any(map(is_bad, examples)):
+            raise ZeroDivisionError("planted")
+        return value(self, examples, boundary_ms)
+
+    def learn_text(self: TextLearner, examples: Sequence[TextExample], erased: Mapping[bytes, int]) -> int:
+        taught = text(self, [one for one in examples if not is_bad(one)], erased)
+        if any(map(is_bad, examples)):
+            raise ZeroDivisionError("planted")
         return taught
 
-    patch.setattr(ValueLearner, "learn", learn)
+    patch.setattr(ValueLearner, "learn", learn_value)
+    patch.setattr(TextLearner, "learn", learn_text)
 
 
 def without_the_bad_ones(patch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from streams.wiring import Gate, Observer, Wire, WorkerOptions
 from streams.worker import Worker
 
 INPUTS = ("commands", "loans", "transactions")
-TOPICS = {**dict.fromkeys(INPUTS, 2), "score-changes": 2, "rescore-state": 2, "loans.dlq": 2}
+TOPICS = {**dict.fromkeys(INPUTS, 2), "score-changes": 2, "rescore-state": 2, "loans.dlq": 2, "fx-rates": 1}
 
 
 class JsonProgress:
@@ -157,6 +157,9 @@ class World:
         partitions_max: int | None = 4,
         look_round_seconds: float = 5.0,
         processor: Processor | None = None,
+        broadcast: tuple[str, ...] = (),
+        from_beginning: Iterable[str] = (),
+        same_offsets: Iterable[str] = (),
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
@@ -169,6 +172,9 @@ class World:
             buffered_bytes_max=buffered_bytes_max,
             partitions_max=partitions_max,
             look_round_seconds=look_round_seconds,
+            broadcast=broadcast,
+            from_beginning=frozenset(from_beginning),
+            same_offsets=frozenset(same_offsets),
         )
         log = MemoryLog(self.broker, slot, INPUTS, failpoint)
         processor = processor or CountingProcessor()
