@@ -102,7 +102,7 @@ def _changed_topics(chosen: Settings) -> list[Problem]:
     try:
         progress = last_progress_of_all(chosen.kafka, state, counts[state], wire_of(values(chosen)).progress.decode)
     except (RegistryUnavailable, ValueError) as error:
-        typer.echo(f"topic ids were not compared, as a progress record cannot be read: {error}", err=True)
+        echo(f"topic ids were not compared, as a progress record cannot be read: {error}", err=True)
         return []
     others = {other: None for one in progress.values() for other in topics.undecided(one.topic_ids, found)}
     return [Problem(other.topic, topics.what(other), topics.remedy([other])) for other in others]
