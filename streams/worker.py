@@ -342,7 +342,7 @@ class Worker:
             try:
                 swept_ms = self._end_sweep(partition)
                 due_users, no_more_due = self._due_users(partition, taken)
-                due_users += self._sweep(partition, taken, due_users)
+                due_users += self._sweep(partition, taken, due_users, swept_ms)
             except StoreMoved as moved:
                 self._go_back(partition.number, moved)
                 continue
@@ -416,10 +416,9 @@ class Worker:
             partition.earliest_due_ms = self._earliest_due_ms(partition.number, partition.standing)
         return users, len(users) < limit
 
-    def _sweep(self, partition: Running, taken: Taken, due_users: Sequence[bytes]) -> list[bytes]:
+    def _sweep(self, partition: Running, taken: Taken, due_users: Sequence[bytes], swept_ms: int | None) -> list[bytes]:
         """The next slice of everyone, where new weights ask for it and the partition's clock has passed their time."""
-        rescored_ms, swept_ms = self._marks.rescored_ms(partition.merge.clock_ms), partition.standing.swept_ms
-        sweep = partition.sweep
+        rescored_ms, sweep = self._marks.rescored_ms(partition.merge.clock_ms), partition.sweep
         if sweep is None and rescored_ms is not None and (swept_ms is None or rescored_ms > swept_ms):
             sweep = partition.sweep = Sweep(rescored_ms)
         if sweep is None:

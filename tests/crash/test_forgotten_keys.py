@@ -227,6 +227,14 @@ def test_keys_forgotten_during_a_sweep_leave_nobody_out(parts: Sequence[str], nt
     world.check()
 
 
+def test_a_sweep_looks_at_everyone_once() -> None:
+    world, worker, processor = sweeping(0, lambda world: None)
+    world.run(worker, until=lambda: swept(world))
+    for _ in range(20):
+        worker.turn()
+    assert sorted(processor.looked_at) == sorted(b"user-%d" % user for user in range(20))
+
+
 @pytest.mark.parametrize("nth", [1, 2, 4])
 @pytest.mark.parametrize("lost", [None, 7])
 def test_an_index_that_is_empty_for_one_answer_ends_no_sweep(nth: int, lost: int | None) -> None:

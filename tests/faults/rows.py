@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from local.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
@@ -17,7 +19,7 @@ from streams.kafka_client import admin_of, require_topics
 from streams.kafka_client_groups import group_of, waiting_records
 from streams.log import STEPS
 from tests.faults.load import late
-from tests.faults.stage import READY_SECONDS, Stage, command, copy_of_log, put_back
+from tests.faults.stage import READY_SECONDS, Stage, command, copy_of_log, keys_of, put_back
 from tests.integration.deployment import RESCORE
 
 ROOT = Path(__file__).parents[2]
@@ -240,8 +242,6 @@ def broker_restarted(stage: Stage) -> None:
 
 @row("broker-frozen", "broker that does not answer for 10 s", "SIGSTOP of the broker, SIGCONT")
 def broker_frozen(stage: Stage) -> None:
-    import os
-
     stage.flow()
     os.kill(stage.kafka.pid, signal.SIGSTOP)
     stage.last(10.0)
@@ -405,6 +405,52 @@ def store_full(stage: Stage) -> None:
     command(stage.valkey, "CONFIG", "SET", "maxmemory", "1mb")
     stage.last(4.0)
     command(stage.valkey, "CONFIG", "SET", "maxmemory", "0")
+    stage.mended()
+
+
+FORGETS_SEED = 11
+
+
+@row(
+    "store-forgets",
+    "Valkey loses random keys again and again",
+    "some of the rows, the index, the position of a partition, any of them together, deleted each 300 ms, for 6 s",
+    quick=True,
+)
+def store_forgets(stage: Stage) -> None:
+    random = Random(FORGETS_SEED)
+    stage.flow()
+    for _ in range(20):
+        partition = f"{{{stage.app.name}.{random.randrange(2)}}}"
+        rows = keys_of(stage.valkey, f"{partition}:u:*")
+        gone = random.sample(rows, int(len(rows) * random.choice([0.0, 0.01, 0.3, 1.0])))
+        gone += [f"{partition}:due"] * (random.random() < 0.3) + [f"{partition}:m"] * (random.random() < 0.15)
+        if gone:
+            command(stage.valkey, "DEL", *gone)
+        stage.last(0.3)
+    stage.notes.append(f"seed {FORGETS_SEED}")
+    stage.notes.append(_last_line(stage, 0, "the store has lost rows"))
+    stage.mended()
+
+
+@row(
+    "store-evicts",
+    "Valkey evicts rows",
+    "CONFIG SET maxmemory-policy allkeys-lru and maxmemory below what it holds, each 400 ms anew, for 6 s",
+)
+def store_evicts(stage: Stage) -> None:
+    stage.flow()
+    command(stage.valkey, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    for _ in range(15):
+        used = int(re.findall(rb"used_memory:(\d+)", command(stage.valkey, "INFO", "memory"))[0])
+        command(stage.valkey, "CONFIG", "SET", "maxmemory", str(used - 100_000))
+        stage.last(0.4)
+    evicted = re.findall(rb"evicted_keys:(\d+)", command(stage.valkey, "INFO", "stats"))[0].decode()
+    assert int(evicted) > 0
+    stage.notes.append(f"{evicted} keys were evicted")
+    stage.notes.append(_last_line(stage, 0, "maxmemory-policy is allkeys-lru"))
+    command(stage.valkey, "CONFIG", "SET", "maxmemory", "0")
+    command(stage.valkey, "CONFIG", "SET", "maxmemory-policy", "noeviction")
     stage.mended()
 
 

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from local.kafka import HEAP_MB, Kafka
 from local.process import LOOPBACK, free_port
 from local.valkey import Valkey
@@ -264,6 +266,12 @@ def command(valkey: Valkey, *words: str) -> bytes:
     with socket.create_connection((LOOPBACK, valkey.port), timeout=10) as connection:
         connection.sendall(request)
         return connection.recv(2**16)
+
+
+def keys_of(valkey: Valkey, pattern: str) -> list[str]:
+    """Every key that fits a pattern, in order."""
+    with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
+        return sorted(client.scan_iter(match=pattern, count=10_000))
 
 
 def copy_of_log(valkey: Valkey, to: Path) -> None:

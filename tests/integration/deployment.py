@@ -158,10 +158,10 @@ class Deployment:
             def at_rest(partition: int) -> bool:
                 due_ms, held = store.earliest_due_at(partition)
                 saved = held is not None and held.ready and held.state_offset >= marks[partition]
-                return saved and (due_ms is None or due_ms > clocks_ms[partition])
+                return saved and (due_ms is None or due_ms > clocks_ms[partition]) and is_whole(store, partition)
 
             for partition in clocks_ms:
-                self.wait(partial(at_rest, partition), f"partition {partition} is saved and has no timer due")
+                self.wait(partial(at_rest, partition), f"partition {partition} is saved, whole and has no timer due")
 
     def log(self, slot: int) -> str:
         """The end of what a worker wrote."""
@@ -195,6 +195,17 @@ class Deployment:
 
     def _store(self) -> RedisStore:
         return RedisStore(self.redis_url, self.name, self.settings.partitions, require_append_only=False)
+
+
+def is_whole(store: RedisStore, partition: int) -> bool:
+    """Whether the index has everyone and everyone in it has a row: what a worker finds out slice by slice."""
+    cursor, first = b"", True
+    while first or cursor:
+        cursor, held = store.verify(partition, cursor, 5_000)
+        if held is None or held.lost:
+            return False
+        first = False
+    return True
 
 
 @contextmanager
