@@ -57,9 +57,9 @@ def writer_of(value: bytes, registry: Registry) -> tuple[AvroType, bytes]:
 
 def _known(written: Written, by: str) -> AvroType:
     if written is None:
-        raise Refused(RejectCode.UNKNOWN_SCHEMA, f"no schema is known by the {by}")
+        raise Refused(RejectCode.UNKNOWN_SCHEMA, f"no schema with the {by} is known")
     if isinstance(written, UnusableSchema):
-        detail = f"the schema of the {by} cannot be read with ({written.reason})"
+        detail = f"the schema with the {by} cannot be used ({written.reason})"
         raise Refused(RejectCode.UNDECODABLE, detail)
     return written
 

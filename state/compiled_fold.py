@@ -116,6 +116,7 @@ from state.compiled_row import (
     text_before,
 )
 from state.compiled_spending import spend
+from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
@@ -188,7 +189,7 @@ def fold_event(
     elif kind == ISSUED:
         _fold_issued(row, event, money, text, today, days)
     elif kind == REPAID:
-        _fold_repaid(row, event, money, text, today, event_day, days)
+        _fold_repaid(row, event, text, today, event_day, days)
     elif kind == CANCELLED:
         _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
     elif kind == OVERRIDE:
@@ -294,7 +295,7 @@ def _refuse(
             return LOAN_CLOSED
         loan = row.loans[at]
         currency = np.int64(event["currency"])
-        if kind == REPAID and currency != 0 and currency != loan[L_CURRENCY]:
+        if kind == REPAID and currency != 0 and currency != loan[L_CURRENCY] & LETTERS:
             return PAYMENT_CURRENCY
         if kind == CANCELLED and not policy["cancel_after_due"]:
             touched = today > loan[L_DUE]
@@ -422,13 +423,13 @@ def _fold_transaction(
 ) -> None:
     h = row.h
     amount = money["amount"]
-    state = _settled_state(np.int64(event["state"]), amount)
+    state = _settled_state(np.int64(event["state"]), event["amount"])
     _add_money(row, today, event_day, state, amount, 1)
     if category != 0 and state == SUCCEEDED:
         spend(row, category, min(event_day, today), amount, 1, today)
     if event["has_previous"]:
         previous = money["previous_amount"]
-        previous_state = _settled_state(np.int64(event["previous_state"]), previous)
+        previous_state = _settled_state(np.int64(event["previous_state"]), event["previous_amount"])
         previous_day = day_of(days, event["previous_time_ms"])
         _add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == SUCCEEDED:
@@ -456,9 +457,9 @@ def _fold_transaction(
 
 
 @compiled
-def _settled_state(state: int, amount: int) -> int:
+def _settled_state(state: int, amount: float) -> int:
     if state == ABSENT:
-        return SUCCEEDED if amount != 0 else FAILED
+        return SUCCEEDED if amount != 0.0 else FAILED
     return state
 
 
@@ -574,7 +575,11 @@ def _fold_issued(
         move = L_MOVE + 2 * loan[L_MOVES]
         loan[move], loan[move + 1] = today, loan[L_DUE]
         loan[L_MOVES] += 1
-    loan[L_CURRENCY] = np.int64(event["currency"])
+    currency = with_unit(np.int64(event["currency"]))
+    if not is_new:
+        for state in range(5):
+            loan[L_PAID + state] = in_unit(loan[L_PAID + state], loan[L_CURRENCY], currency)
+    loan[L_CURRENCY] = currency
     loan[L_ORDER] = money["own_order_amount"]
     loan[L_MARGIN] = money["own_gross_margin"]
     loan[L_PROMO] = money["own_promo"]
@@ -614,16 +619,16 @@ def state_of_days_past_due(days: int) -> int:
 
 @compiled
 def _fold_repaid(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, event_day: int,
-    days: NDArray[np.int64],
-) -> None:  # fmt: skip
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, event_day: int, days: NDArray[np.int64]
+) -> None:
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     state = state_of_days_past_due(event_day - due_day_on(row, at, event_day))
-    row.loans[at, L_PAID + state] += money["own_amount"]
+    currency = row.loans[at, L_CURRENCY]
+    row.loans[at, L_PAID + state] += np.int64(own_units(event["amount"], currency))
     if event["has_previous"]:
         previous_day = day_of(days, event["previous_time_ms"])
         state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
-        row.loans[at, L_PAID + state] -= money["own_previous_amount"]
+        row.loans[at, L_PAID + state] -= np.int64(own_units(event["previous_amount"], currency))
     _settle(row, at, today)
 
 

@@ -14,6 +14,7 @@ from schemas.batch import MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, RejectCode, TransactionState, is_code
 from state.calendar import day_of
 from state.category_text import categories_of
+from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.loans import cost_minor, fill_states, state_of_days_past_due
 from state.money import MONEY, converted
 from state.row import (
@@ -183,7 +184,7 @@ def _refuse(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -
             return RejectCode.UNKNOWN_LOAN
         if is_closed(loan, today, policy):
             return RejectCode.LOAN_CLOSED
-        if event.kind == Kind.LOAN_REPAID and event.number("currency") not in (0, loan.currency):
+        if event.kind == Kind.LOAN_REPAID and event.number("currency") not in (0, loan.currency & LETTERS):
             return RejectCode.PAYMENT_CURRENCY
         touched = today > loan.due_day or any(loan.paid)
         if event.kind == Kind.LOAN_CANCELLED and touched and not policy.cancel_after_due:
@@ -259,13 +260,13 @@ def _erase(row: Row) -> None:
 
 
 def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
-    state = _settled_state(event.number("state"), int(event.money["amount"]))
+    state = _settled_state(event.number("state"), float(event.fields["amount"]))
     _add_money(row, today, event_day, state, int(event.money["amount"]), 1)
     if state == TransactionState.SUCCEEDED:
         spend(row.spending, event.category, min(event_day, today), int(event.money["amount"]), 1, today)
     if event.fields["has_previous"]:
         previous = int(event.money["previous_amount"])
-        previous_state = _settled_state(event.number("previous_state"), previous)
+        previous_state = _settled_state(event.number("previous_state"), float(event.fields["previous_amount"]))
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         _add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == TransactionState.SUCCEEDED:
@@ -289,10 +290,10 @@ def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versio
         row.created_day = created_day if row.created_day is None else min(row.created_day, created_day)
 
 
-def _settled_state(state: int, amount_minor: int) -> TransactionState:
-    """Absent states read as success where money moved; zero is a failed attempt."""
+def _settled_state(state: int, amount: float) -> TransactionState:
+    """Absent states read as success where money moved, however little; zero is a failed attempt."""
     if state == TransactionState.ABSENT:
-        return TransactionState.SUCCEEDED if amount_minor != 0 else TransactionState.FAILED
+        return TransactionState.SUCCEEDED if amount != 0 else TransactionState.FAILED
     return TransactionState(state)
 
 
@@ -351,7 +352,7 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
     due_day = day_of(versions.days, event.number("due_ms"))
     order_day = day_of(versions.days, event.number("event_time_ms"))
     terms = Loan(
-        event.loan_id, event.number("currency"),
+        event.loan_id, int(with_unit(event.number("currency"))),
         int(event.money["own_order_amount"]), int(event.money["own_gross_margin"]), int(event.money["own_promo"]),
         int(event.money["base_order_amount"]), int(event.money["base_gross_margin"]), int(event.money["base_promo"]),
         event.number("event_time_ms"), order_day, due_day, 0, event.number("revision"),
@@ -364,7 +365,8 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
     if terms.revision < loan.revision:
         return  # a later revision has come first: these terms are superseded
     terms.point = _point(row, event.point, event.province)
-    terms.paid, terms.due_moves, terms.settled_day = loan.paid, loan.due_moves, loan.settled_day
+    terms.paid = [int(in_unit(amount, loan.currency, terms.currency)) for amount in loan.paid]
+    terms.due_moves, terms.settled_day = loan.due_moves, loan.settled_day
     if terms.due_day != loan.due_day:
         terms.due_moves.append((today, loan.due_day))
     row.loans[row.loans.index(loan)] = terms
@@ -375,11 +377,11 @@ def _fold_repaid(row: Row, event: Event, today: int, event_day: int, versions: V
     loan = _find_loan(row, event.loan_id)
     assert loan is not None  # _refuse has looked
     state = state_of_days_past_due(event_day - loan.due_day_on(event_day))
-    loan.paid[state] += int(event.money["own_amount"])
+    loan.paid[state] += int(own_units(float(event.fields["amount"]), loan.currency))
     if event.fields["has_previous"]:
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         previous_state = state_of_days_past_due(previous_day - loan.due_day_on(previous_day))
-        loan.paid[previous_state] -= int(event.money["own_previous_amount"])
+        loan.paid[previous_state] -= int(own_units(float(event.fields["previous_amount"]), loan.currency))
     _settle(loan, today)
 
 

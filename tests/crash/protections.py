@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from schemas.avro_bytes import Cursor
+from schemas.resolution import _Resolution
 from state.memory_store import MemoryStore
 from streams import resolve, worker
 from streams.broadcast import Broadcast
@@ -24,6 +26,7 @@ from streams.merge import Merge
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_moments
+from tests.schemas import test_writers_schemas
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
@@ -412,6 +415,22 @@ PROTECTIONS = (
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+    Protection(
+        "a logical type is read only where it means the field",
+        "schemas.resolution `_plain_reader`",
+        "the microseconds of a writer's request_id are believed to be the number of a request",
+        edited(_Resolution, "_plain_reader", ("if logical_of(written):", "if False:")),
+        test_writers_schemas.test_each_line_of_the_case_is_taken_or_a_letter_and_the_good_one_next_to_it_is_taken,
+        (next(line for line in test_writers_schemas.lines("records.jsonl") if line["topic"] == "applicants"),),
+    ),
+    Protection(
+        "a value is not nested deeper than it may be",
+        "schemas.avro_bytes `enter`",
+        "one record ends the worker, and each worker after it: Python recurses no deeper",
+        edited(Cursor, "enter", ("if self.depth > NESTED_MAX:", "if False:")),
+        test_writers_schemas.test_what_is_made_to_be_huge_is_a_letter_within_milliseconds,
+        ("nested 10,000 deep",),
     ),
 )
 """In the order of a batch and of the way back."""

@@ -145,7 +145,7 @@ class Types:
                 always("float", a_float),
                 always("int", an_int, float),
                 always("long", a_long, float),
-                *[always(decimal, lambda random: unscaled(random), value)] * 2,
+                *[always(decimal, unscaled, value)] * 2,
                 always(fixed | {"scale": scale}, lambda random: unscaled(random, 17), value),
                 *self.strangers(("string", "boolean", "date", "timestamp-millis", "bytes", "enum")),
             ]
@@ -284,7 +284,12 @@ class Types:
         """A nested record: now and then of another name."""
         writer = self.fields(ours, 0.03, "n")
         name = ours["name"] if self.plain or self.random.random() < 0.9 else "Other"
-        made = {"type": "record", "name": name, "namespace": self.random.choice(["rescore", "bank"]), "fields": writer[0]}
+        made = {
+            "type": "record",
+            "name": name,
+            "namespace": self.random.choice(["rescore", "bank"]),
+            "fields": writer[0],
+        }
 
         def draw(random: Random) -> tuple[Any, Any]:
             datum, fields, letters = writer[1](random)
