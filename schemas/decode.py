@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from schemas.batch import EVENT, Columns, EventBatch, Record, Reject
 from schemas.compiled import compiled
 from schemas.definitions import SCHEMA_OF_TOPIC, parsed
+from schemas.foreign import UnusableSchema
 from schemas.hashing import word_64
 from schemas.kernel import ROW_BYTES, Fields, read_events
 from schemas.kinds import INPUT_TOPICS, Kind, Rank, RejectCode
@@ -233,7 +234,7 @@ def _plan(group: Any, decoder: Decoder) -> Plan:
             written = decoder.registry.schema_of_fingerprint(number.to_bytes(8, "little"))
         if written is None:
             return NO_PLAN
-        plan = plan_of(written, parsed(name))
+        plan = None if isinstance(written, UnusableSchema) else plan_of(written, parsed(name))
         decoder.plans[group] = NO_PLAN if plan is None else plan
     return decoder.plans[group]
 

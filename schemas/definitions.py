@@ -52,17 +52,16 @@ def schema(name: str) -> Schema:
 
 @cache
 def parsed(name: str) -> Schema:
-    """The current schema of this name in the form that fastavro reads and writes with."""
+    """The current schema of this name in the form that fastavro writes with."""
     return parse(schema(name))
 
 
-def parse(written: Schema, known: dict[str, Any] | None = None) -> Schema:
-    """A schema in fastavro's own form, which names every type in full and holds what it refers to.
+def parse(written: Schema) -> Schema:
+    """A schema of ours in fastavro's own form, which names every type in full. Raises SchemaParseException.
 
-    `known` are named types it may refer to; its own are added. Raises SchemaParseException, UnknownType.
+    Schemas of others are read by `schemas.foreign`, which trusts nothing.
     """
-    result = fastavro.parse_schema(written, named_schemas={} if known is None else known, expand=bool(known))
-    return cast("Schema", result)
+    return cast("Schema", fastavro.parse_schema(written))
 
 
 @cache
@@ -74,7 +73,7 @@ def released(name: str) -> dict[int, Schema]:
     return {version: _read(file) for version, file in sorted(versions.items()) if file.is_file()}
 
 
-def fingerprint_of(written: Schema) -> bytes:
+def fingerprint_of(written: Any) -> bytes:
     """Eight bytes that name a schema, in the order in which single-object encoding writes them.
 
     >>> fingerprint_of({"type": "string"}).hex()  # known answer of the Avro specification's algorithm

@@ -27,12 +27,12 @@ from schemas.meaning import (
     STATES,
 )
 from schemas.plan import SLOTS, Op, Slot
-from schemas.times import plain_time_ms
+from schemas.times import FIRST_MS, LAST_MS, plain_time_ms
 from schemas.utf8 import is_blank_at, is_utf8
 
 # Enumerations are frozen into the code as plain integers.
 WHOLE, DOUBLE, TEXT, BOOLEAN = int(Op.WHOLE), int(Op.DOUBLE), int(Op.TEXT), int(Op.BOOLEAN)
-NULLABLE, PRESENT = int(Op.NULLABLE), int(Op.PRESENT)
+NULLABLE, PRESENT, MOMENT = int(Op.NULLABLE), int(Op.PRESENT), int(Op.MOMENT)
 EVENT_ID, USER_ID, STATE, CURRENCY = (int(Slot.EVENT_ID), int(Slot.USER_ID), int(Slot.STATE), int(Slot.CURRENCY))
 BALANCE, AMOUNT, CREATED, CATEGORY = (int(Slot.BALANCE), int(Slot.AMOUNT), int(Slot.CREATED), int(Slot.CATEGORY))
 EVENT_TIME, REVISION, PREVIOUS = (int(Slot.EVENT_TIME), int(Slot.REVISION), int(Slot.PREVIOUS))
@@ -53,6 +53,8 @@ ABSENT = int(TransactionState.ABSENT)
 ROW_BYTES = EVENT.itemsize
 (HEAD_START, HEAD_END), (TIME_START, TIME_END), (TAIL_START, TAIL_END) = CONTENT_SLICES
 SEEDS = np.array(SEED_OF_KIND, np.int64)
+IS_MOMENT = 1 << 40
+"""Length of a field that is no text but a moment, which then stands in place of the text's position."""
 
 
 class Fields(NamedTuple):
@@ -151,6 +153,12 @@ def _read_fields(
             if slot >= 0:
                 field_length[slot] = 0
                 number[slot] = float(whole)
+        elif op == MOMENT:
+            moment_ms = whole // program[step - 1, 2]
+            if moment_ms < FIRST_MS or moment_ms > LAST_MS:
+                return False
+            if slot >= 0:
+                field_at[slot], field_length[slot] = moment_ms, IS_MOMENT
         elif whole != 0:
             return False  # a map or an array that holds something
     return bool(at == end)
@@ -221,6 +229,8 @@ def _is_amount(number: Any, length: Any, slot: int) -> bool:
 
 @compiled
 def _moment(data: Any, at: Any, length: Any, slot: int) -> int:
+    if length[slot] == IS_MOMENT:
+        return at[slot]  # type: ignore[no-any-return]
     return MISSING_TIME_MS if length[slot] < 0 else plain_time_ms(data, at[slot], length[slot])
 
 

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.definitions import Schema
+from schemas.foreign import AvroType
+from schemas.logical_types import MOMENT_FIELDS, UNITS_IN_MS, logical_of
+from schemas.resolution import is_record, kind_of, plain_name
 
 
 class Op(IntEnum):
@@ -25,6 +28,7 @@ class Op(IntEnum):
     NULLABLE = 4  # a union of null and something: `argument` is null's branch, `jump` where null goes on
     PRESENT = 5  # takes no bytes: notes that the record in this slot is there
     COLLECTION = 6  # map or array: read one by one where it holds anything
+    MOMENT = 7  # a long since 1970: `argument` of its units are a millisecond
 
 
 class Slot(IntEnum):
@@ -108,7 +112,7 @@ SLOT_OF_FIELD: dict[str, dict[str, Slot]] = {
 }
 """Where the fields of the two topics with nearly all events go; a field of a nested record is named with a dot."""
 
-OP_OF_TYPE = {"int": Op.WHOLE, "long": Op.WHOLE, "double": Op.DOUBLE, "string": Op.TEXT}
+OP_OF_TYPE = {"int": Op.WHOLE, "long": Op.WHOLE, "double": Op.DOUBLE, "string": Op.TEXT, "boolean": Op.BOOLEAN}
 READABLE_AS: dict[str, frozenset[str]] = {
     "int": frozenset({"int"}),
     "double": frozenset({"int", "long", "double"}),
@@ -124,13 +128,16 @@ class _Unplannable(Exception):
     """The schema says something that a program can not."""
 
 
-def plan_of(written: Schema, read: Schema) -> Plan | None:
+def plan_of(written: AvroType, read: Schema) -> Plan | None:
     """The program that reads values of schema `written` as our schema `read`; None where only one-by-one reading can.
 
-    Both as `definitions.parse` gives them. The plan of a writer that lacks fields leaves their slots empty.
+    The plan of a writer that lacks fields leaves their slots empty. Of annotated types it knows the two that are
+    commonest, uuid and the timestamps; decimals, days and local times are read one by one.
     """
-    name = _name(read)
-    if name not in SLOT_OF_FIELD or not _is_record(written) or _name(written) != name:
+    if not is_record(written) or not isinstance(written, dict):
+        return None
+    name = plain_name(read)
+    if name not in SLOT_OF_FIELD or plain_name(written) != name:
         return None
     rows: list[Row] = []
     try:
@@ -140,20 +147,12 @@ def plan_of(written: Schema, read: Schema) -> Plan | None:
     return np.array(rows, np.int64).reshape(len(rows), 4)
 
 
-def _name(record: Schema) -> str:
-    """The name without its namespace: all that schema resolution looks at, so that a bank may use its own."""
-    return str(record["name"]).rpartition(".")[2]
-
-
-def _is_record(avro_type: Any) -> bool:
-    return isinstance(avro_type, dict) and avro_type.get("type") == "record"
-
-
 def _plan_record(written: Schema, read: Schema | None, slots: dict[str, Slot], prefix: str, rows: list[Row]) -> None:
     ours = {field["name"]: field["type"] for field in read["fields"]} if read else {}
+    needed = {field["name"] for field in read["fields"] if "default" not in field} if read else set()
+    if not needed <= {field["name"] for field in written["fields"]}:
+        raise _Unplannable  # every value that holds this record is refused, whatever the event means
     for field in written["fields"]:
-        if field.get("aliases"):
-            raise _Unplannable
         name = field["name"]
         _plan_field(field["type"], ours.get(name), slots, prefix + name, rows)
 
@@ -173,19 +172,28 @@ def _plan_field(written: Any, read: Any, slots: dict[str, Slot], path: str, rows
 def _plan_value(written: Any, read: Any, slots: dict[str, Slot], path: str, rows: list[Row]) -> None:
     target = next((branch for branch in read if branch != "null"), None) if isinstance(read, list) else read
     slot = slots.get(path, Slot.NONE)
-    if isinstance(written, dict) and written.get("type") in ("map", "array"):
-        if target is not None and not (isinstance(target, dict) and target["type"] == written["type"]):
+    kind = kind_of(written)
+    if kind in ("map", "array"):
+        if target is not None and kind_of(target) != kind:
             raise _Unplannable
         rows.append([Op.COLLECTION, Slot.NONE, 0, 0])
-    elif _is_record(written):
-        if target is not None and (not _is_record(target) or _name(target) != _name(written)):
+    elif is_record(written):
+        if target is not None and (not is_record(target) or plain_name(target) != plain_name(written)):
             raise _Unplannable
         if slot != Slot.NONE:
             rows.append([Op.PRESENT, slot, 0, 0])
         _plan_record(written, target, slots if target is not None else {}, f"{path}.", rows)
-    elif isinstance(written, str) and written in (*OP_OF_TYPE, "boolean"):
-        if target is not None and (not isinstance(target, str) or written not in READABLE_AS.get(target, ())):
-            raise _Unplannable
-        rows.append([OP_OF_TYPE.get(written, Op.BOOLEAN), slot, 0, 0])
+    elif kind in OP_OF_TYPE:
+        rows.append(_plan_primitive(kind, logical_of(written), target, slot, path.rpartition(".")[2]))
     else:
         raise _Unplannable
+
+
+def _plan_primitive(kind: str, logical: str, target: Any, slot: Slot, field: str) -> Row:
+    if target is None:
+        return [OP_OF_TYPE[kind], Slot.NONE, 0, 0]
+    if logical.startswith("timestamp-") and target == "string" and field in MOMENT_FIELDS:
+        return [Op.MOMENT, slot, UNITS_IN_MS[logical.rpartition("-")[2]], 0]
+    if kind not in READABLE_AS.get(kind_of(target), ()) or logical not in ("", "uuid"):
+        raise _Unplannable
+    return [OP_OF_TYPE[kind], slot, 0, 0]

@@ -6,16 +6,17 @@ leaves all else to this. What can not be read raises `Refused`, which never leav
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import fastavro
 import msgspec
 
+from schemas.avro_bytes import Broken, Cursor, Read
 from schemas.definitions import Schema, parsed
+from schemas.foreign import AvroType, UnusableSchema
 from schemas.kinds import RejectCode
-from schemas.known_schemas import CONFLUENT, SINGLE_OBJECT, Registry
+from schemas.known_schemas import CONFLUENT, SINGLE_OBJECT, Registry, Written
+from schemas.resolution import Unfitting, reader_of, type_words
 
 Fields = dict[str, Any]
 """The fields of an event by name, typed as its schema says."""
@@ -45,47 +46,61 @@ def read_fields(value: bytes, name: str, registry: Registry) -> Fields:
     return _from_avro(body, written, name)
 
 
-def writer_of(value: bytes, registry: Registry) -> tuple[Schema, bytes]:
+def writer_of(value: bytes, registry: Registry) -> tuple[AvroType, bytes]:
     """The schema an Avro value was written with, and what follows its prefix. Raises Refused, RegistryUnavailable."""
     if value[:1] == CONFLUENT and len(value) >= 5:
         schema_id = int.from_bytes(value[1:5], "big")
-        written = registry.schema_of_id(schema_id)
-        if written is None:
-            raise Refused(RejectCode.UNKNOWN_SCHEMA, f"no Avro schema is known by the id {schema_id}")
-        return written, value[5:]
+        return _known(registry.schema_of_id(schema_id), f"id {schema_id}"), value[5:]
     if value[:2] == SINGLE_OBJECT and len(value) >= 10:
         written = registry.schema_of_fingerprint(value[2:10])
-        if written is None:
-            raise Refused(RejectCode.UNKNOWN_SCHEMA, f"no schema is known by the fingerprint {value[2:10].hex()}")
-        return written, value[10:]
+        return _known(written, f"fingerprint {value[2:10].hex()}"), value[10:]
     beginning = value[:10].hex(" ") or "nothing"
     raise Refused(RejectCode.UNDECODABLE, f"the value begins with {beginning}, which is none of the encodings")
 
 
-def _from_avro(body: bytes, written: Schema, name: str) -> Fields:
-    stream = io.BytesIO(body)
-    try:
-        fields = fastavro.schemaless_reader(stream, written, parsed(name))
-    except Exception as error:  # of any kind: the bytes are a stranger's, and so are the ways in which they are wrong
-        detail = f"the value, written as {written['name']}, can not be decoded as {name} ({_reason(error)})"
-        raise Refused(RejectCode.UNDECODABLE, detail) from error
-    if stream.tell() != len(body):
-        detail = f"the value has {len(body) - stream.tell()} bytes after its end: it was written with another schema"
+def _known(written: Written, by: str) -> AvroType:
+    if written is None:
+        raise Refused(RejectCode.UNKNOWN_SCHEMA, f"no schema with the {by} is known")
+    if isinstance(written, UnusableSchema):
+        detail = f"the schema with the {by} cannot be used ({written.reason})"
         raise Refused(RejectCode.UNDECODABLE, detail)
-    if not isinstance(fields, dict):
-        raise Refused(RejectCode.UNDECODABLE, "the value is no record")
+    return written
+
+
+def _from_avro(body: bytes, written: AvroType, name: str) -> Fields:
+    cursor = Cursor(body)
+    try:
+        fields: Fields = _reader(written, name)(cursor)
+    except Unfitting as unfitting:
+        what = f"the field {unfitting.where} " if unfitting.where else ""
+        raise Refused(unfitting.code, what + unfitting.clause) from None
+    except Broken as broken:
+        where = f"field {broken.where}: " if broken.where else ""
+        detail = f"the value, written as {type_words(written)}, cannot be decoded as {name} ({where}{broken.clause})"
+        raise Refused(RejectCode.UNDECODABLE, detail) from None
+    if cursor.at != len(body):
+        detail = f"the value has {len(body) - cursor.at} bytes after its end: it was written with another schema"
+        raise Refused(RejectCode.UNDECODABLE, detail)
     return fields
 
 
-def _reason(error: Exception) -> str:
-    """In words that are the same each time: a dead letter is decided once, and its message is part of it."""
-    if isinstance(error, EOFError):
-        return "it ends too early"
-    if isinstance(error, UnicodeDecodeError):
-        return "a text in it is not UTF-8"
-    if isinstance(error, fastavro.read.SchemaResolutionError):
-        return "that schema can not be resolved to ours"
-    return f"its bytes make no sense: {type(error).__name__}"
+def _reader(written: AvroType, name: str) -> Read:
+    """The reader of a pair of schemas, made when it is first needed.
+
+    Schemas are known by their identity: comparing them would take as long as reading a value. Each is kept with its
+    reader, so that the identity stays its own.
+    """
+    key = (id(written), name)
+    kept = _READERS.get(key)
+    if kept is None:
+        if len(_READERS) >= READERS_MAX:
+            _READERS.clear()
+        kept = _READERS[key] = (written, reader_of(written, parsed(name)))
+    return kept[1]
+
+
+READERS_MAX = 1_000
+_READERS: dict[tuple[int, str], tuple[AvroType, Read]] = {}
 
 
 def _from_json(value: bytes, name: str) -> Fields:

@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 from confluent_kafka.schema_registry import Schema as RegisteredText
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from fastavro.schema import SchemaParseException
 
-from schemas.definitions import SCHEMA_OF_TOPIC, Schema, parse, schema
+from schemas.definitions import SCHEMA_OF_TOPIC, schema
+from schemas.foreign import AvroType, UnusableSchema, foreign_schema
 from schemas.known_schemas import (
     CONFLUENT,
     Registry,
     RegistryUnavailable,
     SchemaNotRegistered,
     StaticRegistry,
-    ours_if_same,
+    Written,
 )
 
 __all__ = ["ConfluentRegistry", "Registry", "RegistryUnavailable", "SchemaNotRegistered", "StaticRegistry"]
@@ -30,6 +30,12 @@ Answer = TypeVar("Answer")
 
 TIMEOUT_SECONDS = 2.0
 """Short: while a registry is asked, the partition stands still anyhow, and asks again."""
+
+ID_MAX = 2**31 - 1
+"""Largest id of a schema. A registry answers a larger one as a path that it does not serve, which decides nothing."""
+
+REFERENCES_MAX = 100
+"""Most schemas that one schema refers to, directly or not."""
 
 
 class ConfluentRegistry:
@@ -45,21 +51,23 @@ class ConfluentRegistry:
         self._client = SchemaRegistryClient({**defaults, **(settings or {}), "url": url})
         self._url = url.rpartition("@")[2]
         self._static = StaticRegistry()
-        self._by_id: dict[int, Schema] = {}
+        self._by_id: dict[int, AvroType | UnusableSchema] = {}
         self._prefixes: dict[str, bytes] = {}
         self._subjects = {name: f"{topic_prefix}{topic}-value" for topic, name in SCHEMA_OF_TOPIC.items()}
 
-    def schema_of_id(self, schema_id: int) -> Schema | None:
-        """The Avro schema of an id; None if the registry says that there is none. Raises RegistryUnavailable."""
+    def schema_of_id(self, schema_id: int) -> Written:
+        """Schema of an id, kept for good; None if the registry says that there is none. Raises RegistryUnavailable."""
+        if schema_id > ID_MAX:
+            return None
         if schema_id not in self._by_id:
             found = self._ask(lambda: self._client.get_schema(schema_id))
-            written = None if found is None else self._read(found, {})
+            written = None if found is None else self._read(found)
             if written is None:
                 return None  # not kept: it may be registered yet
             self._by_id[schema_id] = written
         return self._by_id[schema_id]
 
-    def schema_of_fingerprint(self, fingerprint: bytes) -> Schema | None:
+    def schema_of_fingerprint(self, fingerprint: bytes) -> Written:
         """Schema of a fingerprint among those that ship with the program."""
         return self._static.schema_of_fingerprint(fingerprint)
 
@@ -107,19 +115,31 @@ class ConfluentRegistry:
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
         return RegistryUnavailable(f"the schema registry at {self._url} does not answer as one: {error}")
 
-    def _read(self, found: RegisteredText, known: dict[str, Any]) -> Schema | None:
-        """The registered text as a schema with what it refers to; None where it is no Avro schema."""
-        if found.schema_type not in (None, "AVRO") or found.schema_str is None:
+    def _read(self, found: RegisteredText) -> Written:
+        """The registered text as a schema; None where a schema that it refers to is not there (yet)."""
+        references: dict[tuple[str, int], str] = {}
+        if found.schema_type not in (None, "AVRO") or not isinstance(found.schema_str, str):
+            return UnusableSchema(f"its type is {str(found.schema_type)[:40]}, not Avro")
+        if not self._gather(found, references):
             return None
+        if len(references) > REFERENCES_MAX:
+            return UnusableSchema(f"it refers to more than {REFERENCES_MAX} other schemas")
+        return foreign_schema(found.schema_str, references.values())
+
+    def _gather(self, found: RegisteredText, texts: dict[tuple[str, int], str]) -> bool:
+        """Note the texts a schema refers to, each behind those that it refers to itself; False where one is missing."""
         for reference in found.references or []:
-            subject, version = reference.subject, reference.version
-            inner = self._ask(lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
-            if inner is None or self._read(inner.schema, known) is None:
-                return None
-        try:
-            return ours_if_same(parse(json.loads(found.schema_str), known))
-        except (SchemaParseException, ValueError):
-            return None
+            version = reference.version if isinstance(reference.version, int) else 0
+            place = (str(reference.subject), version)
+            if place in texts or len(texts) > REFERENCES_MAX:
+                continue
+            texts[place] = "null"  # in case it refers to itself
+            inner = self._ask(lambda p=place: self._client.get_version(*p, deleted=True))  # type: ignore[misc]
+            if inner is None or not self._gather(inner.schema, texts):
+                return False
+            del texts[place]
+            texts[place] = inner.schema.schema_str or "null"
+        return True
 
 
 def _text(name: str) -> RegisteredText:

@@ -108,6 +108,7 @@ from state.compiled_row import (
 )
 from state.compiled_spending import spend
 from state.compiled_sums import PENDING, SUCCEEDED, add_money, counted_state, finds_transaction
+from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX, WINDOW_DAYS_MAX
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
@@ -178,7 +179,7 @@ def fold_event(
     elif kind == ISSUED:
         _fold_issued(row, event, money, text, today, days)
     elif kind == REPAID:
-        _fold_repaid(row, event, money, text, today, event_day, days)
+        _fold_repaid(row, event, text, today, event_day, days)
     elif kind == CANCELLED:
         _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
     elif kind == OVERRIDE:
@@ -277,7 +278,7 @@ def _refuse(
     if kind == ISSUED:
         return _refuse_issued(row, event, text, today, policy)
     if kind in (REPAID, CANCELLED):
-        return _refuse_of_loan(row, event, money, text, today, days, policy)
+        return _refuse_of_loan(row, event, text, today, days, policy)
     if kind == OVERRIDE:
         if not _is_possible(np.int64(event["score"]), event["value"]):
             return OVERRIDE_OUT_OF_RANGE
@@ -305,9 +306,8 @@ def _is_possible(score: int, value: float) -> bool:
 
 @compiled
 def _refuse_of_loan(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64],
-    policy: Fields,
-) -> int:  # fmt: skip
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64], policy: Fields
+) -> int:
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     if at < 0:
         return UNKNOWN_LOAN
@@ -320,12 +320,12 @@ def _refuse_of_loan(
             touched = touched or loan[L_PAID + state] != 0
         return CANCEL_AFTER_DUE if touched and not policy["cancel_after_due"] else NONE
     currency = np.int64(event["currency"])
-    if currency != 0 and currency != loan[L_CURRENCY]:
+    if currency != 0 and currency != loan[L_CURRENCY] & LETTERS:
         return PAYMENT_CURRENCY
     if event["has_previous"]:
         previous_day = day_of(days, event["previous_time_ms"])
         state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
-        if loan[L_PAID + state] < money["own_previous_amount"]:
+        if loan[L_PAID + state] < np.int64(own_units(event["previous_amount"], loan[L_CURRENCY])):
             return CORRECTION_OF_NOTHING
     return NONE
 
@@ -334,7 +334,7 @@ def _refuse_of_loan(
 def _refuse_transaction(row: Scratch, event: Fields, money: Fields, today: int, days: NDArray[np.int64]) -> int:
     if event["has_previous"]:
         amount, earlier_currency = money["previous_amount"], np.int64(event["previous_currency"])
-        state = counted_state(np.int64(event["previous_state"]), amount)
+        state = counted_state(np.int64(event["previous_state"]), event["previous_amount"])
         day = min(day_of(days, event["previous_time_ms"]), today)
         if not finds_transaction(row, state, earlier_currency, amount, day, today):
             return CORRECTION_OF_NOTHING
@@ -428,13 +428,13 @@ def _fold_transaction(
 ) -> None:
     h = row.h
     amount = money["amount"]
-    state = counted_state(np.int64(event["state"]), amount)
+    state = counted_state(np.int64(event["state"]), event["amount"])
     add_money(row, today, event_day, state, amount, 1)
     if category != 0 and state == SUCCEEDED:
         spend(row, category, min(event_day, today), amount, 1, today)
     if event["has_previous"]:
         previous = money["previous_amount"]
-        previous_state = counted_state(np.int64(event["previous_state"]), previous)
+        previous_state = counted_state(np.int64(event["previous_state"]), event["previous_amount"])
         previous_day = day_of(days, event["previous_time_ms"])
         add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == SUCCEEDED:
@@ -531,7 +531,11 @@ def _fold_issued(
         move = L_MOVE + 2 * loan[L_MOVES]
         loan[move], loan[move + 1] = today, loan[L_DUE]
         loan[L_MOVES] += 1
-    loan[L_CURRENCY] = np.int64(event["currency"])
+    currency = with_unit(np.int64(event["currency"]))
+    if not is_new:
+        for state in range(5):
+            loan[L_PAID + state] = in_unit(loan[L_PAID + state], loan[L_CURRENCY], currency)
+    loan[L_CURRENCY] = currency
     loan[L_ORDER] = money["own_order_amount"]
     loan[L_MARGIN] = money["own_gross_margin"]
     loan[L_PROMO] = money["own_promo"]
@@ -571,16 +575,16 @@ def state_of_days_past_due(days: int) -> int:
 
 @compiled
 def _fold_repaid(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, event_day: int,
-    days: NDArray[np.int64],
-) -> None:  # fmt: skip
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, event_day: int, days: NDArray[np.int64]
+) -> None:
     at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     state = state_of_days_past_due(event_day - due_day_on(row, at, event_day))
-    row.loans[at, L_PAID + state] += money["own_amount"]
+    currency = row.loans[at, L_CURRENCY]
+    row.loans[at, L_PAID + state] += np.int64(own_units(event["amount"], currency))
     if event["has_previous"]:
         previous_day = day_of(days, event["previous_time_ms"])
         state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
-        row.loans[at, L_PAID + state] -= money["own_previous_amount"]
+        row.loans[at, L_PAID + state] -= np.int64(own_units(event["previous_amount"], currency))
     _settle(row, at, today)
 
 

@@ -27,10 +27,10 @@ FAILED, PENDING = int(TransactionState.FAILED), int(TransactionState.PENDING)
 
 
 @compiled
-def counted_state(state: int, amount: int) -> int:
+def counted_state(state: int, amount: float) -> int:
     """See `state.sums.counted_state`."""
     if state == ABSENT:
-        return SUCCEEDED if amount != 0 else FAILED
+        return SUCCEEDED if amount != 0.0 else FAILED
     return state
 
 

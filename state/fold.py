@@ -14,6 +14,7 @@ from schemas.batch import MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, RejectCode, TransactionState, is_code
 from state.calendar import day_of
 from state.category_text import categories_of
+from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.loans import cost_minor, fill_states, state_of_days_past_due
 from state.money import MONEY, converted
 from state.row import (
@@ -207,11 +208,12 @@ def _refuse_of_loan(row: Row, event: Event, today: int, versions: Versions, poli
     if event.kind == Kind.LOAN_CANCELLED:
         touched = today > loan.due_day or any(loan.paid)
         return RejectCode.CANCEL_AFTER_DUE if touched and not policy.cancel_after_due else RejectCode.NONE
-    if event.number("currency") not in (0, loan.currency):
+    if event.number("currency") not in (0, loan.currency & LETTERS):
         return RejectCode.PAYMENT_CURRENCY
     if event.fields["has_previous"]:
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
-        if not finds_payment(loan, previous_day, int(event.money["own_previous_amount"])):
+        amount = int(own_units(float(event.fields["previous_amount"]), loan.currency))
+        if not finds_payment(loan, previous_day, amount):
             return RejectCode.CORRECTION_OF_NOTHING
     return RejectCode.NONE
 
@@ -219,7 +221,7 @@ def _refuse_of_loan(row: Row, event: Event, today: int, versions: Versions, poli
 def _refuse_transaction(row: Row, event: Event, today: int, versions: Versions) -> RejectCode:
     if event.fields["has_previous"]:
         amount_minor, currency = int(event.money["previous_amount"]), event.number("previous_currency")
-        state = counted_state(event.number("previous_state"), amount_minor)
+        state = counted_state(event.number("previous_state"), float(event.fields["previous_amount"]))
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         if not finds_transaction(row, state, currency, amount_minor, min(previous_day, today), today):
             return RejectCode.CORRECTION_OF_NOTHING
@@ -279,13 +281,13 @@ def _erase(row: Row) -> None:
 
 
 def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
-    state = counted_state(event.number("state"), int(event.money["amount"]))
+    state = counted_state(event.number("state"), float(event.fields["amount"]))
     add_money(row, today, event_day, state, int(event.money["amount"]), 1)
     if state == TransactionState.SUCCEEDED:
         spend(row.spending, event.category, min(event_day, today), int(event.money["amount"]), 1, today)
     if event.fields["has_previous"]:
         previous = int(event.money["previous_amount"])
-        previous_state = counted_state(event.number("previous_state"), previous)
+        previous_state = counted_state(event.number("previous_state"), float(event.fields["previous_amount"]))
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         add_money(row, today, previous_day, previous_state, previous, -1)
         if previous_state == TransactionState.SUCCEEDED:
@@ -336,7 +338,7 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
     due_day = day_of(versions.days, event.number("due_ms"))
     order_day = day_of(versions.days, event.number("event_time_ms"))
     terms = Loan(
-        event.loan_id, event.number("currency"),
+        event.loan_id, int(with_unit(event.number("currency"))),
         int(event.money["own_order_amount"]), int(event.money["own_gross_margin"]), int(event.money["own_promo"]),
         int(event.money["base_order_amount"]), int(event.money["base_gross_margin"]), int(event.money["base_promo"]),
         event.number("event_time_ms"), order_day, due_day, 0, event.number("revision"),
@@ -349,7 +351,8 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
     if terms.revision < loan.revision:
         return  # a later revision has come first: these terms are superseded
     terms.point = _point(row, event.point, event.province)
-    terms.paid, terms.due_moves, terms.settled_day = loan.paid, loan.due_moves, loan.settled_day
+    terms.paid = [int(in_unit(amount, loan.currency, terms.currency)) for amount in loan.paid]
+    terms.due_moves, terms.settled_day = loan.due_moves, loan.settled_day
     if terms.due_day != loan.due_day:
         terms.due_moves.append((today, loan.due_day))
     row.loans[row.loans.index(loan)] = terms
@@ -360,11 +363,11 @@ def _fold_repaid(row: Row, event: Event, today: int, event_day: int, versions: V
     loan = _find_loan(row, event.loan_id)
     assert loan is not None  # _refuse has looked
     state = state_of_days_past_due(event_day - loan.due_day_on(event_day))
-    loan.paid[state] += int(event.money["own_amount"])
+    loan.paid[state] += int(own_units(float(event.fields["amount"]), loan.currency))
     if event.fields["has_previous"]:
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         previous_state = state_of_days_past_due(previous_day - loan.due_day_on(previous_day))
-        loan.paid[previous_state] -= int(event.money["own_previous_amount"])
+        loan.paid[previous_state] -= int(own_units(float(event.fields["previous_amount"]), loan.currency))
     _settle(loan, today)
 
 

@@ -1,4 +1,7 @@
-"""Money: amounts of events become int64 minor units (hundredths), once, at the rate in force at their event time.
+"""Money: amounts of events become int64 hundredths of the base currency, once, at the rate of their event time.
+
+A loan's terms are kept in its own currency as well, in the unit of that (`state.currencies`); payments become such
+units where the loan is at hand, in the fold.
 
 After this step all sums are exact and the order of additions can not matter. The rate is that of the event time, so a
 correction takes back exactly what the original had added, at its own day's rate.
@@ -14,20 +17,19 @@ from numpy.typing import NDArray
 from schemas.batch import Columns
 from schemas.compiled import compiled
 from schemas.kinds import Kind, RejectCode
+from state.currencies import own_units, scale_of, with_unit
 from state.versions import RateTable
 
 MONEY = np.dtype(
     [
         ("code", np.uint8),  # RejectCode; NONE = good
-        ("amount", np.int64),  # base minor units
+        ("amount", np.int64),  # hundredths of the base currency, and so are the next five
         ("previous_amount", np.int64),
         ("balance", np.int64),
         ("base_order_amount", np.int64),
         ("base_gross_margin", np.int64),
         ("base_promo", np.int64),
-        ("own_amount", np.int64),  # minor units of the event's own currency
-        ("own_previous_amount", np.int64),
-        ("own_order_amount", np.int64),
+        ("own_order_amount", np.int64),  # units of a loan's own amounts, of the event's currency
         ("own_gross_margin", np.int64),
         ("own_promo", np.int64),
     ]
@@ -75,7 +77,7 @@ def _first_behind(rates: RateTable, low: int, high: int, currency: int, moment_m
 
 @compiled
 def minor_units(amount: float, rate: float) -> float:
-    """Major units at a rate -> minor units, half to even; a float so that the caller can check the range first."""
+    """Major units at a rate -> hundredths, half to even; a float so that the caller can check the range first."""
     return np.rint(amount * rate * 100.0)
 
 
@@ -105,15 +107,18 @@ def convert(events: Columns, rates: RateTable, out: NDArray[np.void]) -> None:
                 money["previous_amount"] = np.int64(previous)
         elif kind == _LOAN_ISSUED:
             rate = rate_at(rates, event["currency"], event["event_time_ms"], event["timestamp_ms"])
-            order = minor_units(event["order_amount"], 1.0)
-            margin = minor_units(event["gross_margin"], 1.0)
-            promo = minor_units(event["promo"], 1.0)
+            currency = with_unit(np.int64(event["currency"]))
+            order = own_units(event["order_amount"], currency)
+            margin = own_units(event["gross_margin"], currency)
+            promo = own_units(event["promo"], currency)
+            own_max = 1e11 * float(scale_of(currency))
             base_order = minor_units(event["order_amount"], rate)
             base_margin = minor_units(event["gross_margin"], rate)
             base_promo = minor_units(event["promo"], rate)
+            base_max = max(abs(base_order), abs(base_margin), abs(base_promo))
             if math.isnan(rate):
                 money["code"] = _UNKNOWN_CURRENCY
-            elif max(abs(order), abs(margin), abs(promo), abs(base_order), abs(base_margin), abs(base_promo)) > 1e13:
+            elif max(abs(order), abs(margin), abs(promo)) > own_max or base_max > 1e13:
                 money["code"] = _AMOUNT_OUT_OF_RANGE
             elif order <= 0.0:
                 money["code"] = _NON_POSITIVE_ORDER
@@ -129,9 +134,6 @@ def convert(events: Columns, rates: RateTable, out: NDArray[np.void]) -> None:
             previous = minor_units(event["previous_amount"], 1.0) if event["has_previous"] else 0.0
             if max(abs(amount), abs(previous)) > 1e13:
                 money["code"] = _AMOUNT_OUT_OF_RANGE
-            else:
-                money["own_amount"] = np.int64(amount)
-                money["own_previous_amount"] = np.int64(previous)
 
 
 def converted(events: Columns, rates: RateTable) -> Columns:

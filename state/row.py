@@ -1,8 +1,9 @@
 """What is known of one customer, in plain Python: the readable form of a packed row.
 
 The compiled kernel works on the same fields in arrays (`state.kernel`); this form is for the oracle, for people
-(`rescore inspect`) and for upgrades of the layout. Amounts are int64 minor units (hundredths); `base_*` in the base
-currency, the others in the loan's own. Days count from 1970-01-01 in the policy's time zone.
+(`rescore inspect`) and for upgrades of the layout. Amounts are int64 hundredths of the base currency; a loan's own ones
+(those without `base_`, and `paid`) are in the unit that its currency says (`state.currencies`). Days count from
+1970-01-01 in the policy's time zone.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Loan:
     """
 
     loan_id: bytes
-    currency: int
+    currency: int  # with the mark of its unit, see `state.currencies`
     order_amount: int
     gross_margin: int
     promo: int

@@ -17,14 +17,14 @@ from state.loans import state_of_days_past_due
 from state.row import WINDOW_DAYS_MAX, Day, Loan, Row
 
 
-def counted_state(state: int, amount_minor: int) -> TransactionState:
-    """The state that counts: an absent one is a success if money moved, and a failed attempt if none did.
+def counted_state(state: int, amount: float) -> TransactionState:
+    """The state that counts: an absent one is a success if money moved, however little, and a failed attempt if none.
 
     >>> counted_state(0, 5).name, counted_state(0, 0).name, counted_state(3, 5).name
     ('SUCCEEDED', 'FAILED', 'PENDING')
     """
     if state == TransactionState.ABSENT:
-        return TransactionState.SUCCEEDED if amount_minor != 0 else TransactionState.FAILED
+        return TransactionState.SUCCEEDED if amount != 0 else TransactionState.FAILED
     return TransactionState(state)
 
 

@@ -12,7 +12,8 @@ from schemas.batch import DECLARED
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
 from state.calendar import DAY_MS
-from state.row import Loan, Row
+from state.currencies import LETTERS, money_text, scale_of
+from state.row import Account, Loan, Row
 from state.versions import unpack_currency
 from streams.packaged_profiles import packaged_profiles
 from streams.scoring.expectation import Expectation, expectation
@@ -26,7 +27,16 @@ DAYS_SHOWN = 7
 
 
 def as_json(value: Any) -> Any:
-    """A row, or any part of one, as plain JSON values: text for bytes, null where there is no number."""
+    """A row, or any part of one, as plain JSON values: text for bytes, null where there is no number.
+
+    Amounts are whole numbers: of a loan's `units_a_major` its own, hundredths of the base currency all others.
+    """
+    if isinstance(value, Loan):
+        said = {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        return said | {"currency": _letters(value.currency), "units_a_major": int(scale_of(value.currency))}
+    if isinstance(value, Account):
+        said = {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        return said | {"currency": _letters(value.currency)}
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, bytes):
@@ -47,13 +57,8 @@ def day_text(day: int | None) -> str:
     return "-" if day is None else (EPOCH + timedelta(days=day)).isoformat()
 
 
-def money(minor: int) -> str:
-    """Minor units (hundredths) as an amount.
-
-    >>> money(-123456)
-    '-1,234.56'
-    """
-    return f"{minor / 100:,.2f}"
+def _letters(loan_currency: int) -> str:
+    return unpack_currency(loan_currency & LETTERS)
 
 
 def time_text(time_ms: int | None) -> str:
@@ -100,7 +105,8 @@ def loan_state(loan: Loan) -> str:
 
 def paid_text(loan: Loan) -> str:
     """Payments by the state each was made in."""
-    parts = [f"{name} {money(amount)}" for name, amount in zip(LOAN_STATES, loan.paid, strict=True) if amount]
+    states = zip(LOAN_STATES, loan.paid, strict=True)
+    parts = [f"{name} {money_text(amount, loan.currency)}" for name, amount in states if amount]
     return ", ".join(parts) or "-"
 
 
@@ -151,7 +157,7 @@ def _about(row: Row) -> Table:
         ("events", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
         ("customer since", day_text(row.created_day)),
         ("comes by", "WEB" if row.web else "API or unknown"),
-        ("in and out, lifetime", f"{money(row.deposits_minor)} / {money(row.withdrawals_minor)}"),
+        ("in and out, lifetime", f"{money_text(row.deposits_minor)} / {money_text(row.withdrawals_minor)}"),
         ("transactions, lifetime", f"{row.transactions:,} ({row.failed:,} failed attempts)"),
         ("expected of the next 30 days", expected_text(row)),
         ("consistency", f"{row.consistency:.3f} after {row.labels:,} labels"),
@@ -182,14 +188,15 @@ def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
 def _loans(row: Row) -> Table:
     table = titled_table("Loans", "loan", "amount", "due", "state", "paid, by state of the payment")
     for loan in row.loans:
-        amount = f"{money(loan.order_amount)} {unpack_currency(loan.currency)}"
+        amount = f"{money_text(loan.order_amount, loan.currency)} {_letters(loan.currency)}"
         name = loan.loan_id.decode("utf-8", "backslashreplace")
         table.add_row(name, amount, day_text(loan.due_day), loan_state(loan), paid_text(loan))
     if row.folded:
         counts = ", ".join(
             f"{name} {count}" for name, count in zip(LOAN_STATES, row.folded.counts, strict=True) if count
         )
-        table.add_row(f"{row.folded.loans} more", money(row.folded.order_amount), "", "settled long ago", counts)
+        amount = f"{money_text(row.folded.order_amount)} (base currency)"
+        table.add_row(f"{row.folded.loans} more", amount, "", "settled long ago", counts)
     return table
 
 
@@ -199,7 +206,7 @@ def _accounts(row: Row) -> Table:
         known = account.balance_time_ms is not None
         table.add_row(
             unpack_currency(account.currency),
-            money(account.balance_minor) if known else "-",
+            money_text(account.balance_minor) if known else "-",
             time_text(account.balance_time_ms),
             day_text(account.last_day),
         )
@@ -220,7 +227,7 @@ def _spending(row: Row) -> Table:
     table = titled_table("Spending, as it weighs on its last day", "category", "spent", "purchases", "last day")
     for place in row.spending:
         name = CATEGORY_NAMES[place.category] if place.category else "all"
-        table.add_row(name, money(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))
+        table.add_row(name, money_text(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))
     return table
 
 
@@ -231,8 +238,8 @@ def _days(row: Row) -> Table:
     for day in row.days[-DAYS_SHOWN:]:
         table.add_row(
             day_text(day.day),
-            money(day.deposits_minor),
-            money(day.withdrawals_minor),
+            money_text(day.deposits_minor),
+            money_text(day.withdrawals_minor),
             str(day.transactions),
             str(day.failed),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.kinds import SCORE_NAMES, VALUE_BANDS
+from state.currencies import money_text
 
 Change = Mapping[str, Any]
 """One decoded ScoreChange."""
@@ -93,7 +94,7 @@ def hit_words(hit: Mapping[str, Any]) -> str:
     >>> hit_words(hit | {"amount_minor": 12_345, "sensitive": False})
     '+ Gamer: plays (games: 123.45 in 4.2 purchases, 5.1% of spending)'
     """
-    seen = f"{hit['category']}: {hit['amount_minor'] / 100:,.2f} in {hit['purchases']:.1f} purchases"
+    seen = f"{hit['category']}: {money_text(hit['amount_minor'])} in {hit['purchases']:.1f} purchases"
     mark = " [sensitive]" if hit["sensitive"] else ""
     return f"{'+' if hit['held'] else '-'} {hit['title']}{mark}: {hit['text']} ({seen}, {hit['share']:.1%} of spending)"
 

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from schemas import decode, meaning
+from schemas.avro_bytes import Cursor
+from schemas.resolution import _Resolution
 from state import fold
 from state.memory_store import MemoryStore, _Held
 from streams import resolve, worker
@@ -28,6 +30,7 @@ from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_forgotten_keys as forgotten
 from tests.crash import test_moments
+from tests.schemas import test_writers_schemas
 from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
@@ -530,6 +533,22 @@ PROTECTIONS = (
         ),
         test_corrections.test_whatever_is_called_a_correction_no_sum_is_below_zero,
         (0,),
+    ),
+    Protection(
+        "a logical type is read only where it means the field",
+        "schemas.resolution `_plain_reader`",
+        "the microseconds of a writer's request_id are believed to be the number of a request",
+        edited(_Resolution, "_plain_reader", ("if logical_of(written):", "if False:")),
+        test_writers_schemas.test_each_line_of_the_case_is_taken_or_a_letter_and_the_good_one_next_to_it_is_taken,
+        (next(line for line in test_writers_schemas.lines("records.jsonl") if line["topic"] == "applicants"),),
+    ),
+    Protection(
+        "a value is not nested deeper than it may be",
+        "schemas.avro_bytes `enter`",
+        "one record ends the worker, and each worker after it: Python recurses no deeper",
+        edited(Cursor, "enter", ("if self.depth > NESTED_MAX:", "if False:")),
+        test_writers_schemas.test_what_is_made_to_be_huge_is_a_letter_within_milliseconds,
+        ("nested 10,000 deep",),
     ),
 )
 """In the order of a batch and of the way back."""

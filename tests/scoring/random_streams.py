@@ -21,6 +21,7 @@ from streams.versions import packaged_risk
 DAY_MS = 86_400_000
 START_MS = 19_000 * DAY_MS + 7 * 3_600_000
 EUR, USD, CZK = pack_currency("EUR"), pack_currency("USD"), pack_currency("CZK")
+KWD, JPY, CLF = pack_currency("KWD"), pack_currency("JPY"), pack_currency("CLF")  # three, no and four decimals
 RANKS = {
     Kind.ERASE: Rank.COMMANDS,
     Kind.OVERRIDE: Rank.COMMANDS,
@@ -63,7 +64,7 @@ def weights(seed: int, effective_ms: int | None = None) -> Weights:
 
 
 def versions(adoptions: bool = True, **policy: object) -> Versions:
-    """Two sets of weights and two policies, the second of each adopted in mid-stream; three currencies."""
+    """Two sets of weights and two policies, the second of each adopted in mid-stream; six currencies."""
     first = Policy(**policy)  # type: ignore[arg-type]
     policies, models = [first], [weights(1)]
     if adoptions:
@@ -77,6 +78,9 @@ def versions(adoptions: bool = True, **policy: object) -> Versions:
         Rate(USD, Policy().effective_ms, 0.9),
         Rate(USD, START_MS + 60 * DAY_MS, 0.85),
         Rate(CZK, START_MS + 5 * DAY_MS, 0.04),
+        Rate(KWD, Policy().effective_ms, 2.81),
+        Rate(JPY, Policy().effective_ms, 0.0058),
+        Rate(CLF, Policy().effective_ms, 36.5),
     ]
     risk = packaged_risk()
     bolder = replace(risk, version="risk-2", effective_ms=START_MS + 70 * DAY_MS, mean=1.5 * risk.mean)
@@ -174,7 +178,7 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
     fields["balance"], fields["created_ms"] = np.nan, MISSING_TIME_MS
     fields["declared"] = np.nan
     fields["currency"] = rng.choice(
-        [EUR, EUR, EUR, USD, CZK, pack_currency("XXX")], p=[0.3, 0.3, 0.28, 0.06, 0.05, 0.01]
+        [EUR, KWD, JPY, CLF, USD, CZK, pack_currency("XXX")], p=[0.72, 0.08, 0.05, 0.03, 0.06, 0.05, 0.01]
     )
     fields["revision"] = 1 if rng.random() < 0.1 else 0
     name = b"e%d" % rng.integers(8 if rng.random() < 0.1 else 10**6)  # a few ids are used again and again
@@ -183,7 +187,8 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
         fields["event_hash"] = event_hash(kind, name, int(fields["revision"]))
     if kind == Kind.TRANSACTION:
         fields["state"] = rng.choice(list(TransactionState), p=[0.2, 0.6, 0.12, 0.08])
-        fields["amount"] = 0.0 if rng.random() < 0.03 else round(float(rng.normal(0, 10 ** rng.uniform(0, 4))), 2)
+        # From 0.001 on: what is less than a hundredth of the base currency has moved as well.
+        fields["amount"] = 0.0 if rng.random() < 0.03 else round(float(rng.normal(0, 10 ** rng.uniform(-3, 4))), 3)
         fields["balance"] = np.nan if rng.random() < 0.3 else round(float(rng.normal(2000, 3000)), 2)
         fields["web"] = rng.random() < 0.5
         if rng.random() < 0.7:
@@ -203,7 +208,7 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
     if kind in (Kind.LOAN_ISSUED, Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
         keep(fields, "loan_id", b"L-%d" % rng.integers(5))
     if kind == Kind.LOAN_ISSUED:
-        fields["order_amount"] = round(float(rng.uniform(1, 2000)), 2)
+        fields["order_amount"] = round(float(rng.uniform(1, 2000)), 4)
         fields["gross_margin"] = round(float(rng.normal(60, 80)), 2)
         fields["promo"] = round(float(rng.uniform(0, 20)), 2) if rng.random() < 0.3 else 0.0
         fields["due_ms"] = at_ms + int(rng.integers(-20, 60)) * DAY_MS
@@ -211,10 +216,10 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
         keep(fields, "province", b"north")
     if kind == Kind.LOAN_REPAID:
         fields["currency"] = 0 if rng.random() < 0.8 else EUR
-        fields["amount"] = round(float(rng.uniform(1, 2500)), 2)
+        fields["amount"] = round(float(rng.uniform(1, 2500)), 4)
         if fields["revision"]:
             fields["has_previous"] = True
-            fields["previous_amount"] = round(float(rng.uniform(1, 900)), 2)
+            fields["previous_amount"] = round(float(rng.uniform(1, 900)), 4)
             fields["previous_time_ms"] = at_ms - int(rng.integers(0, 200 * DAY_MS))
             fields["amount"] = 0.0 if rng.random() < 0.5 else fields["amount"]
     if kind in (Kind.OVERRIDE, Kind.LIFT):
