@@ -193,7 +193,7 @@ def test_without_a_code_the_description_tells_and_with_one_it_does_not() -> None
     assert ann.row().profiles != []
     bob = Customers()
     buy(bob, 0.0, GROCERIES, description="FRESSNAPF 0815 Berlin")
-    buy(bob, 0.1, "no code", description="FRESSNAPF 0815 Berlin")
+    buy(bob, 0.1, "0000", description="FRESSNAPF 0815 Berlin")
     assert [one.category for one in bob.row().spending] == [EVERYTHING, Category.GROCERIES, Category.PETS]
 
 
