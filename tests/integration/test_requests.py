@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from schemas.codec import StaticRegistry, decode_value
 from schemas.row_keys import request_key
 from state.layout import decode_row
+from streams.__main__ import app
 from tests.integration.deployment import Deployment, deployment
 
 CASE = Path(__file__).parents[1] / "cases" / "request-number-is-a-customer" / "records.jsonl"
@@ -46,13 +48,12 @@ def publish(where: Deployment, topic: str, key: str, value: dict[str, Any], at_m
 
 
 def said_of(where: Deployment, *arguments: str) -> tuple[int, str]:
-    """Exit code and everything that a command says; nothing of it is a byte of ours."""
-    done = where.rescore(*arguments, check=False)
-    told = done.stdout + done.stderr
-    assert "\0" not in told
-    assert "\\x00" not in told
-    assert "Traceback" not in told
-    return done.returncode, told
+    """Exit code and everything that a command says, run in this process; nothing of it is a byte of ours."""
+    own = {name: value for name, value in where.environment.items() if name.startswith("RESCORE_")}
+    done = CliRunner().invoke(app, list(arguments), env=own, catch_exceptions=False)
+    assert "\0" not in done.output
+    assert "\\x00" not in done.output
+    return done.exit_code, done.stdout if "--json" in arguments else done.output
 
 
 def examples(where: Deployment, kind: str) -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def test_every_command_says_which_of_the_two_it_speaks_of(lived: Deployment) -> 
     assert "rescore inspect --request 78" in told
     code, told = said_of(lived, "inspect", "--request", "78")
     assert (code, "request 78 (names no customer)" in told, "moroso" in told) == (0, True, True)
-    assert json.loads(lived.rescore("inspect", "--request", "77", "--json").stdout)["request_id"] == 77
+    assert json.loads(said_of(lived, "inspect", "--request", "77", "--json")[1])["request_id"] == 77
     assert said_of(lived, "inspect", "77")[0] == 0
     assert said_of(lived, "inspect")[0] == said_of(lived, "inspect", "77", "--request", "77")[0] == 2
     assert said_of(lived, "lag")[0] == 0
@@ -122,11 +123,11 @@ def test_every_command_says_which_of_the_two_it_speaks_of(lived: Deployment) -> 
 
 @pytest.mark.timeout(600)
 def test_the_audit_finds_both_equal_together_and_apart(lived: Deployment) -> None:
-    found = json.loads(lived.rescore("replay", "--json").stdout)
+    found = json.loads(said_of(lived, "replay", "--json")[1])
     assert (found["equal"], found["customers"], found["requests"], found["cards"]) == (True, 1, 2, 1)
     assert found["stored"] == 3
     for chosen, customers, requests in ((("--user", "77"), 1, 0), (("--request", "77"), 0, 1)):
-        found = json.loads(lived.rescore("replay", *chosen, "--readable", "--json").stdout)
+        found = json.loads(said_of(lived, "replay", *chosen, "--readable", "--json")[1])
         assert (found["equal"], found["customers"], found["requests"]) == (True, customers, requests)
     code, told = said_of(lived, "replay")
     assert (code, "1 customer, 2 requests without one" in told) == (0, True)
@@ -136,8 +137,8 @@ def test_the_audit_finds_both_equal_together_and_apart(lived: Deployment) -> Non
 
 @pytest.mark.timeout(600)
 def test_each_of_the_two_is_erased_by_itself(lived: Deployment) -> None:
-    done = lived.rescore("erase", "77", "--yes", "--prove", "--json", check=False)
-    found = {copy["place"]: copy for copy in json.loads(done.stdout)["copies"]}
+    _, text = said_of(lived, "erase", "77", "--yes", "--prove", "--json")
+    found = {copy["place"]: copy for copy in json.loads(text)["copies"]}
     assert found["row in the store"]["standing"] == "expires"
     assert found["applicants"]["what"] == "1 record, kept for ever: retention.ms is -1"
     assert found["outcomes"]["what"].startswith("1 record")  # theirs is the one that was refused
@@ -148,8 +149,8 @@ def test_each_of_the_two_is_erased_by_itself(lived: Deployment) -> None:
     assert said_of(lived, "explain", "--request", "77")[0] == 0
     assert said_of(lived, "erase", "--request", "78", "--prove-only")[0] == 1  # never erased
 
-    done = lived.rescore("erase", "--request", "77", "--yes", "--prove", "--json", check=False)
-    told = json.loads(done.stdout)
+    _, text = said_of(lived, "erase", "--request", "77", "--yes", "--prove", "--json")
+    told = json.loads(text)
     found = {copy["place"]: copy for copy in told["copies"]}
     assert (told["request_id"], "user_id" in told) == (77, False)
     assert found["row in the store"]["what"] == "a marker with the moment of the erasure alone"
@@ -160,5 +161,5 @@ def test_each_of_the_two_is_erased_by_itself(lived: Deployment) -> None:
     assert len(erased) == 2
     assert erased & {one["user_hash"] for one in examples(lived, "request")}
     assert {record.key for record in lived.read("scorecards")} == {b"77"}
-    found = json.loads(lived.rescore("replay", "--json").stdout)
+    found = json.loads(said_of(lived, "replay", "--json")[1])
     assert (found["equal"], found["customers"], found["requests"]) == (True, 1, 2)

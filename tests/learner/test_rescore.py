@@ -8,8 +8,10 @@ from schemas.batch import Record
 from schemas.codec import Decoder, StaticRegistry, decode, decode_value
 from schemas.kinds import INPUT_TOPICS, Cause
 from schemas.partitioner import Partitioner
+from schemas.row_keys import request_key, request_of
 from state.memory_store import MemoryStore
 from state.table import Table
+from streams.processor import ScoreProcessor
 from streams.scoring.step import Clocks, step
 from streams.versions import Known, first_policy, reader
 from tests.learner.world import LearningWorld, history
@@ -89,3 +91,26 @@ def test_everyone_is_named_in_pieces_and_once_by_the_store():
         assert len(named) == len(set(named))
         assert set(named) <= owners
         assert named == sorted(named)
+
+
+def test_requests_that_name_no_customer_are_not_looked_at_for_new_weights(monkeypatch):
+    """Everyone else is."""
+    begin_ms = STORY[0][3]
+    strangers = [("applicants", b"%d" % n, b'{"request_id": %d, "income": 600.0}' % n, begin_ms + n) for n in range(40)]
+    asked: list[bytes] = []
+    process = ScoreProcessor.process
+
+    def noted(self, partition, records, due_users, *more, **named):
+        asked.extend(due_users)
+        return process(self, partition, records, due_users, *more, **named)
+
+    monkeypatch.setattr(ScoreProcessor, "process", noted)
+    world = LearningWorld()
+    world.publish(tuple(sorted([*STORY, *strangers], key=lambda event: event[3])))
+    world.run(world.worker(records_max=60), world.learner())
+    assert world.swept()
+    rows = {user for partition in range(world.partitions) for user in world.store.users(partition, b"", 1_000)[0]}
+    assert {request_key(n) for n in range(40)} <= rows
+    assert len(asked) > 100
+    assert not [user for user in asked if request_of(user) is not None]
+    assert not [user for user in world.outputs()["score-changes"] if request_of(user) is not None or user.isdigit()]
