@@ -41,6 +41,7 @@ HAPPENINGS = (
     "changelog compacted",
     "inversion",
     "dead letter",
+    "record isolated",
     "duplicate",
     "correction",
     "erasure",
