@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.batch import Record
 from streams.dead_letters import Message as DeadLetterMessage
 from streams.kafka_client_open import with_first_records
+from streams.kafka_log_reading import headers_of
 from streams.kafka_log_topics import topic_ids as ids_of_topics
 from streams.open_transactions import BehindOpenTransaction, OpenTransaction, Where
 from streams.publish import NotDelivered, producer_settings, timestamp_option
@@ -324,7 +325,7 @@ def _refuse_to_wait(
 def as_record(message: Message[Any, Any]) -> Record:
     """A message of Kafka as a plain value."""
     _, timestamp_ms = message.timestamp()
-    given = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    given = cast("list[tuple[str, bytes | None]]", headers_of(message) or [])
     headers = [(name, value or b"") for name, value in given]
     return Record(
         topic=str(message.topic()),

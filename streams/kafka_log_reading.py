@@ -225,14 +225,38 @@ def refuse_what_is_gone(message: KafkaMessage, position: int | None = None) -> N
         )
 
 
+UNREADABLE_HEADERS = [("__rescore.headers", b"the name of a header is not UTF-8: the headers could not be read")]
+"""Stands for headers that the client cannot say.
+
+Kafka lets a header be named by any bytes. For a name that is not UTF-8 confluent-kafka 2.16 raises SystemError when
+it is asked first, and then answers with a list that ends the process when it is looked at. So it is asked once.
+"""
+
+
 def records_of(messages: Iterable[KafkaMessage]) -> list[Record]:
-    """The records among what a client delivered."""
-    make = Record._make
-    return [
-        make((m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers()))
-        for m in messages
-        if m.error() is None
-    ]
+    """The records among what a client delivered. About 0.8 us each."""
+    records: list[Record] = []
+    append, make, left = records.append, Record._make, iter(messages)
+    while True:
+        try:
+            for m in left:
+                if m.error() is None:
+                    append(
+                        make((m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers()))
+                    )
+        except (SystemError, UnicodeError):
+            place = m.topic(), m.partition(), m.offset(), m.timestamp()[1]
+            append(make((*place, m.key(), m.value(), list(UNREADABLE_HEADERS))))
+        else:
+            return records
+
+
+def headers_of(message: KafkaMessage) -> Any:
+    """The headers of a message; to be asked once."""
+    try:
+        return message.headers()
+    except (SystemError, UnicodeError):
+        return list(UNREADABLE_HEADERS)
 
 
 def insist(call: Callable[[], Answer], attempts_max: int = 3) -> Answer:

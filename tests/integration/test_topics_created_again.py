@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 
 from state.layout import decode_row
-from streams.failures import Failure
-from streams.guard import GuardedProcessor
-from streams.output import Message
 from streams.wiring import Observer
 from streams.worker import Worker
 from tests.integration.deployment import deployment
-from tests.integration.kafka_world import KafkaWorld, PrefixedProcessor
+from tests.integration.kafka_world import KafkaWorld
 from tests.streams.world import INPUTS
 
 KEPT = {"retention.ms": "-1"}
@@ -24,17 +21,13 @@ LENGTHS = (12, 20, 30)  # of the new topic; 20 records of the old one were taken
 
 
 class Told(Observer):
-    """Why partitions halted, and what failed."""
+    """Why partitions halted."""
 
     def __init__(self) -> None:
         self.reasons: dict[int, str] = {}
-        self.failures: list[Failure] = []
 
     def halted(self, partition: int, reason: str) -> None:
         self.reasons[partition] = reason
-
-    def failed(self, failure: Failure) -> None:
-        self.failures.append(failure)
 
 
 @pytest.fixture
@@ -107,39 +100,6 @@ def test_an_input_that_is_created_again_halts_and_is_taken_whole_once_a_person_s
         until_said(world, worker, taken + length)
         assert not told.reasons
         total = taken + length
-
-
-def test_a_record_on_which_the_program_fails_is_a_dead_letter_and_the_rest_is_taken(
-    world: KafkaWorld, topics: Any
-) -> None:
-    """The last guard between a real Kafka and the store: one transaction with the letter and everyone's changes."""
-
-    class Planted(PrefixedProcessor):
-        def process(self, partition: int, records: Any, due_users: Any, clock_ms: int) -> Any:  # type: ignore[override]
-            output = yield from super().process(partition, records, due_users, clock_ms)
-            if any(record.value == b"boom" for record in records):
-                raise ZeroDivisionError("planted")
-            return output
-
-    def letter_of(record: Any, failure: Failure) -> tuple[str, Message]:
-        return topics.name("loans.dlq"), Message(record.key, record.value, [("why", failure.clause.encode())])
-
-    world.story(users=4, days=4)
-    for i in range(60):
-        world.write("transactions", f"user-{i % 4}", 10_000 + i, "boom" if i % 20 == 7 else "x")
-    world.producer.flush()
-    told = Told()
-    guarded = GuardedProcessor(Planted(world.prefix), letter_of, told.failed)
-    worker = world.worker(observer=told, processor=guarded)
-    world.run_for(worker, 60)
-    letters = [record for record in world.visible("loans.dlq") if record.value == b"boom"]
-    assert len(letters) == 3
-    assert all(b"ZeroDivisionError at " in dict(letter.headers or [])["why"] for letter in letters)
-    assert len(told.failures) == 3
-    assert not told.reasons
-    places = {(r.topic, r.partition, r.offset) for r in world.visible("transactions") if r.value != b"boom"}
-    changes = [line for lines in world.changes().values() for line in lines if " transactions " in line]
-    assert len(changes) == len(places)
 
 
 def test_the_case_with_commands_as_an_operator_gives_them(

@@ -51,6 +51,7 @@ HAPPENINGS = (
     "dead letter",
     "dead letter EVENT_ID_REUSED",
     "dead letter CORRECTION_OF_NOTHING",
+    "record isolated",
     "duplicate",
     "correction",
     "erasure",

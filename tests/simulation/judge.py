@@ -15,6 +15,7 @@ from tests.simulation.simulation import Simulation
 
 def judge(simulation: Simulation) -> None:
     """Raises AssertionError that says what is wrong."""
+    assert not simulation.failures, f"a worker failed for no planted fault: {simulation.failures[0]}"
     for partition in range(simulation.partitions):
         marks = progress_records(simulation, partition)
         assert [mark.seq for mark in marks] == list(range(1, len(marks) + 1)), f"progress has a gap: {marks}"

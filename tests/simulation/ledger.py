@@ -19,8 +19,10 @@ from typing import NamedTuple
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.store import RowWrite
+from streams.failures import Failure
 from streams.log import HaltPartition
 from streams.output import Message, Output, Thought
+from tests.simulation.workload import FAILS
 
 HORIZON_MS = 30 * 60_000
 """So long are event ids remembered, and is an erased account."""
@@ -160,11 +162,13 @@ class LedgerProcessor:
 
     def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
         """See `streams.output.Processor`."""
+        fail_on(records, asked=False)
         rates, output, changed = self.rates(), Output(), set()
         changes, images = list[Message](), list[RowWrite]()
         parsed = [(record, parse(record)) for record in records]
         users = list(dict.fromkeys([*(r.key or b"" for r, line in parsed if line), *due_users]))
         accounts = dict(zip(users, map(self._decoded, (yield users)), strict=True))
+        fail_on(records, asked=True)
         known = {user for user, account in accounts.items() if account.birth is not None}
         for record, line in parsed:
             user, rank = record.key or b"", INPUT_TOPICS.index(record.topic)
@@ -200,8 +204,21 @@ class LedgerProcessor:
         return decode(row)
 
     def _letter(self, output: Output, record: Record) -> None:
-        origin = [(ORIGIN, origin_of(record).encode())]
-        output.dead_letters.setdefault(record.topic + ".dlq", []).append(Message(record.key, record.value, origin))
+        topic, letter = letter_of(record)
+        output.dead_letters.setdefault(topic, []).append(letter)
+
+
+def fail_on(records: Sequence[Record], *, asked: bool) -> None:
+    """Raise where a fault was planted in these records: half of them before rows are asked for, the others behind."""
+    for record in records:
+        if record.value == FAILS and record.offset % 2 == asked:
+            raise ZeroDivisionError(f"planted in {origin_of(record)}")
+
+
+def letter_of(record: Record, failure: Failure | None = None) -> tuple[str, Message]:
+    """Topic and dead letter of a record that is refused, or isolated for a failure."""
+    del failure
+    return record.topic + ".dlq", Message(record.key, record.value, [(ORIGIN, origin_of(record).encode())])
 
 
 class Recount(NamedTuple):

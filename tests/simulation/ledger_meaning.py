@@ -9,6 +9,8 @@ from random import Random
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from streams.failures import Failure
+from streams.guard import GuardedProcessor
 from streams.memory_log import crc32_partition
 from streams.output import Message
 from streams.resolve import Progress
@@ -16,7 +18,7 @@ from streams.wiring import Wire
 from tests.simulation.bank import effective_times
 from tests.simulation.faults import BEHIND_MS_MAX
 from tests.simulation.judge import changelog, differing_lines, progress_records, said_in, twice
-from tests.simulation.ledger import ORIGIN, LedgerProcessor, decode, due_ms_of, parse, recount
+from tests.simulation.ledger import ORIGIN, LedgerProcessor, decode, due_ms_of, letter_of, parse, recount
 from tests.simulation.setting import RATES
 from tests.simulation.simulation import Simulation
 from tests.simulation.workload import LedgerWorkload
@@ -67,9 +69,11 @@ class Ledger:
         """See `Meaning`."""
         return LedgerWorkload(random, users)
 
-    def processor(self, rates: Callable[[], tuple[int, ...]], layout: int) -> LedgerProcessor:
+    def processor(
+        self, rates: Callable[[], tuple[int, ...]], layout: int, tell: Callable[[Failure], None]
+    ) -> GuardedProcessor:
         """See `Meaning`."""
-        return LedgerProcessor(rates, layout)
+        return GuardedProcessor(LedgerProcessor(rates, layout), letter_of, tell)
 
     def judge(self, simulation: Simulation) -> None:
         """Said, remembered and refused is what a recount of the log says; nothing twice, nothing early."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
@@ -20,18 +20,22 @@ from state.layout import due_ms_of
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, pack_currency
 from streams.avro_values import Values
 from streams.dead_letters import ERROR_PREFIX
+from streams.failures import Failure
+from streams.guard import GuardedProcessor
+from streams.output import Thought, answered
 from streams.packaged_profiles import packaged_book
-from streams.processor import ScoreProcessor
+from streams.processor import ScoreProcessor, letter_of_failure
 from streams.recount import Terms, letter_places, recount_partition, same_row
 from streams.scoring.reasons import REASON_TEXTS
 from streams.wires import wire_of
 from tests.scoring.random_streams import weights
 from tests.simulation.bank import effective_times
 from tests.simulation.judge import differing_lines, progress_records, said_in, twice
+from tests.simulation.ledger import fail_on
 from tests.simulation.ledger_meaning import PARTITIONS
 from tests.simulation.setting import RATES, START_MS
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import Publication
+from tests.simulation.workload import FAILS, Publication
 
 DAY_MS = 86_400_000
 REGISTRY = StaticRegistry()
@@ -42,7 +46,7 @@ NUMBERED = 2
 """So many of the users have a number for a user_id, which requests of nobody have too."""
 COMMANDS = ("override", "lift", "override", "erase")
 REASONS_TO_SEE = ("EVENT_ID_REUSED", "CORRECTION_OF_NOTHING")
-RUBBISH = (b"", b"\x00\x00", b"{", b'{"user_id": "nobody"}')
+RUBBISH = (b"", b"\x00\x00", FAILS, b'{"user_id": "nobody"}')
 
 
 @lru_cache(maxsize=256)
@@ -157,6 +161,18 @@ class ScoreWorkload:
         return Publication("commands", user.encode(), json.dumps(said).encode())
 
 
+class FailingProcessor(ScoreProcessor):
+    """The real one, with a fault planted in it."""
+
+    def process(self, partition: int, records: Sequence[Record], *rest: Any, **moments: int) -> Thought:
+        """See `Processor`."""
+        fail_on(records, asked=False)
+        thought = super().process(partition, records, *rest, **moments)
+        rows = yield next(thought)
+        fail_on(records, asked=True)
+        return answered(thought, rows)
+
+
 class Scores:
     """See `tests.simulation.simulation.Meaning`."""
 
@@ -182,10 +198,15 @@ class Scores:
         """See `Meaning`."""
         return ScoreWorkload(random, users)
 
-    def processor(self, rates: Callable[[], tuple[int, ...]], layout: int) -> ScoreProcessor:
+    def processor(
+        self, rates: Callable[[], tuple[int, ...]], layout: int, tell: Callable[[Failure], None]
+    ) -> GuardedProcessor:
         """See `Meaning`; the real rows know one layout so far."""
         del layout
-        return ScoreProcessor(DECODER, ENCODER, CloudEvents("/rescore/simulated"), lambda: versions_of(rates()), b"key")
+        events = CloudEvents("/rescore/simulated")
+        return GuardedProcessor(
+            FailingProcessor(DECODER, ENCODER, events, lambda: versions_of(rates()), b"key"), letter_of_failure, tell
+        )
 
     def judge(self, simulation: Simulation) -> None:
         """Every change, row and dead letter is what the recount says, to the byte."""

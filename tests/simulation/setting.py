@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from streams.failures import Failure
 from streams.memory_log import Partitioner
 from streams.output import Processor
 from streams.wiring import Wire
@@ -46,8 +47,10 @@ class Meaning(Protocol):
         """Is everything said, remembered and refused as it must be? Raises AssertionError."""
         ...
 
-    def processor(self, rates: Callable[[], tuple[int, ...]], layout: int) -> Processor:
-        """The thinking part of a worker."""
+    def processor(
+        self, rates: Callable[[], tuple[int, ...]], layout: int, tell: Callable[[Failure], None]
+    ) -> Processor:
+        """The thinking part of a worker, guarded; `tell` hears of exceptions."""
         ...
 
 

@@ -48,6 +48,7 @@ class Simulation:
         self.layout = 1
         self.partitions = meaning.topics[INPUT_TOPICS[0]]
         self.brokers_behind_ms = 0
+        self.failures: list[str] = []  # that no planted fault explains
         self._nonces = 0
         self._born = 0
         self._bank = Bank(self)
@@ -133,16 +134,17 @@ class Simulation:
             buffered_max=setting.buffered_max,
             silence_ms=1_000 if setting.wall else None,
         )
+        watcher = Watcher(self, life)
         return Worker(
             log,
             life.store,
-            self.meaning.processor(lambda: effective_times(broadcast.versions), layout),
+            self.meaning.processor(lambda: effective_times(broadcast.versions), layout, watcher.failed),
             self.meaning.wire,
             Clock(self, life),
             self._nonce,
             options,
             broadcast,
-            Watcher(self, life),
+            watcher,
             life.reach,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streams.failures import Failure
 from streams.resolve import Standing
 from streams.wiring import BatchReport, Observer
 from tests.simulation.life import Life
@@ -55,6 +56,14 @@ class Watcher(Observer):
         """See `Observer`."""
         self._life.halts[partition] = reason
         self._tell(f"halts partition {partition}: {reason}")
+
+    def failed(self, failure: Failure) -> None:
+        """See `Observer`."""
+        if failure.record and "planted" in failure.line:
+            self._tell(f"isolates {failure.record}", "record isolated")
+        else:
+            self._simulation.failures.append(failure.traceback)
+            self._tell(f"fails: {failure.clause}")
 
 
 class Clock:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from schemas.kinds import INPUT_TOPICS
 
+FAILS = b"boom"
+"""A value on which the program under test raises: a fault of its own, planted."""
+
 WORDS = ("line", "line", "line", "due", "due", "check", "erase")
 WORD_TOPICS = {"erase": "commands", "due": "loans", "check": "applicants"}
 
@@ -36,7 +39,7 @@ class LedgerWorkload:
         if fate < 0.08 and self.published:
             return random.choice(self.published)
         if fate < 0.14:
-            rubbish = random.choice([b"", b"\xff\xfe", b"e1 0 12 shout 3", b"{}"])
+            rubbish = random.choice([b"", b"\xff\xfe", b"e1 0 12 shout 3", FAILS])
             return Publication(random.choice(INPUT_TOPICS), self._user(), rubbish)
         self.made += 1
         revision = 1 if fate < 0.2 else 0
