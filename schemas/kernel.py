@@ -17,9 +17,18 @@ from schemas.categories import category_of_mcc, hash_words
 from schemas.compiled import compiled
 from schemas.hashing import word_64, xxh64
 from schemas.kinds import Kind, Rank, TransactionState
-from schemas.meaning import AMOUNT_MAX, CONTENT_SLICES, FIRST_EVENT_MS, FUTURE_TOLERANCE_MS, ID_BYTES_MAX, STATES
+from schemas.meaning import (
+    AMOUNT_MAX,
+    CONTENT_SLICES,
+    FIRST_EVENT_MS,
+    FUTURE_TOLERANCE_MS,
+    ID_BYTES_MAX,
+    LAST_DATE_MS,
+    STATES,
+    ZERO_MS,
+)
 from schemas.plan import SLOTS, Op, Slot
-from schemas.times import plain_time_ms
+from schemas.times import DAY_MS, plain_time_ms
 
 # Enumerations are frozen into the code as plain integers.
 WHOLE, DOUBLE, TEXT, BOOLEAN = int(Op.WHOLE), int(Op.DOUBLE), int(Op.TEXT), int(Op.BOOLEAN)
@@ -240,6 +249,12 @@ def _moment(data: Any, at: Any, length: Any, slot: int) -> int:
 
 
 @compiled
+def _is_opening(moment_ms: int) -> bool:
+    """True for a time at which an account can have been opened: no default value, and not missing."""
+    return bool(FIRST_EVENT_MS + DAY_MS <= moment_ms < LAST_DATE_MS and abs(moment_ms) > ZERO_MS)
+
+
+@compiled
 def _state(data: Any, at: Any, length: Any, slot: int) -> int:
     """The state's code, -1 where it is not known."""
     if length[slot] < 0:
@@ -275,7 +290,7 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
             return False
         row.balance = number[BALANCE]
     row.created_ms = _moment(data, at, length, CREATED)
-    if length[CREATED] >= 0 and row.created_ms == MISSING_TIME_MS:
+    if length[CREATED] >= 0 and not _is_opening(row.created_ms):
         return False
     if length[CATEGORY] >= 0:
         category = _word_at(CATEGORY_WORDS, data, at[CATEGORY], length[CATEGORY], 32)
@@ -333,7 +348,9 @@ def _issued(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
     row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
     row.event_time_ms = _moment(data, at, length, ORDER_DATE)
     row.due_ms = _moment(data, at, length, DUE_DATE)
-    return bool(row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and row.due_ms > MISSING_TIME_MS)
+    return bool(
+        row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and FIRST_EVENT_MS <= row.due_ms < LAST_DATE_MS
+    )
 
 
 @compiled

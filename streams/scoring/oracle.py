@@ -16,11 +16,11 @@ import xxhash
 
 from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
 from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
-from schemas.rejects import words_of
 from state.calendar import day_of, start_of_day
-from state.fold import Event, advance_row, events_of, fold_one, is_inversion
+from state.fold import Event, advance_row, events_of, fold_one, is_inversion, refusal_of
 from state.layout import decode_row, encode_row
 from state.loans import LATE_DAYS
+from state.refusals import refusal_words
 from state.row import Pending, Row
 from state.spending import ProfileMark
 from state.versions import Policy, Versions
@@ -211,7 +211,8 @@ def take(walk: Walk, index: int, event: Event) -> None:
     before_row = copy.deepcopy(row)
     code = fold_one(row, event, versions)
     if code != RejectCode.NONE:
-        out.rejects.append(Reject(int(event.fields["record"]), "fold", int(code), words_of(code)))
+        words = refusal_words(refusal_of(row, event, versions), event.fields, versions.days)
+        out.rejects.append(Reject(int(event.fields["record"]), "fold", int(code), words))
         return
     walk.changed = True
     if inverted:

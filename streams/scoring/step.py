@@ -27,12 +27,12 @@ from schemas.batch import (
     Reject,
 )
 from schemas.kinds import SCORES, RejectCode
-from schemas.rejects import words_of
 from state.category_text import categories_of
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
 from state.profiles import PROFILES_MAX
+from state.refusals import Refusal, Why, refusal_words
 from state.table import Table
 from state.versions import Versions
 from streams.scoring.compiled_room import (
@@ -112,7 +112,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         if room.used[U_CORRUPT] >= 0:
             raise _corrupt(table.users[room.used[U_CORRUPT]])
         wanted *= 2
-    return _result(table, batch, room)
+    return _result(table, batch, versions, room)
 
 
 def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -170,7 +170,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.empty(users + 1, CARD),
         np.empty(looks, EXAMPLE),
         np.empty(events + 1, INVERSION),
-        np.empty((events + 1, 2), np.int64),
+        np.empty((events + 1, 4), np.int64),
         np.empty(8 * looks + PROFILES_MAX, HIT),
         np.empty(looks, CASE),
         np.empty(SCORES * looks, np.int64),
@@ -178,7 +178,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
     )
 
 
-def _result(table: Table, batch: EventBatch, room: Room) -> Step:
+def _result(table: Table, batch: EventBatch, versions: Versions, room: Room) -> Step:
     used = room.used
     after = Table(table.users, table.names, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
     changes = Changes(
@@ -188,10 +188,7 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.cards[: used[U_CARDS]],
         room.hits[: used[U_HITS]],
     )
-    rejects = [
-        Reject(int(batch.events["record"][event]), "fold", int(code), words_of(RejectCode(int(code))))
-        for event, code in room.rejects[: used[U_REJECTS]]
-    ]
+    rejects = [_reject(batch, versions, *refused) for refused in room.rejects[: used[U_REJECTS]].tolist()]
     return Step(
         after,
         changes,
@@ -201,3 +198,9 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.told[: used[U_TOLD]],
         {user: int(room.ended_ms[user]) for user in np.flatnonzero(room.ended_ms != MISSING_TIME_MS).tolist()},
     )
+
+
+def _reject(batch: EventBatch, versions: Versions, event: int, code: int, why: int, day: int) -> Reject:
+    fields = batch.events[event]
+    words = refusal_words(Refusal(RejectCode(code), Why(why), day), fields, versions.days)
+    return Reject(int(fields["record"]), "fold", code, words)
