@@ -1,8 +1,9 @@
 """What a row remembers of loans it no longer holds and of payments it has counted, so that nothing counts twice.
 
 A loan leaves the row when it was settled long ago (it is folded into the sums) or cancelled. Its events may be
-published again at any later time, for example in a quarterly file. The row keeps 47 bits of a hash of the loan_id and the order day of the newest `ROW_CLOSED_MAX` such loans, 7 bytes each. Of older ones it keeps the newest
-order day among them: a loan that is unknown and was ordered no later cannot be told from one of those.
+published again at any later time, for example in a quarterly file. The row keeps 47 bits of a hash of the loan_id and
+the order day of the newest `ROW_CLOSED_MAX` such loans, 7 bytes each. Of older ones it keeps the newest order day among
+them: a loan that is unknown and was ordered no later cannot be told from one of those.
 
 Of each payment of a loan in the row it keeps 40 bits of a hash, 5 bytes, as duplicates are remembered for a day only.
 The compiled twin is `state.compiled_closed`. Decision: docs/decisions/0015-loans-that-come-again.md.

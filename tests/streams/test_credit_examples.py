@@ -64,7 +64,7 @@ def answered(chance: np.random.Generator) -> dict[str, Any]:
         "model": str(chance.choice(["risk", "acceptance"])),
         "label": bool(chance.random() < 0.5),
         "request_id": int(chance.integers(40)) if way == 0 else None,
-        "loan_id": f"L-{chance.integers(5)}" if way == 1 else None,
+        "loan_id": f"L-{chance.integers(3)}-{chance.integers(2)}" if way == 1 else None,
     }
 
 
