@@ -23,11 +23,13 @@ from schemas.meaning import (
     FIRST_EVENT_MS,
     FUTURE_TOLERANCE_MS,
     ID_BYTES_MAX,
+    LAST_DATE_MS,
     SEED_OF_KIND,
     STATES,
+    ZERO_MS,
 )
 from schemas.plan import SLOTS, Op, Slot
-from schemas.times import FIRST_MS, LAST_MS, plain_time_ms
+from schemas.times import DAY_MS, FIRST_MS, LAST_MS, plain_time_ms
 from schemas.utf8 import is_blank_at, is_utf8
 
 # Enumerations are frozen into the code as plain integers.
@@ -235,6 +237,12 @@ def _moment(data: Any, at: Any, length: Any, slot: int) -> int:
 
 
 @compiled
+def _is_opening(moment_ms: int) -> bool:
+    """True for a time at which an account can have been opened: no default value, and not missing."""
+    return bool(FIRST_EVENT_MS + DAY_MS <= moment_ms < LAST_DATE_MS and abs(moment_ms) > ZERO_MS)
+
+
+@compiled
 def _state(data: Any, at: Any, length: Any, slot: int) -> int:
     """The state's code, -1 where it is not known."""
     if length[slot] < 0:
@@ -270,7 +278,7 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
             return False
         row.balance = number[BALANCE]
     row.created_ms = _moment(data, at, length, CREATED)
-    if length[CREATED] >= 0 and row.created_ms == MISSING_TIME_MS:
+    if length[CREATED] >= 0 and not _is_opening(row.created_ms):
         return False
     if length[CATEGORY] >= 0:
         category = _word_at(CATEGORY_WORDS, data, at[CATEGORY], length[CATEGORY], 32)
@@ -334,7 +342,9 @@ def _issued(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
     row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
     row.event_time_ms = _moment(data, at, length, ORDER_DATE)
     row.due_ms = _moment(data, at, length, DUE_DATE)
-    return bool(row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and row.due_ms > MISSING_TIME_MS)
+    return bool(
+        row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and FIRST_EVENT_MS <= row.due_ms < LAST_DATE_MS
+    )
 
 
 @compiled

@@ -31,6 +31,10 @@ AMOUNT_MAX = 1e11
 ID_BYTES_MAX = 256
 FIRST_EVENT_MS = -25_567 * DAY_MS
 """1900-01-01: an earlier event time is a default value, not a time."""
+LAST_DATE_MS = 84_006 * DAY_MS
+"""2200-01-01, where calendars end: a later date stands for "never" (9999-12-31)."""
+ZERO_MS = 14 * 3_600_000
+"""So near to 1970-01-01T00:00Z is midnight of that day in every time zone: the zero of many clocks."""
 
 STATES: dict[str, TransactionState] = {
     "SUCCEEDED": TransactionState.SUCCEEDED,
@@ -204,7 +208,7 @@ def _transaction(fields: Fields, row: Columns) -> None:
     row["amount"] = _amount(fields, "transaction_amount")
     if fields.get("user_balance") is not None:
         row["balance"] = _amount(fields, "user_balance")
-    row["created_ms"] = _moment(fields, "user_created", required=False)
+    row["created_ms"] = _created(fields)
     row["web"] = _is_web(fields)
     row["event_time_ms"] = _moment(fields, "transaction_date")
     _spending(fields, row)
@@ -250,8 +254,10 @@ def _issued(fields: Fields, row: Columns) -> None:
     for name in ("gross_margin", "promo"):
         row[name] = 0.0 if fields.get(name) is None else _amount(fields, name)
     row["currency"] = _currency(fields, "currency")
-    row["event_time_ms"] = _moment(fields, "order_date")
-    row["due_ms"] = _moment(fields, "due_date")
+    row["event_time_ms"] = _loan_date(fields, "order_date")
+    row["due_ms"] = _loan_date(fields, "due_date")
+    if row["due_ms"] >= LAST_DATE_MS:
+        raise Refused(RejectCode.IMPLAUSIBLE_DATE, f"due_date is {fields['due_date'][:60]!r}, after 2199-12-31")
 
 
 def _repaid(fields: Fields, row: Columns) -> None:
@@ -261,18 +267,19 @@ def _repaid(fields: Fields, row: Columns) -> None:
         raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"amount is {fields['amount']}")
     if fields.get("currency") is not None:
         row["currency"] = _currency(fields, "currency")
-    row["event_time_ms"] = _moment(fields, "paid_at")
+    row["event_time_ms"] = _loan_date(fields, "paid_at")
     previous = _previous(fields, row)
     if previous is not None:
         row["previous_amount"] = _amount(previous, "amount")
         if row["previous_amount"] < 0:
             raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"previous.amount is {previous['amount']}")
-        row["previous_time_ms"] = _moment(previous, "paid_at")
+        row["previous_time_ms"] = _loan_date(previous, "paid_at", "previous.")
 
 
 def _cancelled(fields: Fields, row: Columns) -> None:
     row["kind"] = Kind.LOAN_CANCELLED
-    row["event_time_ms"] = _moment(fields, "cancelled_at", required=False)
+    if fields.get("cancelled_at") is not None:
+        row["event_time_ms"] = _loan_date(fields, "cancelled_at")
 
 
 def _applicant(fields: Fields, row: Columns) -> None:
@@ -373,6 +380,25 @@ def _moment(fields: Fields, name: str, required: bool = True) -> int:
     moment_ms = time_ms(_required(fields, name))
     if moment_ms is None:
         raise Refused(RejectCode.WRONG_TYPE, f"{name} is {fields[name][:60]!r}, not {FORMS}")
+    return moment_ms
+
+
+def _loan_date(fields: Fields, name: str, within: str = "") -> int:
+    """A date of a loan. What the policy and the loan itself say of it is looked at in the fold."""
+    moment_ms = _moment(fields, name)
+    if moment_ms < FIRST_EVENT_MS:
+        detail = f"{within}{name} is {fields[name][:60]!r}, before 1900-01-01"
+        raise Refused(RejectCode.IMPLAUSIBLE_DATE, detail)
+    return moment_ms
+
+
+def _created(fields: Fields) -> int:
+    """When the account was opened. It may lie long before anything else, but not on a day on which clocks are zero."""
+    moment_ms = _moment(fields, "user_created", required=False)
+    is_default = moment_ms < FIRST_EVENT_MS + DAY_MS or abs(moment_ms) <= ZERO_MS or moment_ms >= LAST_DATE_MS
+    if moment_ms != MISSING_TIME_MS and is_default:
+        detail = f"user_created is {fields['user_created'][:60]!r}, a default value"
+        raise Refused(RejectCode.IMPLAUSIBLE_DATE, detail)
     return moment_ms
 
 

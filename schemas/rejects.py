@@ -65,10 +65,14 @@ WORDS: dict[RejectCode, Words] = {
         "a correction does not say what it replaces",
         "fill `previous` with the fields of the revision before, or publish revision 0",
     ),
-    RejectCode.UNKNOWN_LOAN: Words("the loan is not known", f"publish the loan's issued event, {REPLAY}"),
+    RejectCode.UNKNOWN_LOAN: Words(
+        "the loan is not known",
+        f"if its issued event was never published, publish it, {REPLAY}; if the loan was settled or cancelled before,"
+        " drop the dead letter",
+    ),
     RejectCode.LOAN_CLOSED: Words(
-        "the loan was settled too long ago: it lives on in sums alone",
-        "correct the customer's record with a loan of its own, or drop the dead letter",
+        "the loan is closed: it was settled long ago or cancelled",
+        "drop the dead letter; do not publish the loan again; what is still to count needs a loan_id of its own",
     ),
     RejectCode.NON_POSITIVE_PAYMENT: Words(
         "a payment is not above zero",
@@ -135,6 +139,10 @@ WORDS: dict[RejectCode, Words] = {
         "the program failed on this record",
         f"report it with the traceback in the worker's log, install the release that mends it, {REPLAY}",
     ),
+    RejectCode.IMPLAUSIBLE_DATE: Words(
+        "a date is a default value, or before what it follows",
+        "write the day on which it happened or is due, and leave out an optional date that is not known",
+    ),
 }
 
 
@@ -144,8 +152,12 @@ def words_of(code: RejectCode) -> str:
     >>> words_of(RejectCode.NULL_KEY)
     'The record has no key: publish it with its user_id as the key.'
     """
-    what, remedy = WORDS[RejectCode(code)]
-    return _sentence(what, remedy)
+    return sentence_of(code, WORDS[RejectCode(code)].what)
+
+
+def sentence_of(code: RejectCode, what: str, remedy: str | None = None) -> str:
+    """The message of a reject: what happened, as a clause, and the remedy, by default that of the code."""
+    return _sentence(what, remedy or WORDS[RejectCode(code)].remedy)
 
 
 def refuse(record: int, stage: str, code: RejectCode, detail: str) -> Reject:
@@ -154,7 +166,7 @@ def refuse(record: int, stage: str, code: RejectCode, detail: str) -> Reject:
     >>> refuse(3, "decode", RejectCode.NON_POSITIVE_ORDER, "order_amount is -5.0").message
     'order_amount is -5.0: publish the loan with its amount.'
     """
-    return Reject(record, stage, int(code), _sentence(detail, WORDS[code].remedy))
+    return Reject(record, stage, int(code), sentence_of(code, detail))
 
 
 def _sentence(what: str, remedy: str) -> str:

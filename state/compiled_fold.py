@@ -15,12 +15,14 @@ from schemas.batch import MISSING_TIME_MS
 from schemas.compiled import compiled, copy_into
 from schemas.kinds import FIRST_CODE, LAST_CODE, Kind, RejectCode
 from state.calendar import day_of
+from state.compiled_closed import closed_at, id_hash, is_known_payment, remember_closed, remember_payment
 from state.compiled_row import (
     A_BALANCE,
     A_BALANCE_REVISION,
     A_BALANCE_TIME,
     A_CURRENCY,
     A_LAST_DAY,
+    C_CANCELLED,
     D_DAY,
     F_DECLARED,
     G_BASE,
@@ -40,6 +42,7 @@ from state.compiled_row import (
     G_PROMO,
     H_ACCOUNTS,
     H_CLOCK,
+    H_CLOSED_UNTIL,
     H_CREATED_DAY,
     H_DAYS,
     H_DAYS_DROPPED,
@@ -68,6 +71,8 @@ from state.compiled_row import (
     H_TAKEN,
     H_TODAY,
     H_WEB,
+    H_WHY,
+    H_WHY_DAY,
     K_HELD,
     K_SINCE,
     L_BASE_MARGIN,
@@ -109,6 +114,7 @@ from state.compiled_row import (
 from state.compiled_spending import spend
 from state.compiled_sums import PENDING, SUCCEEDED, add_money, counted_state, finds_transaction
 from state.currencies import LETTERS, in_unit, own_units, with_unit
+from state.refusals import DATE_FIELDS, Why
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX, WINDOW_DAYS_MAX
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
@@ -124,6 +130,18 @@ TOO_MANY_DUE_DATES = int(RejectCode.TOO_MANY_DUE_DATES)
 OVERRIDE_OUT_OF_RANGE = int(RejectCode.OVERRIDE_OUT_OF_RANGE)
 EVENT_ID_REUSED, CORRECTION_OF_NOTHING = int(RejectCode.EVENT_ID_REUSED), int(RejectCode.CORRECTION_OF_NOTHING)
 OVERRIDE_EXPIRED = int(RejectCode.OVERRIDE_EXPIRED)
+IMPLAUSIBLE_DATE = int(RejectCode.IMPLAUSIBLE_DATE)
+FIRST_DATED = min(int(kind) for kind in DATE_FIELDS)
+"""Kinds from this one on have a date of their own; those before it are commands."""
+NO_WHY, SETTLED, CLOSED_AS_CANCELLED, FORGOTTEN = (
+    int(Why.NONE),
+    int(Why.SETTLED),
+    int(Why.CANCELLED),
+    int(Why.FORGOTTEN),
+)
+DATE_TOO_EARLY, PREVIOUS_DATE_TOO_EARLY = int(Why.DATE_TOO_EARLY), int(Why.PREVIOUS_DATE_TOO_EARLY)
+DUE_BEFORE_ORDER, PAID_BEFORE_ORDER = int(Why.DUE_BEFORE_ORDER), int(Why.PAID_BEFORE_ORDER)
+PREVIOUS_PAID_BEFORE_ORDER = int(Why.PREVIOUS_PAID_BEFORE_ORDER)
 
 
 Fields = Any
@@ -153,24 +171,30 @@ def fold_event(
     row: Scratch, event: Fields, money: Fields, category: int, text: NDArray[np.uint8], days: NDArray[np.int64],
     policy: Fields,
 ) -> int:  # fmt: skip
-    """Take an event into the scratch; answers why it is a dead letter, or 0. `category`: of what was bought."""
+    """Take an event into the scratch; answers why it is a dead letter, or 0. `category`: of what was bought.
+
+    What more there is to say of a dead letter (`state.refusals`) is in `h[H_WHY]` and `h[H_WHY_DAY]`.
+    """
     clock = clock_after(row, event["timestamp_ms"])
     today = day_of(days, clock)
+    event_day = day_of(days, event["event_time_ms"])
     seen = _find_seen(row, event["event_hash"], clock, policy)
     if seen < 0:
-        code = _refuse(row, event, money, text, clock, today, days, policy)
+        row.h[H_WHY], row.h[H_WHY_DAY] = NO_WHY, 0
+        code = _refuse(row, event, money, text, clock, today, event_day, days, policy)
         if code != NONE:
             return code
     elif row.seen[seen, S_CONTENT] != np.int64(event["content_hash"]):
+        row.h[H_WHY], row.h[H_WHY_DAY] = NO_WHY, 0
         return EVENT_ID_REUSED
+    repeated = seen >= 0 or _repeats_of_loan(row, event, text)
     _take(row, event["timestamp_ms"], event["rank"], event["offset"], event["kind"], clock, today, policy)
     h = row.h
-    if seen >= 0:
+    if repeated:
         h[H_DUPLICATES] += 1
         return NONE
     _remember(row, event["event_time_ms"], event["event_hash"], np.int64(event["content_hash"]), policy)
     event_ms = event["event_time_ms"]
-    event_day = day_of(days, event_ms)
     kind = event["kind"]
     if kind == ERASE:
         _erase(row)
@@ -181,7 +205,9 @@ def fold_event(
     elif kind == REPAID:
         _fold_repaid(row, event, text, today, event_day, days)
     elif kind == CANCELLED:
-        _remove_loan(row, _find_loan(row, text, event["loan_id_at"], event["loan_id_length"]))
+        at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+        remember_closed(row, at, 1)
+        _remove_loan(row, at)
     elif kind == OVERRIDE:
         _drop_override(row, np.int64(event["score"]))
         _add_override(row, event, text)
@@ -227,6 +253,7 @@ def advance_row(row: Scratch, clock: int, today: int, policy: Fields) -> None:
     while i < h[H_LOANS]:
         if is_closed(row, i, today, policy):
             _fold_loan(row, i, policy)
+            remember_closed(row, i, 0)
             _remove_loan(row, i)
         else:
             i += 1
@@ -262,8 +289,26 @@ def _find_seen(row: Scratch, event_hash: int, clock: int, policy: Fields) -> int
 
 
 @compiled
+def _repeats_of_loan(row: Scratch, event: Fields, text: NDArray[np.uint8]) -> bool:
+    if event["kind"] != ISSUED and event["kind"] != REPAID:
+        return False
+    at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    if at < 0:
+        return False
+    if event["kind"] == ISSUED:
+        return np.int64(event["revision"]) < row.loans[at, L_REVISION]
+    return is_known_payment(row, at, event["event_hash"], event["content_hash"])
+
+
+@compiled
+def _refused(row: Scratch, code: int, why: int, day: int) -> int:
+    row.h[H_WHY], row.h[H_WHY_DAY] = why, day
+    return code
+
+
+@compiled
 def _refuse(
-    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], clock: int, today: int,
+    row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], clock: int, today: int, event_day: int,
     days: NDArray[np.int64], policy: Fields,
 ) -> int:  # fmt: skip
     h = row.h
@@ -273,18 +318,78 @@ def _refuse(
     erased = h[H_ERASED] != NO_TIME_MS and clock <= h[H_ERASED] + policy["duplicate_horizon_ms"]
     if erased and event["event_time_ms"] < h[H_ERASED]:
         return ERASED
+    if kind >= FIRST_DATED:
+        code = _refuse_dates(row, event, event_day, days, policy)
+        if code != NONE:
+            return code
     if kind == TRANSACTION:
         return _refuse_transaction(row, event, money, today, days)
     if kind == ISSUED:
-        return _refuse_issued(row, event, text, today, policy)
+        return _refuse_issued(row, event, text, today, event_day, days, policy)
     if kind in (REPAID, CANCELLED):
-        return _refuse_of_loan(row, event, text, today, days, policy)
+        return _refuse_step(row, event, text, today, event_day, days, policy)
     if kind == OVERRIDE:
         if not _is_possible(np.int64(event["score"]), event["value"]):
             return OVERRIDE_OUT_OF_RANGE
         if event["until_ms"] <= clock:
             return OVERRIDE_EXPIRED
     return NONE
+
+
+@compiled
+def _refuse_dates(row: Scratch, event: Fields, event_day: int, days: NDArray[np.int64], policy: Fields) -> int:
+    first_day = policy["dates_from_day"]
+    if event_day < first_day:
+        return _refused(row, IMPLAUSIBLE_DATE, DATE_TOO_EARLY, first_day)
+    if event["has_previous"] and day_of(days, event["previous_time_ms"]) < first_day:
+        return _refused(row, IMPLAUSIBLE_DATE, PREVIOUS_DATE_TOO_EARLY, first_day)
+    if event["kind"] == ISSUED and day_of(days, event["due_ms"]) < event_day:
+        return _refused(row, IMPLAUSIBLE_DATE, DUE_BEFORE_ORDER, 0)
+    return NONE
+
+
+@compiled
+def _refuse_closed(row: Scratch, closed: int) -> int:
+    return _refused(row, LOAN_CLOSED, CLOSED_AS_CANCELLED if row.closed[closed, C_CANCELLED] else SETTLED, 0)
+
+
+@compiled
+def _refuse_step(
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, event_day: int, days: NDArray[np.int64],
+    policy: Fields,
+) -> int:  # fmt: skip
+    at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    if at < 0:
+        closed = closed_at(row, id_hash(text, event["loan_id_at"], event["loan_id_length"]))
+        return UNKNOWN_LOAN if closed < 0 else _refuse_closed(row, closed)
+    if is_closed(row, at, today, policy):
+        return _refused(row, LOAN_CLOSED, SETTLED, 0)
+    loan = row.loans[at]
+    if event["kind"] == REPAID:
+        first_day = loan[L_ORDER_DAY] - policy["payment_days_before_order"]
+        if event_day < first_day:
+            return _refused(row, IMPLAUSIBLE_DATE, PAID_BEFORE_ORDER, loan[L_ORDER_DAY])
+        if event["has_previous"] and day_of(days, event["previous_time_ms"]) < first_day:
+            return _refused(row, IMPLAUSIBLE_DATE, PREVIOUS_PAID_BEFORE_ORDER, loan[L_ORDER_DAY])
+        currency = np.int64(event["currency"])
+        if currency != 0 and currency != loan[L_CURRENCY] & LETTERS:
+            return PAYMENT_CURRENCY
+        if event["has_previous"] and not _finds_payment(row, at, event, days):
+            return CORRECTION_OF_NOTHING
+        return NONE
+    touched = today > loan[L_DUE]
+    for state in range(5):
+        touched = touched or loan[L_PAID + state] != 0
+    return CANCEL_AFTER_DUE if touched and not policy["cancel_after_due"] else NONE
+
+
+@compiled
+def _finds_payment(row: Scratch, at: int, event: Fields, days: NDArray[np.int64]) -> bool:
+    if is_known_payment(row, at, event["event_hash"], event["content_hash"]):
+        return True
+    loan, previous_day = row.loans[at], day_of(days, event["previous_time_ms"])
+    state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
+    return loan[L_PAID + state] >= np.int64(own_units(event["previous_amount"], loan[L_CURRENCY]))
 
 
 @compiled
@@ -302,32 +407,6 @@ def _is_possible(score: int, value: float) -> bool:
         largest = -1.0
     is_code = FIRST_CODE <= score <= LAST_CODE
     return 0.0 <= value <= largest and (not is_code or value == math.floor(value))
-
-
-@compiled
-def _refuse_of_loan(
-    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64], policy: Fields
-) -> int:
-    at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
-    if at < 0:
-        return UNKNOWN_LOAN
-    if is_closed(row, at, today, policy):
-        return LOAN_CLOSED
-    loan = row.loans[at]
-    if event["kind"] == CANCELLED:
-        touched = today > loan[L_DUE]
-        for state in range(5):
-            touched = touched or loan[L_PAID + state] != 0
-        return CANCEL_AFTER_DUE if touched and not policy["cancel_after_due"] else NONE
-    currency = np.int64(event["currency"])
-    if currency != 0 and currency != loan[L_CURRENCY] & LETTERS:
-        return PAYMENT_CURRENCY
-    if event["has_previous"]:
-        previous_day = day_of(days, event["previous_time_ms"])
-        state = state_of_days_past_due(previous_day - due_day_on(row, at, previous_day))
-        if loan[L_PAID + state] < np.int64(own_units(event["previous_amount"], loan[L_CURRENCY])):
-            return CORRECTION_OF_NOTHING
-    return NONE
 
 
 @compiled
@@ -352,19 +431,28 @@ def _refuse_transaction(row: Scratch, event: Fields, money: Fields, today: int, 
 
 
 @compiled
-def _refuse_issued(row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, policy: Fields) -> int:
-    at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+def _refuse_issued(
+    row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, event_day: int, days: NDArray[np.int64],
+    policy: Fields,
+) -> int:  # fmt: skip
+    at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     if at < 0:
+        closed = closed_at(row, id_hash(text, event["loan_id_at"], event["loan_id_length"]))
+        if closed >= 0:
+            return _refuse_closed(row, closed)
+        if event_day <= row.h[H_CLOSED_UNTIL]:
+            return _refused(row, LOAN_CLOSED, FORGOTTEN, row.h[H_CLOSED_UNTIL])
         new_point = _find_point(row, text, event["point_at"], event["point_length"]) < 0
         points = row.h[H_POINTS] + (1 if new_point else 0)
         return TOO_MANY_LOANS if row.h[H_LOANS] >= ROW_LOANS_MAX or points > ROW_POINTS_MAX else NONE
+    loan = row.loans[at]
     if is_closed(row, at, today, policy):
-        return LOAN_CLOSED
-    if np.int64(event["revision"]) == row.loans[at, L_REVISION]:
+        return _refused(row, LOAN_CLOSED, SETTLED, 0)
+    revision = np.int64(event["revision"])
+    if revision == loan[L_REVISION]:
         return LOAN_EXISTS
-    if row.loans[at, L_MOVES] >= ROW_DUE_MOVES_MAX:
-        return TOO_MANY_DUE_DATES
-    return NONE
+    moved = revision > loan[L_REVISION] and day_of(days, event["due_ms"]) != loan[L_DUE]
+    return TOO_MANY_DUE_DATES if moved and loan[L_MOVES] >= ROW_DUE_MOVES_MAX else NONE
 
 
 @compiled
@@ -477,7 +565,8 @@ def _account(row: Scratch, currency: int) -> int:
 
 
 @compiled
-def _find_loan(row: Scratch, text: NDArray[np.uint8], at: int, length: int) -> int:
+def find_loan(row: Scratch, text: NDArray[np.uint8], at: int, length: int) -> int:
+    """Which loan of the row has this loan_id, -1 where none has."""
     for i in range(row.h[H_LOANS]):
         if same_text(row, row.loans[i, L_ID_AT], row.loans[i, L_ID_LENGTH], text, at, length):
             return i
@@ -504,10 +593,8 @@ def _fold_issued(
     row: Scratch, event: Fields, money: Fields, text: NDArray[np.uint8], today: int, days: NDArray[np.int64]
 ) -> None:
     h = row.h
-    at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
     revision = np.int64(event["revision"])
-    if at >= 0 and revision < row.loans[at, L_REVISION]:
-        return
     point = _find_point(row, text, event["point_at"], event["point_length"])
     if point < 0:
         point = h[H_POINTS]
@@ -577,7 +664,9 @@ def state_of_days_past_due(days: int) -> int:
 def _fold_repaid(
     row: Scratch, event: Fields, text: NDArray[np.uint8], today: int, event_day: int, days: NDArray[np.int64]
 ) -> None:
-    at = _find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    at = find_loan(row, text, event["loan_id_at"], event["loan_id_length"])
+    if remember_payment(row, at, event["event_hash"], event["content_hash"]):
+        row.h[H_OVERRUNS] += 1
     state = state_of_days_past_due(event_day - due_day_on(row, at, event_day))
     currency = row.loans[at, L_CURRENCY]
     row.loans[at, L_PAID + state] += np.int64(own_units(event["amount"], currency))

@@ -14,6 +14,7 @@ from schemas.categories import CATEGORIES
 from schemas.compiled import compiled
 from schemas.kinds import FIRST_CODE, Score
 from schemas.texts import copy_bytes
+from state.compiled_closed import PAYMENT_BYTES
 from state.compiled_row import (
     A_BALANCE,
     A_BALANCE_REVISION,
@@ -21,6 +22,9 @@ from state.compiled_row import (
     A_CURRENCY,
     A_LAST_DAY,
     ARENA_BYTES,
+    C_CANCELLED,
+    C_DAY,
+    C_HASH,
     D_DAY,
     D_DEPOSITS,
     D_FAILED,
@@ -49,6 +53,8 @@ from state.compiled_row import (
     H_ACCOUNTS,
     H_ARENA,
     H_CLOCK,
+    H_CLOSED,
+    H_CLOSED_UNTIL,
     H_CREATED_DAY,
     H_DAYS,
     H_DAYS_BYTES,
@@ -105,6 +111,8 @@ from state.compiled_row import (
     L_ORDER_DAY,
     L_ORDER_MS,
     L_PAID,
+    L_PAYMENTS,
+    L_PAYMENTS_AT,
     L_POINT,
     L_PROMO,
     L_REVISION,
@@ -131,12 +139,14 @@ from state.compiled_row import (
     keep_text,
 )
 from state.layout import (
+    CLOSED_BYTES,
     DAY_DEPOSITS,
     DAY_FAILED,
     DAY_GAP_WIDE,
     DAY_TRANSACTIONS,
     DAY_WITHDRAWALS,
     EXISTS,
+    HAS_CLOSED,
     HAS_CREATED,
     HAS_DECLARED,
     HAS_FOLDED,
@@ -151,6 +161,8 @@ from state.layout import (
     LAYOUT_VERSION,
 )
 from state.row import (
+    LOAN_PAYMENTS_MAX,
+    ROW_CLOSED_MAX,
     ROW_CURRENCIES_MAX,
     ROW_DUE_MOVES_MAX,
     ROW_LOANS_MAX,
@@ -294,6 +306,8 @@ def read_row(data: Bytes, at: int, end: int, row: Scratch) -> bool:
         at = _read_spending(data, at, end, row)
     if flags & HAS_PROFILES:
         at = _read_profiles(data, at, end, row)
+    if flags & HAS_CLOSED:
+        at = _read_closed(data, at, end, row)
     return at == end
 
 
@@ -328,6 +342,30 @@ def _read_profiles(data: Bytes, at: int, end: int, row: Scratch) -> int:
         row.marks[i, K_KEY] = np.int64(key)
         row.marks[i, K_SINCE] = row.h[H_TODAY] - (since >> 1)
         row.marks[i, K_HELD] = since & 1
+    return at
+
+
+@compiled
+def _read_closed(data: Bytes, at: int, end: int, row: Scratch) -> int:
+    h, day = row.h, row.h[H_TODAY]
+    count, at = read_unsigned(data, at, end)
+    if count & 1:
+        back, at = read_signed(data, at, end)
+        h[H_CLOSED_UNTIL] = day - back
+    count >>= 1
+    if count > ROW_CLOSED_MAX:
+        return end + 1
+    h[H_CLOSED] = count
+    for i in range(count - 1, -1, -1):
+        word, at = read_fixed(data, at, end, CLOSED_BYTES)
+        if i == count - 1:
+            back, at = read_signed(data, at, end)
+        else:
+            back, at = read_unsigned(data, at, end)
+        day -= back
+        closed = row.closed[i]
+        closed[C_HASH], closed[C_DAY] = np.int64(word >> np.uint64(1)), day
+        closed[C_CANCELLED] = np.int64(word & np.uint64(1))
     return at
 
 
@@ -496,6 +534,12 @@ def _read_loans(data: Bytes, at: int, end: int, row: Scratch) -> int:
             for j in range(2 * moves):
                 back, at = read_signed(data, at, end)
                 loan[L_MOVE + j] = today - back
+        count, at = read_unsigned(data, at, end)
+        size = PAYMENT_BYTES * count
+        if count > LOAN_PAYMENTS_MAX or at + size > end or row.h[H_ARENA] + size > ARENA_BYTES:
+            return end + 1
+        loan[L_PAYMENTS], loan[L_PAYMENTS_AT] = count, keep_text(row, data, at, size)
+        at += size
     return at
 
 
@@ -574,8 +618,9 @@ def _read_overrides(data: Bytes, at: int, end: int, row: Scratch) -> int:
 def row_bytes_max(row: Scratch) -> int:
     """How much room `write_row` may need at the most."""
     h = row.h
-    lists = 48 * h[H_DAYS] + 48 * h[H_ACCOUNTS] + 20 * h[H_POINTS] + 240 * h[H_LOANS] + 24 * h[H_SEEN]
-    return 1200 + lists + 40 * h[H_OVERRIDES] + 40 * h[H_SPENDING] + 14 * h[H_MARKS] + h[H_ARENA]
+    lists = 48 * h[H_DAYS] + 48 * h[H_ACCOUNTS] + 20 * h[H_POINTS] + 244 * h[H_LOANS] + 24 * h[H_SEEN]
+    lists += 16 * h[H_CLOSED] + 40 * h[H_OVERRIDES] + 40 * h[H_SPENDING] + 14 * h[H_MARKS]
+    return 1220 + lists + h[H_ARENA]
 
 
 @compiled
@@ -594,6 +639,7 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
         | (HAS_RISK if h[H_SEQUENCE + RISK] else 0)
         | (HAS_SPENDING if h[H_SPENDING] else 0)
         | (HAS_PROFILES if h[H_SEQUENCE + PROFILES] or h[H_MARKS] else 0)
+        | (HAS_CLOSED if h[H_CLOSED] or h[H_CLOSED_UNTIL] != NO_DAY else 0)
     )
     out[at] = LAYOUT_VERSION
     at = write_unsigned(out, at + 1, flags)
@@ -628,6 +674,25 @@ def write_row(row: Scratch, out: Bytes, at: int) -> int:
         at = _write_spending(row, out, at)
     if h[H_SEQUENCE + PROFILES] or h[H_MARKS]:
         at = _write_profiles(row, out, at)
+    if h[H_CLOSED] or h[H_CLOSED_UNTIL] != NO_DAY:
+        at = _write_closed(row, out, at)
+    return at
+
+
+@compiled
+def _write_closed(row: Scratch, out: Bytes, at: int) -> int:
+    h = row.h
+    forgot = h[H_CLOSED_UNTIL] != NO_DAY
+    at = write_unsigned(out, at, 2 * h[H_CLOSED] + (1 if forgot else 0))
+    if forgot:
+        at = write_signed(out, at, h[H_TODAY] - h[H_CLOSED_UNTIL])
+    for i in range(h[H_CLOSED] - 1, -1, -1):
+        closed = row.closed[i]
+        at = write_fixed(out, at, np.uint64(2 * closed[C_HASH] + closed[C_CANCELLED]), CLOSED_BYTES)
+        if i == h[H_CLOSED] - 1:
+            at = write_signed(out, at, h[H_TODAY] - closed[C_DAY])
+        else:
+            at = write_unsigned(out, at, row.closed[i + 1, C_DAY] - closed[C_DAY])
     return at
 
 
@@ -785,6 +850,10 @@ def _write_loans(row: Scratch, out: Bytes, at: int) -> int:
             at = write_unsigned(out, at, loan[L_MOVES])
             for j in range(2 * loan[L_MOVES]):
                 at = write_signed(out, at, today - loan[L_MOVE + j])
+        at = write_unsigned(out, at, loan[L_PAYMENTS])
+        for j in range(PAYMENT_BYTES * loan[L_PAYMENTS]):
+            out[np.uint64(at + j)] = row.arena[np.uint64(loan[L_PAYMENTS_AT] + j)]
+        at += PAYMENT_BYTES * loan[L_PAYMENTS]
     return at
 
 

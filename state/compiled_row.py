@@ -16,6 +16,7 @@ from schemas.batch import FEATURE_SLOTS
 from schemas.compiled import compiled
 from schemas.kinds import NO_SCORES, SCORES
 from state.row import (
+    ROW_CLOSED_MAX,
     ROW_CURRENCIES_MAX,
     ROW_DUE_MOVES_MAX,
     ROW_LOANS_MAX,
@@ -61,6 +62,7 @@ NO_TIME_MS = -(2**62)
     H_POINTS,
     H_LOANS,
     H_SEEN,
+    H_CLOSED,
     H_OVERRIDES,
     H_SPENDING,
     H_MARKS,
@@ -78,8 +80,11 @@ NO_TIME_MS = -(2**62)
     H_RECENCY_DIGIT,
     H_FREQUENCY_DIGIT,
     H_MONETARY_DIGIT,
+    H_CLOSED_UNTIL,  # NO_DAY: no closed loan has been forgotten
+    H_WHY,  # of the event that was refused last: `state.refusals.Why` and a day; not stored
+    H_WHY_DAY,
     H_SEQUENCE,  # SCORES of them
-) = range(50)
+) = range(54)
 H_EMITTED_COUNTS = H_SEQUENCE + SCORES
 H_FOLDED = H_EMITTED_COUNTS + 5
 """Folded: 5 counts, then G_... ."""
@@ -128,7 +133,9 @@ A_CURRENCY, A_LAST_DAY, A_BALANCE, A_BALANCE_TIME, A_BALANCE_REVISION = range(5)
     L_PAID,
 ) = range(15)
 L_SETTLED_DAY = L_PAID + 5
-L_MOVES = L_SETTLED_DAY + 1
+L_PAYMENTS_AT = L_SETTLED_DAY + 1
+L_PAYMENTS = L_PAYMENTS_AT + 1
+L_MOVES = L_PAYMENTS + 1
 L_MOVE = L_MOVES + 1
 L_SIZE = L_MOVE + 2 * ROW_DUE_MOVES_MAX
 
@@ -137,6 +144,7 @@ S_CONTENT, S_CLOCK = range(2)
 O_SCORE, O_UNTIL, O_AUTHOR_AT, O_AUTHOR_LENGTH = range(4)
 Q_CATEGORY, Q_DAY, Q_AMOUNT, Q_PURCHASES = range(4)
 K_KEY, K_SINCE, K_HELD = range(3)
+C_HASH, C_DAY, C_CANCELLED = range(3)
 
 DAYS_CAPACITY = 368
 DAY_BYTES_MAX = 46  # a head, and five numbers of at most nine bytes
@@ -157,6 +165,7 @@ SCRATCH = np.dtype(
         ("loans", np.int64, (ROW_LOANS_MAX, L_SIZE)),
         ("seen", np.int64, (SEEN_CAPACITY, 2)),
         ("seen_hash", np.uint64, (SEEN_CAPACITY,)),
+        ("closed", np.int64, (ROW_CLOSED_MAX + 1, 3)),
         ("overrides", np.int64, (ROW_OVERRIDES_MAX, 4)),
         ("override_values", np.float64, (ROW_OVERRIDES_MAX,)),
         ("spending", np.int64, (SPENDING_MAX + 1, 4)),
@@ -188,6 +197,7 @@ def clear(row: Scratch) -> None:
     h[H_LAST_TRANSACTION_DAY] = NO_DAY
     h[H_CREATED_DAY] = NO_DAY
     h[H_ERASED] = NO_TIME_MS
+    h[H_CLOSED_UNTIL] = NO_DAY
     for digit in range(H_STATUS_LEVEL, H_MONETARY_DIGIT + 1):
         h[digit] = -1
     f[F_CONSISTENCY] = 0.5

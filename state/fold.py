@@ -14,9 +14,11 @@ from schemas.batch import MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, RejectCode, TransactionState, is_code
 from state.calendar import day_of
 from state.category_text import categories_of
+from state.closed_loans import closed_loan, is_known_payment, remember_closed, remember_payment
 from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.loans import cost_minor, fill_states, state_of_days_past_due
 from state.money import MONEY, converted
+from state.refusals import DATE_FIELDS, TAKEN, Refusal, Why
 from state.row import (
     ROW_CURRENCIES_MAX,
     ROW_DUE_MOVES_MAX,
@@ -89,22 +91,20 @@ def is_inversion(row: Row, event: Event) -> bool:
 def fold_one(row: Row, event: Event, versions: Versions) -> RejectCode:
     """Take one event into the row, in place; answers why it is a dead letter, or NONE.
 
-    A dead letter leaves the row as it was. A duplicate is taken (clock, order) and changes nothing else; the same
-    identity with other content is a dead letter. An erasure has no identity: it is taken each time it is published. The
-    row's due timers up to the event's timestamp must have fired before.
+    A dead letter leaves the row as it was (`refusal_of` says more of it). A duplicate is taken (clock, order) and
+    changes nothing else; the same identity with other content is a dead letter. An erasure has no identity: it is taken
+    each time it is published. The row's due timers up to the event's timestamp must have fired before.
     """
-    clock_ms = max(row.clock_ms, event.number("timestamp_ms")) if _known(row) else event.number("timestamp_ms")
+    refusal = refusal_of(row, event, versions)
+    if refusal.code != RejectCode.NONE:
+        return refusal.code
+    clock_ms = _clock_after(row, event)
     policy = versions.policy_at(clock_ms)
     today = day_of(versions.days, clock_ms)
     seen = _find_seen(row, event, clock_ms, policy)
-    if seen is not None and seen.content_hash != event.number("content_hash"):
-        return RejectCode.EVENT_ID_REUSED
-    if seen is None:
-        code = _refuse(row, event, clock_ms, today, versions)
-        if code != RejectCode.NONE:
-            return code
+    repeated = seen is not None or _repeats_of_loan(row, event)
     _take(row, event, clock_ms, today, policy)
-    if seen is not None:
+    if repeated:
         row.duplicates += 1
         return RejectCode.NONE
     _remember(row, event, policy)
@@ -120,7 +120,7 @@ def fold_one(row: Row, event: Event, versions: Versions) -> RejectCode:
     elif event.kind == Kind.LOAN_REPAID:
         _fold_repaid(row, event, today, event_day, versions)
     elif event.kind == Kind.LOAN_CANCELLED:
-        row.loans = [loan for loan in row.loans if loan.loan_id != event.loan_id]
+        _cancel(row, event.loan_id)
     elif event.kind == Kind.OVERRIDE:
         others = [other for other in row.overrides if other.score != event.number("score")]
         value = float(event.fields["value"])
@@ -149,6 +149,7 @@ def advance_row(row: Row, clock_ms: int, today: int, policy: Policy) -> None:
     for loan in [loan for loan in row.loans if is_closed(loan, today, policy)]:
         row.loans.remove(loan)
         _fold_loan(row, loan, policy)
+        remember_closed(row, loan, cancelled=False)
 
 
 def is_closed(loan: Loan, today: int, policy: Policy) -> bool:
@@ -160,6 +161,12 @@ def _known(row: Row) -> bool:
     return row.exists or row.erased_ms is not None
 
 
+def _clock_after(row: Row, event: Event) -> int:
+    """The row's clock once the event is taken."""
+    timestamp_ms = event.number("timestamp_ms")
+    return max(row.clock_ms, timestamp_ms) if _known(row) else timestamp_ms
+
+
 def _find_seen(row: Row, event: Event, clock_ms: int, policy: Policy) -> Seen | None:
     event_hash = event.number("event_hash")
     for seen in row.seen:
@@ -168,26 +175,59 @@ def _find_seen(row: Row, event: Event, clock_ms: int, policy: Policy) -> Seen | 
     return None
 
 
-def _refuse(row: Row, event: Event, clock_ms: int, today: int, versions: Versions) -> RejectCode:
-    """Why this event cannot be taken; NONE if it can. Changes nothing."""
+def _repeats_of_loan(row: Row, event: Event) -> bool:
+    """True for what a loan in the row has counted or replaced, however long ago: it changes nothing."""
+    loan = _find_loan(row, event.loan_id) if event.kind in (Kind.LOAN_ISSUED, Kind.LOAN_REPAID) else None
+    if loan is None:
+        return False
+    if event.kind == Kind.LOAN_ISSUED:
+        return event.number("revision") < loan.revision
+    return is_known_payment(loan, event.number("event_hash"), event.number("content_hash"))
+
+
+def refusal_of(row: Row, event: Event, versions: Versions) -> Refusal:
+    """Why this event cannot be taken; `TAKEN` where it can. Changes nothing."""
+    clock_ms = _clock_after(row, event)
     policy = versions.policy_at(clock_ms)
+    seen = _find_seen(row, event, clock_ms, policy)
+    if seen is not None:
+        same = seen.content_hash == event.number("content_hash")
+        return TAKEN if same else Refusal(RejectCode.EVENT_ID_REUSED)
     if int(event.money["code"]):
-        return RejectCode(int(event.money["code"]))
+        return Refusal(RejectCode(int(event.money["code"])))
     erased = row.erased_ms is not None and clock_ms <= row.erased_ms + policy.duplicate_horizon_ms
     if erased and row.erased_ms is not None and event.number("event_time_ms") < row.erased_ms:
-        return RejectCode.ERASED
+        return Refusal(RejectCode.ERASED)
+    refusal = _refuse_dates(event, versions, policy)
+    if refusal is not TAKEN:
+        return refusal
+    today = day_of(versions.days, clock_ms)
     if event.kind == Kind.TRANSACTION:
         return _refuse_transaction(row, event, today, versions)
     if event.kind == Kind.LOAN_ISSUED:
-        return _refuse_issued(row, event, today, policy)
+        return _refuse_issued(row, event, today, versions, policy)
     if event.kind in (Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
-        return _refuse_of_loan(row, event, today, versions, policy)
+        return _refuse_step(row, event, today, versions, policy)
     if event.kind == Kind.OVERRIDE:
         if not _is_possible(event.number("score"), float(event.fields["value"])):
-            return RejectCode.OVERRIDE_OUT_OF_RANGE
+            return Refusal(RejectCode.OVERRIDE_OUT_OF_RANGE)
         if event.number("until_ms") <= clock_ms:
-            return RejectCode.OVERRIDE_EXPIRED
-    return RejectCode.NONE
+            return Refusal(RejectCode.OVERRIDE_EXPIRED)
+    return TAKEN
+
+
+def _refuse_dates(event: Event, versions: Versions, policy: Policy) -> Refusal:
+    """Dates that nobody filled in, as far as the event and the policy tell."""
+    if event.kind not in DATE_FIELDS:
+        return TAKEN
+    first_day, event_day = policy.dates_from_day, day_of(versions.days, event.number("event_time_ms"))
+    if event_day < first_day:
+        return Refusal(RejectCode.IMPLAUSIBLE_DATE, Why.DATE_TOO_EARLY, first_day)
+    if event.fields["has_previous"] and day_of(versions.days, event.number("previous_time_ms")) < first_day:
+        return Refusal(RejectCode.IMPLAUSIBLE_DATE, Why.PREVIOUS_DATE_TOO_EARLY, first_day)
+    if event.kind == Kind.LOAN_ISSUED and day_of(versions.days, event.number("due_ms")) < event_day:
+        return Refusal(RejectCode.IMPLAUSIBLE_DATE, Why.DUE_BEFORE_ORDER)
+    return TAKEN
 
 
 OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0, 1.0, -1.0)
@@ -198,53 +238,73 @@ def _is_possible(score: int, value: float) -> bool:
     return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code(score) or value == int(value))
 
 
-def _refuse_of_loan(row: Row, event: Event, today: int, versions: Versions, policy: Policy) -> RejectCode:
-    """Why a payment or a cancellation cannot be taken."""
-    loan = _find_loan(row, event.loan_id)
-    if loan is None:
-        return RejectCode.UNKNOWN_LOAN
-    if is_closed(loan, today, policy):
-        return RejectCode.LOAN_CLOSED
-    if event.kind == Kind.LOAN_CANCELLED:
-        touched = today > loan.due_day or any(loan.paid)
-        return RejectCode.CANCEL_AFTER_DUE if touched and not policy.cancel_after_due else RejectCode.NONE
-    if event.number("currency") not in (0, loan.currency & LETTERS):
-        return RejectCode.PAYMENT_CURRENCY
-    if event.fields["has_previous"]:
-        previous_day = day_of(versions.days, event.number("previous_time_ms"))
-        amount = int(own_units(float(event.fields["previous_amount"]), loan.currency))
-        if not finds_payment(loan, previous_day, amount):
-            return RejectCode.CORRECTION_OF_NOTHING
-    return RejectCode.NONE
-
-
-def _refuse_transaction(row: Row, event: Event, today: int, versions: Versions) -> RejectCode:
+def _refuse_transaction(row: Row, event: Event, today: int, versions: Versions) -> Refusal:
     if event.fields["has_previous"]:
         amount_minor, currency = int(event.money["previous_amount"]), event.number("previous_currency")
         state = counted_state(event.number("previous_state"), float(event.fields["previous_amount"]))
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         if not finds_transaction(row, state, currency, amount_minor, min(previous_day, today), today):
-            return RejectCode.CORRECTION_OF_NOTHING
+            return Refusal(RejectCode.CORRECTION_OF_NOTHING)
     wanted = {event.number("currency")}
     if event.fields["has_previous"]:
         wanted.add(event.number("previous_currency"))
     known = {account.currency for account in row.accounts}
-    return RejectCode.TOO_MANY_CURRENCIES if len(known | wanted) > ROW_CURRENCIES_MAX else RejectCode.NONE
+    return Refusal(RejectCode.TOO_MANY_CURRENCIES) if len(known | wanted) > ROW_CURRENCIES_MAX else TAKEN
 
 
-def _refuse_issued(row: Row, event: Event, today: int, policy: Policy) -> RejectCode:
+def _refuse_issued(row: Row, event: Event, today: int, versions: Versions, policy: Policy) -> Refusal:
     loan = _find_loan(row, event.loan_id)
-    points = {point for point, _ in row.points} | {event.point}
     if loan is None:
+        closed, until_day = closed_loan(row, event.loan_id), row.closed_until_day
+        if closed is not None:
+            return _closed(closed.cancelled)
+        if until_day is not None and day_of(versions.days, event.number("event_time_ms")) <= until_day:
+            return Refusal(RejectCode.LOAN_CLOSED, Why.FORGOTTEN, until_day)
+        points = {point for point, _ in row.points} | {event.point}
         full = len(row.loans) >= ROW_LOANS_MAX or len(points) > ROW_POINTS_MAX
-        return RejectCode.TOO_MANY_LOANS if full else RejectCode.NONE
+        return Refusal(RejectCode.TOO_MANY_LOANS) if full else TAKEN
     if is_closed(loan, today, policy):
-        return RejectCode.LOAN_CLOSED
+        return _closed()
     if event.number("revision") == loan.revision:
-        return RejectCode.LOAN_EXISTS
-    if len(loan.due_moves) >= ROW_DUE_MOVES_MAX:
-        return RejectCode.TOO_MANY_DUE_DATES
-    return RejectCode.NONE
+        return Refusal(RejectCode.LOAN_EXISTS)
+    moved = event.number("revision") > loan.revision and day_of(versions.days, event.number("due_ms")) != loan.due_day
+    if moved and len(loan.due_moves) >= ROW_DUE_MOVES_MAX:
+        return Refusal(RejectCode.TOO_MANY_DUE_DATES)
+    return TAKEN
+
+
+def _closed(cancelled: bool = False) -> Refusal:
+    return Refusal(RejectCode.LOAN_CLOSED, Why.CANCELLED if cancelled else Why.SETTLED)
+
+
+def _refuse_step(row: Row, event: Event, today: int, versions: Versions, policy: Policy) -> Refusal:
+    """A payment or a cancellation needs its loan in the row."""
+    loan = _find_loan(row, event.loan_id)
+    if loan is None:
+        closed = closed_loan(row, event.loan_id)
+        return Refusal(RejectCode.UNKNOWN_LOAN) if closed is None else _closed(closed.cancelled)
+    if is_closed(loan, today, policy):
+        return _closed()
+    if event.kind == Kind.LOAN_REPAID:
+        first_day = loan.order_day - policy.payment_days_before_order
+        if day_of(versions.days, event.number("event_time_ms")) < first_day:
+            return Refusal(RejectCode.IMPLAUSIBLE_DATE, Why.PAID_BEFORE_ORDER, loan.order_day)
+        if event.fields["has_previous"] and day_of(versions.days, event.number("previous_time_ms")) < first_day:
+            return Refusal(RejectCode.IMPLAUSIBLE_DATE, Why.PREVIOUS_PAID_BEFORE_ORDER, loan.order_day)
+        if event.number("currency") not in (0, loan.currency & LETTERS):
+            return Refusal(RejectCode.PAYMENT_CURRENCY)
+        return TAKEN if _finds_payment(loan, event, versions) else Refusal(RejectCode.CORRECTION_OF_NOTHING)
+    touched = today > loan.due_day or any(loan.paid)
+    return Refusal(RejectCode.CANCEL_AFTER_DUE) if touched and not policy.cancel_after_due else TAKEN
+
+
+def _finds_payment(loan: Loan, event: Event, versions: Versions) -> bool:
+    """True unless it corrects a payment that the loan does not have; one that comes again has found its own before."""
+    known = is_known_payment(loan, event.number("event_hash"), event.number("content_hash"))
+    if known or not event.fields["has_previous"]:
+        return True
+    previous_day = day_of(versions.days, event.number("previous_time_ms"))
+    return finds_payment(loan, previous_day, int(own_units(float(event.fields["previous_amount"]), loan.currency)))
 
 
 def _take(row: Row, event: Event, clock_ms: int, today: int, policy: Policy) -> None:
@@ -348,10 +408,9 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
         terms.point = _point(row, event.point, event.province)
         row.loans.append(terms)
         return
-    if terms.revision < loan.revision:
-        return  # a later revision has come first: these terms are superseded
     terms.point = _point(row, event.point, event.province)
     terms.paid = [int(in_unit(amount, loan.currency, terms.currency)) for amount in loan.paid]
+    terms.payments = loan.payments
     terms.due_moves, terms.settled_day = loan.due_moves, loan.settled_day
     if terms.due_day != loan.due_day:
         terms.due_moves.append((today, loan.due_day))
@@ -361,7 +420,8 @@ def _fold_issued(row: Row, event: Event, today: int, versions: Versions) -> None
 
 def _fold_repaid(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
     loan = _find_loan(row, event.loan_id)
-    assert loan is not None  # _refuse has looked
+    assert loan is not None  # refusal_of has looked
+    row.overruns += remember_payment(loan, event.number("event_hash"), event.number("content_hash"))
     state = state_of_days_past_due(event_day - loan.due_day_on(event_day))
     loan.paid[state] += int(own_units(float(event.fields["amount"]), loan.currency))
     if event.fields["has_previous"]:
@@ -369,6 +429,13 @@ def _fold_repaid(row: Row, event: Event, today: int, event_day: int, versions: V
         previous_state = state_of_days_past_due(previous_day - loan.due_day_on(previous_day))
         loan.paid[previous_state] -= int(own_units(float(event.fields["previous_amount"]), loan.currency))
     _settle(loan, today)
+
+
+def _cancel(row: Row, loan_id: bytes) -> None:
+    loan = _find_loan(row, loan_id)
+    assert loan is not None  # refusal_of has looked
+    row.loans.remove(loan)
+    remember_closed(row, loan, cancelled=True)
 
 
 def _settle(loan: Loan, today: int) -> None:

@@ -14,11 +14,12 @@ from collections.abc import Callable
 
 from schemas.batch import FEATURE_SLOTS
 from schemas.kinds import FIRST_CODE, Score
-from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
+from state.closed_loans import ID_HASH_BITS, PAYMENT_HASH_BITS, remember_of_sums
+from state.row import Account, ClosedLoan, Day, Folded, Loan, Override, Pending, Row, Seen
 from state.spending import ProfileMark, Spending
 
-LAYOUT_VERSION = 3
-SAME_HEADER = (1, 2, 3)
+LAYOUT_VERSION = 4
+SAME_HEADER = (1, 2, 3, 4)
 """Versions whose first part is that of the newest."""
 
 HAS_CREATED = 1
@@ -32,6 +33,8 @@ EXISTS = 128
 HAS_RISK = 256  # since version 2
 HAS_SPENDING = 512  # since version 3
 HAS_PROFILES = 1024  # since version 3
+HAS_CLOSED = 2048  # since version 4
+PAYMENTS_FROM_VERSION = 4
 
 KEPT_ALWAYS = 6
 """Scores of which every row speaks: those of version 1. Later ones stand at the end of the rows that have them."""
@@ -41,6 +44,9 @@ DAY_WITHDRAWALS = 2
 DAY_FAILED = 4
 DAY_TRANSACTIONS = 8  # written only where it is not (deposits != 0) + (withdrawals != 0)
 DAY_GAP_WIDE = 15
+
+PAYMENT_BYTES = PAYMENT_HASH_BITS // 8
+CLOSED_BYTES = (ID_HASH_BITS + 1) // 8  # the lowest bit says that it was cancelled
 
 
 class CorruptRow(Exception):
@@ -148,6 +154,8 @@ def encode_row(row: Row, day_of_clock: int) -> bytes:
         _write_spending(out, row, day_of_clock)
     if _has_profiles(row):
         _write_profiles(out, row, day_of_clock)
+    if _has_closed(row):
+        _write_closed(out, row, day_of_clock)
     return bytes(out.bytes)
 
 
@@ -213,6 +221,7 @@ def _write_header(out: Writer, row: Row, day: int) -> None:
         | HAS_RISK * (row.sequences[Score.RISK] > 0)
         | HAS_SPENDING * (len(row.spending) > 0)
         | HAS_PROFILES * _has_profiles(row)
+        | HAS_CLOSED * _has_closed(row)
     )
     out.bytes.append(LAYOUT_VERSION)
     out.unsigned(flags)
@@ -395,9 +404,12 @@ def _write_loans(out: Writer, row: Row, day: int) -> None:
             for moved_day, earlier_due_day in loan.due_moves:
                 out.signed(day - moved_day)
                 out.signed(day - earlier_due_day)
+        out.unsigned(len(loan.payments))
+        for payment in loan.payments:
+            out.bytes += payment.to_bytes(PAYMENT_BYTES, "little")
 
 
-def _read_loans(data: Reader, row: Row, day: int) -> None:
+def _read_loans(data: Reader, row: Row, day: int, version: int) -> None:
     for _ in range(data.unsigned()):
         point = data.text()
         row.points.append((point, data.text()))
@@ -415,10 +427,12 @@ def _read_loans(data: Reader, row: Row, day: int) -> None:
         paid = [data.signed() if flags >> 3 & 1 << state else 0 for state in range(5)]
         settled_day = day - data.signed() if flags & 2 else None
         moves = [(day - data.signed(), day - data.signed()) for _ in range(data.unsigned())] if flags & 4 else []
+        count = data.unsigned() if version >= PAYMENTS_FROM_VERSION else 0
+        payments = [int.from_bytes(data.take(PAYMENT_BYTES), "little") for _ in range(count)]
         row.loans.append(
             Loan(
                 loan_id, currency, order_amount, gross_margin, promo, *base, order_ms, order_day, due_day,
-                point_index, revision, paid, settled_day, moves,
+                point_index, revision, paid, settled_day, moves, payments,
             )
         )  # fmt: skip
 
@@ -540,13 +554,42 @@ def _read_profiles(data: Reader, row: Row, day: int) -> None:
         row.profiles.append(ProfileMark(key, day - (since >> 1), bool(since & 1)))
 
 
+def _has_closed(row: Row) -> bool:
+    return len(row.closed) > 0 or row.closed_until_day is not None
+
+
+def _write_closed(out: Writer, row: Row, day: int) -> None:
+    """Newest first, each order day as the distance from the one before: short, as loans follow one another."""
+    out.unsigned(2 * len(row.closed) + (row.closed_until_day is not None))
+    if row.closed_until_day is not None:
+        out.signed(day - row.closed_until_day)
+    for i in range(len(row.closed) - 1, -1, -1):
+        closed = row.closed[i]
+        out.bytes += (2 * closed.id_hash + closed.cancelled).to_bytes(CLOSED_BYTES, "little")
+        if i == len(row.closed) - 1:
+            out.signed(day - closed.order_day)
+        else:
+            out.unsigned(row.closed[i + 1].order_day - closed.order_day)
+
+
+def _read_closed(data: Reader, row: Row, day: int) -> None:
+    count = data.unsigned()
+    if count & 1:
+        row.closed_until_day = day - data.signed()
+    for i in range(count >> 1):
+        word = int.from_bytes(data.take(CLOSED_BYTES), "little")
+        day -= data.unsigned() if i else data.signed()
+        row.closed.append(ClosedLoan(word >> 1, day, bool(word & 1)))
+    row.closed.reverse()
+
+
 def _decode_row(data: bytes) -> tuple[Row, int]:
-    """Version 3; version 2, which knew of no profiles; and version 1, which knew of no risk."""
+    """Version 4; 3, which knew neither closed loans nor payments; 2, which knew no profiles; 1, which knew no risk."""
     reader = Reader(data)
     row, flags, day = _read_header(reader)
     _read_days(reader, row, day)
     _read_accounts(reader, row, day)
-    _read_loans(reader, row, day)
+    _read_loans(reader, row, day, data[0])
     if flags & HAS_FOLDED:
         row.folded = _read_folded(reader, row.clock_ms, day)
     _read_seen(reader, row)
@@ -565,10 +608,14 @@ def _decode_row(data: bytes) -> tuple[Row, int]:
         _read_spending(reader, row, day)
     if flags & HAS_PROFILES:
         _read_profiles(reader, row, day)
+    if flags & HAS_CLOSED:
+        _read_closed(reader, row, day)
+    if data[0] < PAYMENTS_FROM_VERSION:
+        remember_of_sums(row)
     if reader.at != len(data):
         raise CorruptRow(f"{len(data) - reader.at} bytes follow the end of the row")
     return row, day
 
 
-READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = {1: _decode_row, 2: _decode_row, 3: _decode_row}
+READERS: dict[int, Callable[[bytes], tuple[Row, int]]] = dict.fromkeys(range(1, 5), _decode_row)
 """Reader of each layout version ever written; a new version adds its own and keeps the old ones."""

@@ -20,6 +20,10 @@ ROW_LOANS_MAX = 2048
 """Loans a row may hold that are not yet folded into its sums; a further one is a dead letter."""
 ROW_CURRENCIES_MAX = 64
 ROW_DUE_MOVES_MAX = 3
+ROW_CLOSED_MAX = 256
+"""Closed loans a row remembers one by one; of older ones only the newest order day. See `state.closed_loans`."""
+LOAN_PAYMENTS_MAX = 128
+"""Payments of a loan by which the row knows them again; the oldest are forgotten first."""
 ROW_POINTS_MAX = 2048
 ROW_OVERRIDES_MAX = SCORES
 ROW_PROFILES_MAX = PROFILES_MAX
@@ -75,6 +79,7 @@ class Loan:
     paid: list[int] = field(default_factory=lambda: [0] * 5)
     settled_day: int | None = None
     due_moves: list[tuple[int, int]] = field(default_factory=list)  # (moved on day, due day until then)
+    payments: list[int] = field(default_factory=list)  # `closed_loans.payment_hash` of each that has an event_id
 
     def due_day_on(self, day: int) -> int:
         """The due day that was in force on `day`."""
@@ -107,6 +112,15 @@ class Folded:
     def loans(self) -> int:
         """How many loans have been folded."""
         return sum(self.counts)
+
+
+@dataclass(slots=True)
+class ClosedLoan:
+    """A loan that has left the row: settled long ago and folded into the sums, or cancelled."""
+
+    id_hash: int
+    order_day: int
+    cancelled: bool = False
 
 
 @dataclass(slots=True)
@@ -185,6 +199,8 @@ class Row:
     declared_time_ms: int = 0
     spending: list[Spending] = field(default_factory=list)  # by category, all spending first
     profiles: list[ProfileMark] = field(default_factory=list)  # by key
+    closed: list[ClosedLoan] = field(default_factory=list)  # by order day, then hash
+    closed_until_day: int | None = None  # closed loans ordered up to this day may have been forgotten
 
     @property
     def exists(self) -> bool:

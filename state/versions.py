@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from state.calendar import day_starts
 from state.category_text import TextTable, TextWeights
 from state.profiles import ProfileBook
 
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 BEGINNING_MS = -(2**62)
 """Effective time of the packaged versions: in force before anything else is."""
 
@@ -102,6 +104,18 @@ class Policy:
     profile_enter: float = 0.60  # strength from which on a profile holds
     profile_leave: float = 0.45  # strength below which it holds no longer
     profile_dwell_days: int = 7  # no sooner than that after it was entered or left
+    dates_from: str = "1981-01-01"  # an earlier date of an event is a value that nobody filled in
+    payment_days_before_order: int = 366  # a payment dated further before its loan's order is no payment of it
+    count_unpaid_from_day: int = 1  # day past due from which on an unpaid loan counts in status and revenue: 1 or 31
+
+    @property
+    def dates_from_day(self) -> int:
+        """`dates_from` as a day.
+
+        >>> Policy(dates_from="1970-01-02").dates_from_day
+        1
+        """
+        return date.fromisoformat(self.dates_from).toordinal() - _EPOCH_DAY
 
 
 @dataclass(frozen=True)

@@ -101,13 +101,16 @@ class OracleCases:
         stood = self._row_after(i)
         if stood is None or stood.declared is None:
             return None
+        before = self._row_before(i) or Row()
+        if stood.duplicates > before.duplicates:
+            return None
         loan_id = self.batch.slice_of_text(event["loan_id_at"], event["loan_id_length"])
         case = case_of_loan(self.batch.users[user], loan_id)
         said: Fields = {"model": GRANTS_TEACH, "timestamp_ms": self._stamp_ms(i), "case": case}
         if event["kind"] == Kind.LOAN_CANCELLED:
             return said | {"kind": "withdrawn"}
         said |= {"kind": "request", "until_ms": default_ms(self.versions, int(event["due_ms"])), "inputs": None}
-        if event["revision"]:
+        if any(loan.loan_id == loan_id for loan in before.loans):
             return said
         stood.loans = [loan for loan in stood.loans if loan.loan_id != loan_id]
         return said | {"inputs": self._features(stood, max(stood.clock_ms, self._stamp_ms(i)))}
@@ -139,6 +142,10 @@ class OracleCases:
     def _row_after(self, i: int) -> Row | None:
         user = int(self.batch.events[i]["user"])
         return self._row_of(user, np.flatnonzero(self.batch.events["user"][: i + 1] == user).tolist())
+
+    def _row_before(self, i: int) -> Row | None:
+        user = int(self.batch.events[i]["user"])
+        return self._row_of(user, np.flatnonzero(self.batch.events["user"][:i] == user).tolist())
 
     def _row_at(self, user: int, moment_ms: int) -> Row | None:
         """A customer's row once the timers due at a moment have fired: before the first event that came no earlier."""

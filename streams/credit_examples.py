@@ -110,7 +110,10 @@ def _outcome(case: Columns, fields: Fields, batch: EventBatch, users: Sequence[b
 
 
 def _grant(case: Columns, batch: EventBatch, users: Sequence[bytes], versions: Versions) -> Fields:
-    """A loan to someone who has declared something: the customer as just before it; a correction moves its end."""
+    """A loan to someone who has declared something: the customer as just before it; a correction moves its end.
+
+    The loan's first event tells the inputs, so that it teaches once however often the loan is published.
+    """
     event = batch.events[case["event"]]
     loan_id = batch.slice_of_text(int(event["loan_id_at"]), int(event["loan_id_length"]))
     of = case_of_loan(users[int(case["user"])], loan_id)
@@ -118,7 +121,7 @@ def _grant(case: Columns, batch: EventBatch, users: Sequence[bytes], versions: V
     if case["kind"] == CANCELLED:
         return said | {"kind": "withdrawn"}
     said |= {"kind": "request", "until_ms": default_ms(versions, int(event["due_ms"]))}
-    return said if event["revision"] else said | {"inputs": _named(case)}
+    return said | {"inputs": _named(case)} if case["made"] else said
 
 
 def _default(case: Columns, users: Sequence[bytes], done: Step) -> tuple[bytes, Fields]:

@@ -8,6 +8,7 @@ ever late. What can not be read is refused with the words of what to publish ins
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, partial
@@ -20,6 +21,7 @@ from schemas.batch import Record
 from schemas.codec import Encoder, Refused, Registry, encode_value
 from schemas.readable import read_fields
 from schemas.times import time_ms
+from state.calendar import FIRST_DAY, LAST_DAY
 from state.category_text import TextWeights, packaged_text_weights
 from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
 from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
@@ -37,6 +39,9 @@ ADOPTION_DELAY_MS = 30_000
 
 FORMULAS = ("formula-1",)
 """The formula versions this program knows; a policy that names another one is refused."""
+
+COUNT_UNPAID_FROM = (1, 31)
+"""Days past due from which on an unpaid loan may count: the first of bdr_30, or of bdr_30_plus."""
 
 DECISION_PREFIX = "models."
 DECISIONS = ("promote", "rollback", "freeze", "thaw", "envelope", "no_envelope")
@@ -135,7 +140,24 @@ def policy_of(body: dict[str, Any], version: str, effective_ms: int) -> Policy:
         raise ValueError("duplicates_max has to be between 1 and 4,096")
     if not 1 <= policy.look_ahead_candidates <= 64:
         raise ValueError("look_ahead_candidates has to be between 1 and 64")
+    _check_loan_rules(policy)
     return policy
+
+
+def _check_loan_rules(policy: Policy) -> None:
+    if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", str(policy.dates_from)):
+        raise ValueError(f"dates_from is {policy.dates_from!r}; it has to be a date such as 1981-01-01")
+    try:
+        first_day = policy.dates_from_day
+    except ValueError as error:
+        raise ValueError(f"dates_from is {policy.dates_from!r}, a day that does not exist") from error
+    if not FIRST_DAY <= first_day <= LAST_DAY:
+        raise ValueError(f"dates_from is {policy.dates_from}; it has to be between 1900-01-01 and 2200-01-01")
+    for name, allowed in (("payment_days_before_order", range(36_501)), ("count_unpaid_from_day", COUNT_UNPAID_FROM)):
+        value = getattr(policy, name)
+        if type(value) is not int or value not in allowed:
+            words = "1 or 31" if allowed is COUNT_UNPAID_FROM else "a whole number from 0 to 36,500"
+            raise ValueError(f"{name} is {value!r}; it has to be {words}")
 
 
 def body_of_policy(policy: Policy) -> str:

@@ -50,16 +50,20 @@ DEFAULT_DAYS = LATE_DAYS[NPL - 1]
 
 
 @compiled
-def begin_case(user: int, i: int, event: Fields, room: Room) -> int:
-    """Note an event that was taken and may be one of a case; where it was noted, -1 for any other."""
+def begin_case(user: int, i: int, event: Fields, made: bool, repeated: bool, room: Room) -> int:
+    """Note an event that was taken and may be one of a case; where it was noted, -1 for any other.
+
+    `made`: it is a loan that was not known before. `repeated`: it changed nothing. A loan is learned from once, so what
+    is repeated of it is not noted.
+    """
     kind = event["kind"]
-    if kind not in (APPLICANT, OUTCOME, ISSUED, CANCELLED):
+    if kind not in (APPLICANT, OUTCOME, ISSUED, CANCELLED) or (repeated and kind in (ISSUED, CANCELLED)):
         return -1
     at = int(room.used[U_CASES])
     room.used[U_CASES] += 1
     case = room.cases[at]
     case["user"], case["event"], case["kind"], case["moment_ms"] = user, i, kind, event["timestamp_ms"]
-    case["declared"], case["loan_at"], case["loan_length"] = False, 0, 0
+    case["declared"], case["made"], case["loan_at"], case["loan_length"] = False, made, 0, 0
     case["inputs"][:] = np.nan
     return at
 
@@ -113,5 +117,5 @@ def note_defaults(row: Scratch, user: int, today: int, moment_ms: int, room: Roo
             case = room.cases[room.used[U_CASES]]
             room.used[U_CASES] += 1
             case["user"], case["event"], case["kind"], case["moment_ms"] = user, -1, 0, moment_ms
-            case["declared"], case["loan_length"] = True, loan[L_ID_LENGTH]
+            case["declared"], case["made"], case["loan_length"] = True, False, loan[L_ID_LENGTH]
             case["loan_at"] = copy_text(room, row.arena, loan[L_ID_AT], loan[L_ID_LENGTH])

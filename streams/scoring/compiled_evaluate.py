@@ -508,7 +508,7 @@ def evaluate_loans(seen: Seen, row: Scratch, day: int, policy: Fields) -> None:
             open_loans += 1
             until = min(until, _next_crossing(due, day))
             late = max(late, day - due)
-            if day - due <= 0:
+            if day - due < policy["count_unpaid_from_day"]:
                 continue
         state = settled if settled >= 0 else state_of_days_past_due(day - due)
         counts[state] += 1

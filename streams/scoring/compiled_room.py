@@ -29,6 +29,7 @@ CASE = np.dtype(
         ("event", np.int32),  # -1: a default, which time has decided
         ("kind", np.uint8),  # Kind of the event
         ("declared", np.bool_),  # whether the customer has declared something by then
+        ("made", np.bool_),  # of a loan that was issued: it was not known before
         ("moment_ms", np.int64),
         ("loan_at", np.int32),  # of a default: the loan, a slice of Changes.text
         ("loan_length", np.int32),
@@ -52,7 +53,7 @@ class Room(NamedTuple):
     cards: Columns
     examples: Columns
     inversions: Columns
-    rejects: NDArray[np.int64]  # (event, code)
+    rejects: NDArray[np.int64]  # (event, code, why, day): see `state.refusals`
     hits: Columns
     cases: Columns  # CASE
     told: NDArray[np.int64]  # the changes, by index, of status and revenue

@@ -17,7 +17,16 @@ from schemas.batch import FEATURE_SLOTS, MISSING_TIME_MS, Columns
 from schemas.compiled import compiled, copy_into
 from schemas.kinds import SCORES, Cause, Kind
 from state.calendar import day_of, start_of_day
-from state.compiled_fold import Fields, advance_row, clock_after, drop_ended_overrides, fold_event, is_inversion
+from state.compiled_fold import (
+    ISSUED,
+    Fields,
+    advance_row,
+    clock_after,
+    drop_ended_overrides,
+    find_loan,
+    fold_event,
+    is_inversion,
+)
 from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import (
     ARENA_BYTES,
@@ -31,6 +40,7 @@ from state.compiled_row import (
     H_CLOCK,
     H_DAYS,
     H_DUE,
+    H_DUPLICATES,
     H_ERASED,
     H_HAS_PENDING,
     H_INCARNATION_OFFSET,
@@ -43,6 +53,8 @@ from state.compiled_row import (
     H_SEQUENCE,
     H_TAKEN,
     H_TODAY,
+    H_WHY,
+    H_WHY_DAY,
     L_DUE,
     L_ID_AT,
     L_ID_LENGTH,
@@ -325,15 +337,16 @@ def _take(
         for score in range(SCORES):
             eyes.emitted[score] = row.f[F_EMITTED + score]
             eyes.sequences[score] = h[H_SEQUENCE + score]
-    loans_before, overruns_before = h[H_LOANS], h[H_OVERRUNS]
+    loans_before, overruns_before, duplicates_before = h[H_LOANS], h[H_OVERRUNS], h[H_DUPLICATES]
+    made = event["kind"] == ISSUED and find_loan(row, text, event["loan_id_at"], event["loan_id_length"]) < 0
     code = fold_event(row, event, money, category, text, tables.days, tables.policies[p])
     if code != 0:
-        room.rejects[used[U_REJECTS], 0] = i
-        room.rejects[used[U_REJECTS], 1] = code
+        refused = room.rejects[used[U_REJECTS]]
+        refused[0], refused[1], refused[2], refused[3] = i, code, h[H_WHY], h[H_WHY_DAY]
         used[U_REJECTS] += 1
         return False
     used[U_OVERRUNS] += max(h[H_OVERRUNS] - overruns_before, 0)  # an erasure sets the row's own count to 0
-    noted = begin_case(user, i, event, room)
+    noted = begin_case(user, i, event, made, h[H_DUPLICATES] != duplicates_before, room)
     exists = h[H_INCARNATION_OFFSET] >= 0
     if inverted:
         said = room.inversions[used[U_INVERSIONS]]

@@ -240,8 +240,8 @@ def _evaluate_loans(seen: Evaluation, row: Row, policy: Policy) -> int | None:
         firsts.append((loan.due_day, loan.loan_id, filled[0] < loan.order_amount))
         seen.open_loans += settled < 0
         late.append(late_days if settled < 0 else 0)
-        if settled < 0 and late_days <= 0:
-            continue  # not yet due: it says nothing yet
+        if settled < 0 and late_days < policy.count_unpaid_from_day:
+            continue  # it says nothing yet
         state = settled if settled >= 0 else state_of_days_past_due(late_days)
         counts[state] += 1
         rest = loan.order_amount - sum(filled)

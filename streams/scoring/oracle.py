@@ -20,7 +20,7 @@ from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
 from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
 from schemas.row_keys import request_of
 from state.calendar import day_of, start_of_day
-from state.fold import Event, advance_row, events_of, fold_one, is_inversion
+from state.fold import Event, advance_row, events_of, fold_one, is_inversion, refusal_of
 from state.layout import decode_row, encode_row
 from state.loans import LATE_DAYS
 from state.row import Pending, Row
@@ -227,7 +227,7 @@ def take(walk: Walk, batch: EventBatch, index: int, event: Event) -> None:
     before_row = copy.deepcopy(row)
     code = fold_one(row, event, versions)
     if code != RejectCode.NONE:
-        out.rejects.append(refusal(batch, event.fields, code))
+        out.rejects.append(refusal(batch, event.fields, refusal_of(row, event, versions), versions.days))
         return
     walk.changed = True
     out.overruns += max(row.overruns - before_row.overruns, 0)

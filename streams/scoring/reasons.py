@@ -37,7 +37,9 @@ REASONS: dict[Reason, ReasonWords] = {
     Reason.CURRENCIES: ReasonWords("several currencies", "marketing"),
     Reason.PACE: ReasonWords("how often the customer comes, and the silence since", "marketing"),
     Reason.CONSISTENCY: ReasonWords("how predictable the customer is", "marketing"),
-    Reason.HISTORY: ReasonWords("length of the repayment history", "credit"),
+    Reason.HISTORY: ReasonWords(
+        "length of the repayment history (an unpaid loan counts once it is past due)", "credit"
+    ),
     Reason.LATE_BDR_30: ReasonWords("loans 1 to 30 days past due", "credit"),
     Reason.LATE_BDR_30_PLUS: ReasonWords("loans 31 to 90 days past due", "credit"),
     Reason.LATE_NPL: ReasonWords("loans 91 to 180 days past due", "credit"),

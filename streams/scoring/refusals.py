@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.batch import EventBatch, Reject
 from schemas.kinds import Kind, RejectCode, TransactionState
-from schemas.rejects import refuse, words_of
+from schemas.rejects import refuse
 from schemas.times import iso_of
+from state.refusals import Refusal, refusal_words
 from state.versions import unpack_currency
 
 NAMES: dict[Kind, str] = {
@@ -30,13 +32,13 @@ NAMES: dict[Kind, str] = {
 """What people call an event of each kind."""
 
 
-def refusal(batch: EventBatch, event: np.void, code: int) -> Reject:
-    """Why an event of the batch was refused by its customer's row."""
-    record, known = int(event["record"]), RejectCode(code)
-    detail = DETAILS.get(known)
+def refusal(batch: EventBatch, event: np.void, refused: Refusal, days: NDArray[np.int64]) -> Reject:
+    """Why an event of the batch was refused by its customer's row. `days`: the calendar of the policy's time zone."""
+    record = int(event["record"])
+    detail = DETAILS.get(refused.code)
     if detail is None:
-        return Reject(record, "fold", int(code), words_of(known))
-    return refuse(record, "fold", known, detail(batch, event))
+        return Reject(record, "fold", int(refused.code), refusal_words(refused, event, days))
+    return refuse(record, "fold", refused.code, detail(batch, event))
 
 
 def _reused(batch: EventBatch, event: np.void) -> str:

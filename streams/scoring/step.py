@@ -24,14 +24,16 @@ from schemas.batch import (
     Columns,
     EventBatch,
     Journal,
+    Reject,
 )
-from schemas.kinds import SCORES
+from schemas.kinds import SCORES, RejectCode
 from schemas.row_keys import name_of, request_of
 from state.category_text import categories_of
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
 from state.profiles import PROFILES_MAX
+from state.refusals import Refusal, Why
 from state.table import Table
 from state.versions import Versions
 from streams.scoring.compiled_room import (
@@ -119,7 +121,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         wanted *= 2
         if wanted * (len(batch.events) + len(table.users) + 16) * SCORES * CHANGE.itemsize > ROOM_BYTES_MAX:
             raise RuntimeError(f"the changes of {len(batch.events)} events found no room in {ROOM_BYTES_MAX:,} bytes")
-    return _result(table, batch, room)
+    return _result(table, batch, versions, room)
 
 
 def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -178,7 +180,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
         np.empty(users + 1, CARD),
         np.empty(looks, EXAMPLE),
         np.empty(events + 1, INVERSION),
-        np.empty((events + 1, 2), np.int64),
+        np.empty((events + 1, 4), np.int64),
         np.empty(8 * looks + PROFILES_MAX, HIT),
         np.empty(looks, CASE),
         np.empty(SCORES * looks, np.int64),
@@ -186,7 +188,7 @@ def _room(table: Table, batch: EventBatch, times: int) -> Room:
     )
 
 
-def _result(table: Table, batch: EventBatch, room: Room) -> Step:
+def _result(table: Table, batch: EventBatch, versions: Versions, room: Room) -> Step:
     used = room.used
     after = Table(table.users, table.names, room.rows[: used[U_ROWS]], room.starts, room.due_ms, room.changed)
     changes = Changes(
@@ -196,7 +198,7 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         room.cards[: used[U_CARDS]],
         room.hits[: used[U_HITS]],
     )
-    rejects = [refusal(batch, batch.events[event], code) for event, code in room.rejects[: used[U_REJECTS]]]
+    rejects = [_reject(batch, versions, *refused) for refused in room.rejects[: used[U_REJECTS]].tolist()]
     return Step(
         after,
         changes,
@@ -207,3 +209,7 @@ def _result(table: Table, batch: EventBatch, room: Room) -> Step:
         {user: int(room.ended_ms[user]) for user in np.flatnonzero(room.ended_ms != MISSING_TIME_MS).tolist()},
         int(used[U_OVERRUNS]),
     )
+
+
+def _reject(batch: EventBatch, versions: Versions, event: int, code: int, why: int, day: int) -> Reject:
+    return refusal(batch, batch.events[event], Refusal(RejectCode(code), Why(why), day), versions.days)

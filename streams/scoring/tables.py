@@ -58,6 +58,9 @@ POLICY = np.dtype(
         ("profile_enter", np.float64),
         ("profile_leave", np.float64),
         ("profile_dwell_days", np.int64),
+        ("dates_from_day", np.int64),
+        ("payment_days_before_order", np.int64),
+        ("count_unpaid_from_day", np.int64),
     ]
 )
 """What the kernel reads of a policy version; the names are those of `state.versions.Policy`."""

@@ -47,6 +47,7 @@ class Customers:
     examples: list[Any] = field(default_factory=list)
     inversions: list[Any] = field(default_factory=list)
     offset: int = 0
+    known_letters: int = 0  # for tests: how many they have looked at
 
     def __post_init__(self) -> None:
         self.versions = Versions(
@@ -110,10 +111,13 @@ class Customers:
 
     def take(self, topic: str, day: float, fields: dict[str, Any]) -> list[dict[str, Any]]:
         """One record, known on a day."""
-        key = fields["user_id"].encode()
-        record = Record(topic, 0, self.offset, at_ms(day), key, json.dumps(fields).encode())
+        return self.take_value(topic, fields["user_id"], json.dumps(fields), at_ms(day))
+
+    def take_value(self, topic: str, key: str, value: str, timestamp_ms: int) -> list[dict[str, Any]]:
+        """One record as it was published."""
+        record = Record(topic, 0, self.offset, timestamp_ms, key.encode(), value.encode())
         self.offset += 1
-        return self._step([record], at_ms(day))
+        return self._step([record], timestamp_ms)
 
     def advance(self, day: float) -> list[dict[str, Any]]:
         """Let time pass without an event, to the turn of a day or a moment in it."""

@@ -37,6 +37,8 @@ RANKS = {
 KINDS = list(RANKS)
 KINDS_OF_REQUESTS = [Kind.APPLICANT, Kind.OUTCOME, Kind.ERASE]
 LIKED = [Category.PETS, Category.GAMBLING, Category.LODGING, Category.GROCERIES, Category.CASH, Category.GAMES]
+DEFAULT_DATES = [-62_135_596_800_000, *(day * DAY_MS for day in (-25_569, -25_567, -24_107, -3_653, 0, 3_652, 4_018))]
+"""Of common systems: years 1, 1899, 1900, 1904, 1960, 1970, 1980, and the first day that the policy takes (1981)."""
 LIKELY = np.array([0.004, 0.01, 0.01, 0.01, 0.05, 0.14, 0.25, 0.03, 0.48, 0.016])
 
 
@@ -206,12 +208,16 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
             fields["previous_currency"] = rng.choice([EUR, USD])
             fields["previous_time_ms"] = at_ms + int(rng.integers(-400 * DAY_MS, 40 * DAY_MS))
     if kind in (Kind.LOAN_ISSUED, Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
-        keep(fields, "loan_id", b"L-%d" % rng.integers(5))
+        # Two loans every 60 days; some events are for one of long ago.
+        era = (at_ms - START_MS) // (60 * DAY_MS) - (rng.integers(4) if rng.random() < 0.3 else 0)
+        keep(fields, "loan_id", b"L-%d-%d" % (era, rng.integers(2)))
     if kind == Kind.LOAN_ISSUED:
         fields["order_amount"] = round(float(rng.uniform(1, 2000)), 4)
         fields["gross_margin"] = round(float(rng.normal(60, 80)), 2)
         fields["promo"] = round(float(rng.uniform(0, 20)), 2) if rng.random() < 0.3 else 0.0
-        fields["due_ms"] = at_ms + int(rng.integers(-20, 60)) * DAY_MS
+        fields["due_ms"] = at_ms + int(rng.integers(-3, 60)) * DAY_MS
+        if rng.random() < 0.03:
+            fields["due_ms"] = rng.choice(DEFAULT_DATES)
         keep(fields, "point", b"point-%d" % rng.integers(4))
         keep(fields, "province", b"north")
     if kind == Kind.LOAN_REPAID:
@@ -222,6 +228,8 @@ def fill(fields, kind, rng, at_ms, keep):  # type: ignore[no-untyped-def]
             fields["previous_amount"] = round(float(rng.uniform(1, 900)), 4)
             fields["previous_time_ms"] = at_ms - int(rng.integers(0, 200 * DAY_MS))
             fields["amount"] = 0.0 if rng.random() < 0.5 else fields["amount"]
+    if rng.random() < (0.05 if kind == Kind.LOAN_ISSUED else 0.02):
+        fields["previous_time_ms" if fields["has_previous"] else "event_time_ms"] = rng.choice(DEFAULT_DATES[2:])
     if kind in (Kind.OVERRIDE, Kind.LIFT):
         fields["score"] = rng.integers(SCORES)
         fields["value"] = rng.choice([0.0, 1.0, 2.0, 3.5, 5.0, 9.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -171,7 +172,7 @@ def test_folding_a_settled_loan_after_90_days_moves_no_score_and_closes_it() -> 
     assert row.folded.counts == [1, 1, 1, 0, 0]
     assert row.emitted[1:3] == before.emitted[1:3]
     ann.repaid(201, "L-0", 5.0)
-    assert [reject.code for reject in ann.rejects] == [RejectCode.UNKNOWN_LOAN]
+    assert [reject.code for reject in ann.rejects] == [RejectCode.LOAN_CLOSED]
 
 
 def test_the_point_is_that_of_the_latest_loan_and_goes_back_when_it_is_cancelled() -> None:

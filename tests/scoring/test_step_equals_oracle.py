@@ -20,6 +20,8 @@ from streams.scoring import oracle
 from streams.scoring.step import Clocks, Step, step
 from tests.scoring import random_streams as streams
 
+DATES = ("due_date", "order_date", "paid_at", "transaction_date", "declared_at")
+
 
 def cut_batches(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
     """The same events in several batches, each with its own users in order of first appearance."""
@@ -139,27 +141,41 @@ def test_the_compiled_step_says_what_the_oracle_says(seed: int) -> None:
     users, gap_days = int(rng.integers(1, 6)), float(rng.choice([0.05, 0.7, 3.0]))
     batch = streams.stream(seed, events=250, users=users, gap_days=gap_days, requests=seed % 4)
     cuts = sorted(int(cut) for cut in rng.integers(1, 250, int(rng.integers(0, 12))))
-    run_both(batch, sorted(set(cuts)), streams.versions(duplicates_max=int(rng.choice([3, 256]))))
+    rules = {
+        "duplicates_max": int(rng.choice([3, 256])),
+        "fold_loan_after_days": int(rng.choice([2, 90])),
+        "count_unpaid_from_day": int(rng.choice([1, 31])),
+        "payment_days_before_order": int(rng.choice([20, 366])),
+    }
+    run_both(batch, sorted(set(cuts)), streams.versions(**rules))
 
 
 def test_the_streams_reach_what_they_are_to_reach() -> None:
     """The comparison proves nothing about what never happens: the streams make everything happen."""
-    reasons, causes, codes, scores, examples, inversions, corrected = set(), set(), set(), set(), 0, 0, 0
+    reasons, causes, codes, scores, rejects = set(), set(), set(), set(), []
+    examples, inversions, corrected = 0, 0, 0
     for seed in range(4):
         batch = streams.stream(seed, events=400, users=3, gap_days=0.7)
-        (one,) = run_both(batch, [], streams.versions())
+        (one,) = run_both(batch, [], streams.versions(fold_loan_after_days=10))
         reasons |= set(one.changes.reasons["code"].tolist())
         causes |= set(one.changes.rows["cause"].tolist())
         scores |= set(one.changes.rows["score"].tolist())
         codes |= {reject.code for reject in one.journal.rejects}
+        rejects += one.journal.rejects
         examples += len(one.examples)
         inversions += len(one.journal.inversions)
         refused = {reject.record for reject in one.journal.rejects}
         corrected += sum(event["has_previous"] and event["record"] not in refused for event in batch.events)
     assert scores == set(Score)
     assert causes == {0, 1, 3, 4, 5}
-    assert len(codes) >= 6
+    assert len(codes) >= 9
     assert codes >= {RejectCode.EVENT_ID_REUSED, RejectCode.CORRECTION_OF_NOTHING}
+    assert codes >= {RejectCode.LOAN_CLOSED, RejectCode.LOAN_EXISTS, RejectCode.IMPLAUSIBLE_DATE}
+    assert {why for reject in rejects for why in ("settled long ago", "was cancelled") if why in reject.message} == {
+        "settled long ago",
+        "was cancelled",
+    }
+    assert {field for reject in rejects for field in DATES if reject.message.startswith(f"{field} is")} == set(DATES)
     assert corrected > 10
     assert len(reasons) >= 20
     assert examples > 10

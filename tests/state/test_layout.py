@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.kinds import NO_SCORES, Score
+from state.closed_loans import id_hash
 from state.compiled_layout import read_row, row_bytes_max, write_row
 from state.compiled_row import scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, due_ms_of, encode_row, upgraded
-from state.row import Account, Day, Folded, Loan, Override, Pending, Row, Seen
+from state.row import Account, ClosedLoan, Day, Folded, Loan, Override, Pending, Row, Seen
 from state.spending import ProfileMark, Spending
 
 TODAY = 20_000
@@ -34,7 +35,7 @@ def full_row() -> Row:
         loans=[
             Loan(b"L-1", EUR, 1000, 100, 0, 1000, 100, 0, CLOCK_MS - 10**9, TODAY - 12, TODAY + 3, 1),
             Loan(b"L-2", 0x555344, 2000, -5, 7, 1800, -4, 6, CLOCK_MS, TODAY, TODAY - 40, 0, 3, [5, 0, -7, 0, 9],
-                 TODAY - 1, [(TODAY - 9, TODAY - 60), (TODAY - 5, TODAY - 50)]),
+                 TODAY - 1, [(TODAY - 9, TODAY - 60), (TODAY - 5, TODAY - 50)], [2**40 - 1, 7]),
         ],
         folded=Folded([4, 3, 2, 1, 0], 10, 20, 30, 4, 5, TODAY - 5, TODAY - 500, TODAY - 470, b"L-0", True,
                       CLOCK_MS - 10**8, b"L-00", 1),
@@ -47,6 +48,8 @@ def full_row() -> Row:
         spending=[Spending(0, TODAY, 12_345, 150), Spending(21, TODAY - 70, 0, 37), Spending(42, TODAY, 10**13, 1)],
         profiles=[ProfileMark(7, TODAY - 3, False), ProfileMark(2**32 - 1, TODAY - 400, True)],
         declared=[1.0, float("inf"), 0.0, -1.0, 2.5, 3.0, 4.0, 5.0], declared_time_ms=CLOCK_MS - 99,
+        closed=[ClosedLoan(5, TODAY - 900, True), ClosedLoan(2**47 - 1, TODAY - 500), ClosedLoan(0, TODAY - 499)],
+        closed_until_day=TODAY - 901,
     )  # fmt: skip
 
 
@@ -63,20 +66,50 @@ GOLDEN_1 = bytes.fromhex(
 
 
 GOLDEN_2 = b"\x02\xff\x03" + GOLDEN_1[3:] + bytes.fromhex("02000000000000e83f")
-GOLDEN = (
+GOLDEN_3 = (
     b"\x03\xff\x0f"
     + GOLDEN_2[3:]
     + bytes.fromhex("030000b9609601154600252a0080c0caf384a3020105020700000006ffffffffa106")
 )
+GOLDEN = bytes.fromhex(
+    "04ff1f034ef2c09dcdca64c0b8020a0209e9078090dfc04a060800880e80f104aab4de759a870cc801040101010302000000"
+    "000000d03f0303c801c80137050e02f198020a024555520300e7070202555344000207706f696e742d31056e6f7274680000"
+    "0200034c2d31455552d00fc8010080a8d6b9071805010000af01034c2d32555344a01f090e901c070c00005000030a0d1202"
+    "0212780a6402ffffffffff0700000000040302010014283c080a0ae807ac07034c2d30018084af5f044c2d30300102ffffff"
+    "ffffffffffffffffff0e0100000000000000000000000003ae47e17a14ae0940025c8fc2f5285c0140010ad7a3703d0aef3f"
+    "01040001030100020001ee1f0600000100020003000400050006000700080009000a000b000c000d000e000f001000110012"
+    "00000000000000164001010000000000001240904e03616e6ec601000000000000f03f000000000000f07f00000000000000"
+    "00000000000000f0bf000000000000044000000000000008400000000000001040000000000000144002000000000000e83f"
+    "030000b9609601154600252a0080c0caf384a3020105020700000006ffffffffa106078a0e000000000000e607feffffffff"
+    "ff010b00000000009003"
+)
 
 
-def test_the_bytes_of_version_3_are_these_for_ever() -> None:
-    assert encode_row(full_row(), TODAY) == GOLDEN
+def row_of_version_3() -> Row:
+    """The row with all that version 3 knew, and what its sums let know of closed loans."""
+    row = full_row()
+    for loan in row.loans:
+        loan.payments = []
+    newest_day = (CLOCK_MS - 10**8) // 86_400_000
+    row.closed_until_day = newest_day + 1
+    row.closed = [ClosedLoan(id_hash(b"L-0"), TODAY - 500), ClosedLoan(id_hash(b"L-00"), newest_day)]
+    return row
+
+
+def test_the_bytes_of_version_4_are_these_for_ever() -> None:
+    assert encode_row(full_row(), TODAY).hex() == GOLDEN.hex()
     assert decode_row(GOLDEN) == full_row()
 
 
+def test_the_bytes_of_version_3_are_read_for_ever() -> None:
+    row = row_of_version_3()
+    assert decode_row(GOLDEN_3) == row
+    assert due_ms_of(GOLDEN_3) == row.due_ms
+    assert upgraded(GOLDEN_3) == encode_row(row, TODAY)
+
+
 def test_the_bytes_of_version_2_are_read_for_ever() -> None:
-    row = full_row()
+    row = row_of_version_3()
     row.spending, row.profiles, row.sequences[Score.PROFILES] = [], [], 0
     assert decode_row(GOLDEN_2) == row
     assert due_ms_of(GOLDEN_2) == row.due_ms
@@ -84,7 +117,7 @@ def test_the_bytes_of_version_2_are_read_for_ever() -> None:
 
 
 def test_the_bytes_of_version_1_are_read_for_ever() -> None:
-    row = full_row()
+    row = row_of_version_3()
     row.sequences[Score.RISK], row.emitted[Score.RISK] = 0, NO_SCORES[Score.RISK]
     row.spending, row.profiles, row.sequences[Score.PROFILES] = [], [], 0
     assert str(decode_row(GOLDEN_1)) == str(row)  # as text: NaN is not equal to itself

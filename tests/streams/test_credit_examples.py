@@ -71,7 +71,7 @@ def answered(chance: np.random.Generator, strangers: int | None) -> dict[str, An
         "model": str(chance.choice(["risk", "acceptance"])) if of_request else "risk",
         "label": bool(chance.random() < 0.5),
         "request_id": number if of_request else None,
-        "loan_id": f"L-{chance.integers(5)}" if not of_request or chance.random() < 0.2 else None,
+        "loan_id": f"L-{chance.integers(3)}-{chance.integers(2)}" if not of_request or chance.random() < 0.2 else None,
     }
 
 
