@@ -314,8 +314,8 @@ compiled kernels and librdkafka, before the first event.
 output topic** halts its partition alone, with the topic, both sizes and the remedy; others go on. A record that fits
 its input topic compressed and its dead-letter topic not, leaves a dead letter without value that names its place.
 
-**Amounts** are at most 10^11 in major units; a larger one is a dead letter (`AMOUNT_OUT_OF_RANGE`). A loan's own amounts
-are whole minor units of its currency by ISO 4217 (none to four decimals); further decimals are rounded away, half to
+**Amounts** are at most 10^11 in major units; a larger one is a dead letter (`AMOUNT_OUT_OF_RANGE`). A loan's own
+amounts are whole minor units of its currency by ISO 4217 (none to four decimals); further decimals are rounded, half to
 even. Sums in the base currency are hundredths ([scores.md](scores.md)).
 
 **A schema or a value in Avro** has at most 50 levels and 100,000 parts; what is larger is a dead letter within
