@@ -45,6 +45,7 @@ from streams.kafka_client import (
 from streams.publish import Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import apply
+from streams.version_records import config_record
 
 __all__ = ["DemoFailed", "Options", "Summary", "TopicsInUse", "run"]
 
@@ -231,9 +232,9 @@ class _Stage:
             "reason": "so that one sees what was learned come into force",
         }
         sender, done = producer(self.settings.kafka), Published()
-        value = self.values.encoder("rescore-config")(fields)
+        topic, key, value = config_record(fields, self.values.encoding)
         # Known before any event; librdkafka takes a timestamp of 0 for the present.
-        send(sender, done, topic=self.settings.topic("rescore-config"), key=b"models.value", value=value, timestamp=1)
+        send(sender, done, topic=self.settings.topic(topic), key=key, value=value, timestamp=1)
         finish(sender, done)
 
     @property

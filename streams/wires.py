@@ -13,7 +13,7 @@ from streams.learner import LearnerWire
 from streams.output import Message
 from streams.resolve import Progress
 from streams.scoring.model import ModelWeights
-from streams.versions import TABLES, body_of_model, body_of_weights
+from streams.version_records import mark_value, weights_value
 from streams.wiring import Wire
 
 
@@ -50,17 +50,14 @@ def marker_of(values: Values, boundary_ms: int) -> bytes:
 
 def learner_wire(values: Values) -> LearnerWire:
     """A learner's: examples in, weights out."""
-    write = values.encoder("rescore-weights")
 
     def example(value: bytes) -> Mapping[str, Any]:
         return values.decode("rescore-examples", value)
 
     def weights(made: Weights | ModelWeights, cause: str) -> bytes:
-        body = body_of_model(made) if isinstance(made, ModelWeights) else body_of_weights(made)
-        return write(body | {"cause": cause})
+        return weights_value(made, cause, values.encoding)
 
     def learned_until(boundary_ms: int) -> bytes:
-        nothing: dict[str, list[float]] = {name: [] for name in TABLES}
-        return write({"version": "", "effective_ms": 0, "consistency_median": 0.0, **nothing, "epoch_ms": boundary_ms})
+        return mark_value(boundary_ms, values.encoding)
 
     return LearnerWire(example, weights, learned_until)

@@ -176,17 +176,17 @@ def declare(
     Example: rescore models declare leases leases.json --reason "pilot"
     """
     from streams.commands.wire import present_ms, who
-    from streams.scoring.specs import spec_of
+    from streams.version_reading import declared_model
 
     chosen = settings()
     try:
-        body = json.loads(file.read_text("utf-8"))
-        spec = spec_of(name, body, 0)
-    except (ValueError, TypeError, AttributeError) as error:
+        body = file.read_text("utf-8")
+        spec = declared_model(name, body, 0)
+    except (OSError, ValueError) as error:
         fail(f"{file}: {error}", "see `rescore models declare --help`", Exit.USAGE)
     now_ms = present_ms(chosen)
     fields = {"name": f"manifest.{name}", "version": f"{name}-manifest", "effective_ms": now_ms + ADOPTION_NOTICE_MS,
-              "body": json.dumps(body), "author": author or who(), "reason": reason}  # fmt: skip
+              "body": body, "author": author or who(), "reason": reason}  # fmt: skip
     publish_config(chosen, fields, now_ms)
     said = {"model": name, "features": len(spec.manifest.features), "challengers": ", ".join(spec.challengers)}
     told(as_json, said, now_ms + ADOPTION_NOTICE_MS)
@@ -209,8 +209,8 @@ def epochs(
 
     from schemas.writing import Encoder
     from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.learning.epochs import learning_policy_of
-    from streams.versions import learning_record
+    from streams.version_bodies import learning_policy_of
+    from streams.version_records import learning_record
 
     chosen = settings()
     now_ms = present_ms(chosen)
@@ -266,11 +266,16 @@ app.command()(challenge)
 
 
 def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
-    """Write a record of `rescore-config`."""
+    """Write a record of `rescore-config`, if it fits its schema."""
     from streams.commands.wire import send_broadcast, values
+    from streams.version_records import config_record
+    from streams.versions_schema.base import RefusedBody
 
-    value = values(chosen).encoder("rescore-config")(fields)
-    send_broadcast(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
+    try:
+        record = config_record(fields, values(chosen).encoding)
+    except RefusedBody as error:
+        fail(f"nothing was published: {error}", "see docs/versions.md", Exit.USAGE)
+    send_broadcast(chosen, *record, now_ms)
 
 
 def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
