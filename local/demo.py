@@ -30,8 +30,8 @@ from local.view import Scene, plain_lines, print_plain, render
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.common import Exit
 from streams.commands.topics import options_of
+from streams.commands.versions import publish_first_versions
 from streams.commands.wire import values
-from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,

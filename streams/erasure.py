@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from schemas.batch import Record
+from state.layout import CorruptRow, decode_row
 from state.row import Row
+from streams.avro_values import Values
 
 FOREVER_MS = -1
 DAY_MS = 86_400_000
@@ -26,6 +28,41 @@ NEVER_MS = 2**60
 NO_ROW = "no row"
 
 Standing = Literal["gone", "expires", "remains"]
+
+
+UNREADABLE = "unreadable"
+"""Kind of a training example that cannot be read; it counts as one, because it may be one."""
+
+
+def is_erasure(record: Record, values: Values) -> bool:
+    """Whether a record of `commands` orders an erasure; one that cannot be read is a dead letter and orders none."""
+    try:
+        return values.decode("commands", record.value or b"").get("command") == "erase"
+    except ValueError:
+        return False
+
+
+def kind_of(record: Record, values: Values) -> str:
+    """The kind of a training example."""
+    try:
+        return str(values.decode("rescore-examples", record.value or b"")["kind"])
+    except ValueError:
+        return UNREADABLE
+
+
+def erased_at(records: Sequence[Record], *, has_rows: bool) -> int | None:
+    """Which record of a customer ended them last: a tombstone, or a row with nothing but the moment of an erasure.
+
+    None if none did, or if one behind it cannot be read: it may hold anything.
+    """
+    for at in range(len(records) - 1, -1, -1):
+        value = records[at].value
+        try:
+            if value is None or (has_rows and not decode_row(value).exists):
+                return at
+        except CorruptRow:
+            return None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

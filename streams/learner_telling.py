@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -13,6 +13,7 @@ from streams.learner import LearnerObserver, LearnerReport, waiting_words
 from streams.learning.credit_learner import CreditLearner
 from streams.publish import text_of_ms
 from streams.resolve import Standing
+from streams.unreadable import unreadable_words
 
 
 class LearnerObservers(LearnerObserver):
@@ -45,6 +46,21 @@ class LearnerObservers(LearnerObserver):
         """See `LearnerObserver`."""
         for observer in self._observers:
             observer.restarted(reason)
+
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.refused_versions(records)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.unreadable(count, first)
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.not_published(version, reason)
 
 
 class LearnerHealth(LearnerObserver):
@@ -80,6 +96,11 @@ class LearnerMetrics(LearnerObserver):
         self._late = counter("late_examples", "Examples that came after the mark of their epoch.")
         self._epochs = counter("epochs", "Epochs with examples.")
         self._versions = counter("versions", "Versions of weights published.")
+        self._unreadable = gauge("unreadable_examples", "Records of rescore-examples that cannot be read.")
+        self._refused_versions = gauge(
+            "refused_versions", "Records of a broadcast topic that count as never published.", "topic"
+        )
+        self._not_published = counter("versions_not_published", "Learned versions that every reader would refuse.")
         self._restarts = counter("restarts", "Transactions that came to nothing, or nobody knew.")
         self._until = gauge("learned_until_timestamp_seconds", "The last boundary up to which was learned.")
         self._error = gauge("error_rmse", "Running error of a learner or approved version, ln units.", "model")
@@ -140,6 +161,19 @@ class LearnerMetrics(LearnerObserver):
         """See `LearnerObserver`."""
         self._restarts.inc()
 
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `LearnerObserver`."""
+        for topic, count in records.items():
+            self._refused_versions.labels(topic).set(count)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        self._unreadable.set(count)
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._not_published.inc()
+
 
 class LearnerLines(LearnerObserver):
     """One line an epoch that can be read aloud, and one for everything out of the ordinary."""
@@ -187,3 +221,11 @@ class LearnerLines(LearnerObserver):
     def restarted(self, reason: str) -> None:
         """See `LearnerObserver`."""
         self._logger.warning("starts again from the checkpoint: %s", reason)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.error("%s", unreadable_words("rescore-examples", count, first))
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.error("weights %s are not published: %s. Roll back, or freeze the model", version, reason)

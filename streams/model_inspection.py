@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
+from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL, Memory, checked_checkpoint
 from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import RunningError
 from streams.learning.rounds import VALUE
 from streams.learning.text_learner import LEARNER, TEXT, RunningGuesses
 from streams.learning.value_learner import LEARNERS
+from streams.log import HaltPartition
 from streams.publish import text_of_ms
 from streams.scoring.specs import ADDITIVE
+from streams.unreadable import UnreadableRecord
 
 
 class Remembered(NamedTuple):
@@ -37,6 +41,28 @@ class Remembered(NamedTuple):
         """Everything that can be promoted or gone back to."""
         adoptable = [one for one in self.challengers(name) if self.kind(name, one) == ADDITIVE]
         return [*adoptable, *(one["version"] for one in self.models[name]["approved"])]
+
+
+def remembered_of(memory: Memory) -> Remembered:
+    """What a learner's memory says of its models. Raises UnreadableRecord for a record of another shape, and names it.
+
+    Each model is shown once for nothing, so that no shape surprises whoever shows it later.
+    """
+    names = {VALUE: MODEL} | ({TEXT: TEXT_MODEL} if TEXT_MODEL in memory else {})
+    models: dict[str, Mapping[str, Any]] = {}
+    try:
+        with memory.told():
+            keys = sorted(key for key in memory if key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :])
+            names |= {key[len(CREDIT) :].decode(): key for key in keys}
+            done_ms = int(checked_checkpoint(memory[CHECKPOINT])["done_ms"])
+            for name, key in names.items():
+                one = Remembered(done_ms, {name: memory[key]})
+                for _ in (*as_tables(summary(one)), *more_lines(details(one, "", name)), *one.versions(name)):
+                    pass
+                models[name] = one.models[name]
+    except HaltPartition as unreadable:
+        raise UnreadableRecord(str(unreadable)) from unreadable
+    return Remembered(done_ms, models)
 
 
 def summary(remembered: Remembered) -> dict[str, Any]:
@@ -189,7 +215,7 @@ def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
         calm = not model["frozen"] and model["quarantine_until"] is None
         title = f"{name}: learned until {said['learned_until']}" + ("" if calm else f", {state}")
         figures, keys = FIGURES.get(name, CREDIT_FIGURES)
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(title), title_justify="left")
         compared = [] if name in FIGURES else ["log loss against champion's"]
         for column in ("version", "role", *figures, "examples", *compared, "in force from", "would move"):
             table.add_column(column, justify="right" if column in (*figures, "examples") else "left")
@@ -198,7 +224,8 @@ def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
             moves = _moves(row["would_move"])
             against = [] if name in FIGURES else [_against_words(row.get("against_champion"))]
             examples, adopted = f"{row['examples']:,}", row["adopted"] or "-"
-            table.add_row(row["version"], row["role"], *numbers, examples, *against, adopted, moves)
+            version = Text(row["version"])  # as it is: its brackets are no markup
+            table.add_row(version, row["role"], *numbers, examples, *against, adopted, moves)
         yield table
 
 

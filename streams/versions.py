@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from schemas.batch import Record
+from schemas.codec import RegistryUnavailable
 from state.category_text import packaged_text_weights
 from state.profiles import Profile
 from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights
@@ -51,12 +52,12 @@ from streams.version_reading import (
     reader,
 )
 from streams.version_records import first_records, learning_record
-from streams.versions_schema.base import UnknownFormula
+from streams.versions_schema.base import UnknownFormula, printable
 
 __all__ = [
     "ADOPTION_DELAY_MS", "Decision", "Known", "ModelInForce", "Read", "Refusal", "UnknownFormula", "body_of_model",
     "body_of_policy", "body_of_weights", "build", "first_policy", "first_records", "learning_record", "packaged_risk",
-    "packaged_weights", "policy_of", "reader", "weights_of",
+    "packaged_weights", "policy_of", "read_once", "reader", "weights_of",
 ]  # fmt: skip
 
 ADOPTION_DELAY_MS = 30_000
@@ -129,7 +130,7 @@ class Known:
         for record in records:
             place = record.topic, record.offset
             if place not in before:
-                before[place] = _read_once(record, read)
+                before[place] = read_once(record, read)
             taken.append(record._replace(value=None, headers=None))
         return build((*self.records, *taken), before, self.policy)
 
@@ -157,12 +158,19 @@ class Known:
         return self.epochs.limit_ms(self.learned_until_ms)
 
 
-def _read_once(record: Record, read: Read) -> Version | str:
-    """The version in a record, or why there is none."""
+def read_once(record: Record, read: Read) -> Version | str:
+    """The version in a record, or why there is none. The last guard: whatever a record does to us, it ends nobody."""
     try:
         return read(record)
+    except (UnknownFormula, RegistryUnavailable):
+        raise
     except ValueError as error:
-        return str(error)
+        return printable(str(error))
+    except Exception as error:  # noqa: BLE001 - a mistake of ours; the topic is kept, and would end every start
+        return printable(f"this program fails on it ({type(error).__name__}: {error}): {REPORT}")
+
+
+REPORT = "report it, with the record"
 
 
 def build(records: Iterable[Record], read: dict[Place, Version | str], policy: Policy) -> Known:
@@ -242,7 +250,7 @@ def _accepted(entries: list[Entry], refused: list[Refusal], make: Make) -> list[
         try:
             made.append(make(version, effective_ms, made))
         except ValueError as error:
-            refused.append(Refusal(record, str(error)))
+            refused.append(Refusal(record, printable(str(error))))
     return sorted(made, key=lambda one: one.effective_ms)
 
 

@@ -10,6 +10,7 @@ from state.layout import due_ms_of
 from state.versions import Weights
 from streams.avro_values import Values
 from streams.learner import LearnerWire
+from streams.merge import FOREVER_MS
 from streams.output import Message
 from streams.resolve import Progress
 from streams.scoring.model import ModelWeights
@@ -27,7 +28,7 @@ def wire_of(values: Values) -> Wire:
             return values.encoder("rescore-state")(progress._asdict())
 
         def decode(self, value: bytes) -> Progress:
-            return Progress(**values.decode("rescore-state", value))
+            return sound(Progress(**values.decode("rescore-state", value)))
 
     def advance_to(record: Record) -> int | None:
         try:
@@ -41,6 +42,16 @@ def wire_of(values: Values) -> Wire:
         return Message(b"advance", values.encoder("commands")({"command": "advance", "to": to_ms}))
 
     return Wire(ProgressValues(), advance_to, advance, due_ms_of)
+
+
+def sound(progress: Progress) -> Progress:
+    """The progress, if a worker can have written it. Raises ValueError."""
+    if progress.seq < 1 or any(offset < 0 for offset in progress.next_offsets.values()):
+        raise ValueError("its transaction or an offset is negative")
+    moments = (progress.clock_ms, progress.marked_ms, progress.swept_ms, progress.erased_ms)
+    if not all(moment_ms is None or abs(moment_ms) <= FOREVER_MS for moment_ms in moments):
+        raise ValueError("a time in it is outside of the calendar")
+    return progress
 
 
 def marker_of(values: Values, boundary_ms: int) -> bytes:

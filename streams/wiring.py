@@ -177,6 +177,9 @@ class Observer:
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """What waits in this worker, and how many inputs are fetched no further until less of them does."""
 
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """Records of the broadcast topics that count as never published, by topic; all of them so far."""
+
 
 class Observers(Observer):
     """Tells several observers."""
@@ -233,3 +236,8 @@ class Observers(Observer):
         """See `Observer`."""
         for observer in self._observers:
             observer.buffered(records, size_bytes, held_back)
+
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.refused_versions(records)

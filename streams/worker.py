@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from schemas.batch import Record
+from schemas.known_schemas import RegistryUnavailable
 from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
@@ -118,11 +119,11 @@ class Worker:
         polled = self._log.poll(self._options.records_max, 0.0 if self._busy else self._options.idle_seconds)
         self._failpoint("K1.polled")
         self._follow(polled.changes)
-        self._buffer(polled)
         try:
+            self._buffer(polled)
             self._resolve()
             self._go_forward()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RegistryUnavailable) as error:
             self._rewind([number for number, p in self._owned.items() if not isinstance(p, Halted)], str(error))
             self._busy = False
         self._break_silence()

@@ -32,8 +32,8 @@ from local.evaluation.journey import (
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.topics import options_of
+from streams.commands.versions import publish_first_versions
 from streams.commands.wire import registry_for, values
-from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,

@@ -41,7 +41,8 @@ def challenge(
 
       rescore models challenge risk grove --end --reason "nothing"
     """
-    from streams.commands.models import ADOPTION_NOTICE_MS, known_versions, publish_config, told
+    from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
+    from streams.commands.versions import known_versions
     from streams.commands.wire import present_ms, who
     from streams.scoring.specs import body_of_spec, spec_at
     from streams.version_reading import declared_model

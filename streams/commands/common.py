@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from streams.settings import Loaded, Settings
 
@@ -111,7 +112,7 @@ def as_failure(error: Exception) -> CommandFailure | None:
 UNREACHABLE: dict[str, str] = {
     "KafkaUnreachable": "check RESCORE_KAFKA__BOOTSTRAP_SERVERS; `rescore demo` starts a Kafka of its own",
     "StoreUnavailable": "check RESCORE_REDIS__URL; `rescore demo` starts a Valkey of its own",
-    "RegistryUnavailable": "check RESCORE_REGISTRY__URL; without one, leave it out",
+    "RegistryUnavailable": "check RESCORE_REGISTRY__URL, __USERNAME and __PASSWORD; without a registry, leave them out",
 }
 MISSING = {
     "SlotTaken": "",
@@ -123,8 +124,11 @@ MISSING = {
     "StartFailed": "",
     "JarsUnavailable": "",
     "TopicMissing": "rescore topics apply creates the topics",
+    "SchemaNotRegistered": "`rescore topics apply` registers the schemas, if the registry lets it",
+    "RegistrationRefused": "let this login register schemas, or have them registered from schemas/avro of this release",
+    "UnreadableRecord": "",
 }
-HALTED = {"HaltPartition", "StoreAhead"}
+HALTED = {"HaltPartition", "StoreAhead", "CorruptRow"}
 MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
 
 
@@ -149,6 +153,18 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def plain_cell(text: str) -> Text:
+    """A cell of a table that is shown as it is: what others wrote may look like rich's markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def told_beside(words: str) -> None:
+    """A sentence on standard error, beside what a command answers."""
+    error_console().print(f"[bold]rescore:[/] {_escaped(words)}")
 
 
 def program_version() -> str:

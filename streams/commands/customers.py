@@ -63,7 +63,7 @@ def inspect(user: User, as_json: AsJson = False) -> None:
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
-    from streams.commands.models import known_versions
+    from streams.commands.versions import known_versions
     from streams.inspection import packaged_names
 
     names = packaged_names()
@@ -125,8 +125,8 @@ def explain(
 
 
 def _explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
-    from streams.commands.models import known_versions
     from streams.commands.subscribe import local_time
+    from streams.commands.versions import known_versions
     from streams.declined import as_json as plain
     from streams.declined import lines, verdict
     from streams.explain import CONTEST
@@ -184,8 +184,8 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     """
     from state.errors import StoreUnavailable
     from streams.attainable import data_used, way_words, ways
-    from streams.commands.models import known_versions
     from streams.commands.store import read_row
+    from streams.commands.versions import known_versions
     from streams.explain import CREDIT_SCORES, Beside
 
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from streams.commands.common import Exit, console, error_console, fail, print_json
+from streams.erasure import erased_at, is_erasure, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,11 +47,7 @@ def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
     counts = require_topics(chosen.kafka, [topic, state])
     partition = partition_of(chosen, user, counts[topic])
     known = values(chosen)
-    asked = [
-        record
-        for record in _of_user(chosen, topic, [partition], user)
-        if known.decode("commands", record.value or b"").get("command") == "erase"
-    ]
+    asked = [record for record in _of_user(chosen, topic, [partition], user) if is_erasure(record, known)]
     if not asked:
         fail(f"{user!r} was never erased, or retention has removed the command", f"rescore erase {user} --prove")
     erasure, deadline = asked[-1], time.monotonic() + seconds
@@ -96,7 +93,8 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     new_life = copies[0].standing == "gone" and copies[0].what != NO_ROW
     for name in tables:
         records = read(name)
-        copies.append(in_table(name, records, _erased_at(name, records), settings_of(name), new_life))
+        erased = erased_at(records, has_rows=name == "rescore-state")
+        copies.append(in_table(name, records, erased, settings_of(name), new_life))
     copies.append(in_examples(_examples(chosen, user, counts), settings_of("rescore-examples")))
     memory = chosen.topic(MEMORY_TOPIC)
     remembered = list(read_topics(chosen.kafka, {memory: counts[memory]}))
@@ -114,20 +112,9 @@ def _of_user(chosen: Settings, topic: str, partitions: Iterable[int], user: str)
             yield record
 
 
-def _erased_at(name: str, records: Sequence[Record]) -> int | None:
-    """Which record ended the customer last: a tombstone, or a row that holds nothing but the moment of an erasure."""
-    from state.layout import decode_row
-
-    for at in range(len(records) - 1, -1, -1):
-        value = records[at].value
-        if value is None or (name == "rescore-state" and not decode_row(value).exists):
-            return at
-    return None
-
-
 def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> list[Copy]:
     from state.errors import StoreUnavailable
-    from state.layout import decode_row
+    from state.layout import CorruptRow, decode_row
     from state.redis_store import RedisStore
     from streams.commands.replay import versions_of
     from streams.commands.wire import partition_of
@@ -147,7 +134,10 @@ def _in_store(chosen: Settings, user: str, partitions: int, erased_ms: int) -> l
             due_ms = store.due_ms_of(key, number)
     except StoreUnavailable as away:
         return [Copy("row in the store", "remains", f"not known: {away}")]
-    row = None if packed is None else decode_row(packed)
+    try:
+        row = None if packed is None else decode_row(packed)
+    except CorruptRow as corrupt:
+        return [Copy("row in the store", "remains", f"a row that cannot be read: {corrupt}")]
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
     horizon_ms = versions_of(chosen).policy_at(moment_ms).duplicate_horizon_ms
     return in_store(row, due_ms, moment_ms, horizon_ms)
@@ -168,7 +158,7 @@ def _examples(chosen: Settings, user: str, counts: dict[str, int]) -> list[tuple
     topic = chosen.topic("rescore-examples")
     hashed, known = _hashed(chosen, user), values(chosen)
     found = [record for record in read(chosen.kafka, {topic: counts[topic]}) if record.key == hashed]
-    return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
+    return [(record, kind_of(record, known)) for record in found]
 
 
 def _show(user: str, copies: Sequence[Copy], through: bool) -> None:

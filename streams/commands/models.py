@@ -10,11 +10,11 @@ import typer
 
 from streams.commands.challenge import challenge
 from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
+from streams.commands.remembered import remembered
+from streams.commands.versions import known_versions
 
 if TYPE_CHECKING:
-    from streams.model_inspection import Remembered
     from streams.settings import Settings
-    from streams.versions import Known
 
 app = typer.Typer(help="See and decide about models: list, show, promote, rollback, freeze, envelope, declare, epochs.")
 
@@ -39,7 +39,7 @@ def list_models(as_json: AsJson = False) -> None:
     """
     from streams.model_inspection import as_tables, summary
 
-    said = summary(_remembered(settings()))
+    said = summary(remembered(settings()))
 
     def show_tables() -> None:
         for table in as_tables(said):
@@ -65,10 +65,10 @@ def show(
     """
     from streams.model_inspection import details, more_lines, timeline_lines
 
-    remembered = _remembered(settings())
-    if name and name not in remembered.models:
-        fail(f"nothing is known of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
-    said = details(remembered, version, name)
+    known = remembered(settings())
+    if name and name not in known.models:
+        fail(f"nothing is known of a model {name!r}", f"there are {', '.join(known.models)}", Exit.USAGE)
+    said = details(known, version, name)
     if version and said["version"] is None:
         fail(f"no version {version!r} is kept", "`rescore models list` shows those that are")
     if as_json:
@@ -236,12 +236,12 @@ def _decide(
     from streams.scoring.specs import ADDITIVE, never_in_force
 
     chosen = settings()
-    remembered = _remembered(chosen)
-    if name not in remembered.models:
-        fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
-    if version in remembered.challengers(name) and (kind := remembered.kind(name, version)) != ADDITIVE:
+    memory = remembered(chosen)
+    if name not in memory.models:
+        fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(memory.models)}", Exit.USAGE)
+    if version in memory.challengers(name) and (kind := memory.kind(name, version)) != ADDITIVE:
         fail(never_in_force(version, kind), f"`rescore models show {version} --name {name}` shows it", Exit.USAGE)
-    if version and version not in (known := remembered.versions(name)):
+    if version and version not in (known := memory.versions(name)):
         fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
     now_ms = present_ms(chosen)
     effective_ms = now_ms + ADOPTION_NOTICE_MS
@@ -285,39 +285,3 @@ def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
     show_json_or(as_json, said, lambda: typer.echo(f"published: {words}"))
-
-
-def known_versions(chosen: Settings) -> Known:
-    """What the broadcast topics say now."""
-    import logging
-
-    from streams.commands.worker import adopter
-    from streams.kafka_client import read, require_topics
-    from streams.topics import BROADCAST_TOPICS
-    from streams.versions import Known, first_policy
-
-    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    adopt = adopter(chosen, logging.getLogger("rescore"))
-    counts = require_topics(chosen.kafka, [chosen.topic(name) for name in BROADCAST_TOPICS])
-    return adopt(Known.first(policy), list(read(chosen.kafka, counts)))
-
-
-def _remembered(chosen: Settings) -> Remembered:
-    """What the learner wrote down last about its models."""
-    from streams.kafka_client import read, require_topics
-    from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL
-    from streams.learning.text_learner import TEXT
-    from streams.model_inspection import Remembered
-    from streams.topics import MEMORY_TOPIC
-
-    found: dict[bytes, dict[str, Any]] = {}
-    for record in read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)])):
-        key = record.key or b""
-        is_credit = key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :]
-        if (key in (CHECKPOINT, MODEL, TEXT_MODEL) or is_credit) and record.value is not None:
-            found[key] = json.loads(record.value)
-    if MODEL not in found:
-        fail("nothing has been learned yet", "rescore learner, and see `rescore models epochs --help`")
-    models = {"value": found[MODEL]} | ({TEXT: found[TEXT_MODEL]} if TEXT_MODEL in found else {})
-    models |= {key[len(CREDIT) :].decode(): body for key, body in sorted(found.items()) if key.startswith(CREDIT)}
-    return Remembered(found[CHECKPOINT]["done_ms"], models)

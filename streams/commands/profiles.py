@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, console, fail, guarded, print_json, settings, show_json_or
+from streams.commands.common import (
+    AsJson,
+    Exit,
+    console,
+    fail,
+    guarded,
+    plain_cell,
+    print_json,
+    settings,
+    show_json_or,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -180,7 +190,7 @@ def _packaged() -> ProfileBook:
 
 
 def _known(chosen: Settings) -> Known:
-    from streams.commands.models import known_versions
+    from streams.commands.versions import known_versions
 
     return known_versions(chosen)
 
@@ -224,7 +234,7 @@ def _table(profiles: Sequence[Profile]) -> Table:
         categories = sorted({CATEGORY_NAMES[one] for trigger in profile.triggers for one in trigger.categories})
         table.add_row(
             profile.profile_id,
-            profile.title,
+            plain_cell(profile.title),
             profile.purpose,
             f"{state}, sensitive" if profile.sensitive else state,
             f"{profile.half_life_days:g} days",

@@ -248,6 +248,15 @@ def _number(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
+def printable(text: str) -> str:
+    r"""A text on one line, without what a terminal would obey.
+
+    >>> printable("a\tb")
+    'a\\tb'
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def shown(value: object) -> str:
     """A value as JSON in a line, cut to 60 characters; what a terminal would obey is escaped."""
     if isinstance(value, list | dict) and len(value) > ITEMS_SHOWN_MAX:

