@@ -71,12 +71,12 @@ def _not_nearly_zero(number: float) -> float:
     return number
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""A whole number; bounds follow with `Field`."""
+WHOLE = BeforeValidator(_whole)
+"""Of a whole number: 90.0 is one. It stands behind the bounds: before them, pydantic's description lacks them."""
 Text = Annotated[str, AfterValidator(_encodable)]
 Name = Annotated[str, AfterValidator(_encodable), Field(min_length=1, max_length=200)]
-Moment = Annotated[int, BeforeValidator(_whole), Field(ge=MOMENT_MS_MIN, lt=MOMENT_MS_MAX)]
-Days = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=36_500)]
+Moment = Annotated[int, Field(ge=MOMENT_MS_MIN, lt=MOMENT_MS_MAX), WHOLE]
+Days = Annotated[int, Field(ge=0, le=36_500), WHOLE]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

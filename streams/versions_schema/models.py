@@ -11,11 +11,11 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from streams.versions_schema.base import (
     MAGNITUDE_MIN,
     TAG,
+    WHOLE,
     Body,
     Name,
     RefusedBody,
     Text,
-    Whole,
     ascending,
 )
 
@@ -37,7 +37,7 @@ PriorVariance = Annotated[float, Field(ge=1e-9, le=100.0)]
 HalfLife = Annotated[float, Field(ge=1.0, le=1e12)]
 Knots = Annotated[list[Annotated[float, Field(ge=-KNOT_MAX, le=KNOT_MAX)]], Field(max_length=KNOTS_MAX)]
 LogOdds = Annotated[float, Field(ge=-LOG_ODDS_MAX, le=LOG_ODDS_MAX)]
-Slots = Annotated[Whole, Field(ge=1, le=SLOTS_MAX)]
+Slots = Annotated[int, Field(ge=1, le=SLOTS_MAX), WHOLE]
 
 
 class FeatureBody(Body):
@@ -81,10 +81,10 @@ class ChallengerBody(Body):
     features: Annotated[list[Name], Field(max_length=FEATURES_MAX)] = Field([], description="of the model; none: all")
     half_life_examples: HalfLife | None = Field(None, description="additive: forgets by half in so many; null: never")
     prior_variance: PriorVariance | None = Field(None, description="additive: of a level before any example")
-    window_examples: Annotated[Whole, Field(ge=100, le=100_000)] = Field(
+    window_examples: Annotated[int, Field(ge=100, le=100_000), WHOLE] = Field(
         10_000, description="tree, forest: grown from so many of the last"
     )
-    one_in: Annotated[Whole, Field(ge=1, le=1_000_000)] = Field(1, description="tree, forest: one case in so many")
+    one_in: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(1, description="tree, forest: one case in so many")
 
 
 ChallengerName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f\x7f]{1,64}$")]
@@ -119,11 +119,16 @@ class SpecBody(Body):
 class ParametersBody(Body):
     """How an additive model was set up."""
 
-    knots: Annotated[Whole, Field(ge=2, le=KNOTS_MAX)] = Field(6, description="of a number without declared ones")
-    warm_up_examples: Annotated[Whole, Field(ge=0, le=1_000_000)] = Field(100, description="before knots are known")
+    knots: Annotated[int, Field(ge=2, le=KNOTS_MAX), WHOLE] = Field(6, description="of a number without declared ones")
+    warm_up_examples: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = Field(
+        100, description="before knots are known"
+    )
     prior_variance: PriorVariance = Field(description="of a level before any example")
     intercept_variance: PriorVariance = Field(description="likewise of the intercept")
     half_life_examples: HalfLife | None = Field(None, description="examples after which one counts half; null: never")
+
+
+SlotsOfCategory = Annotated[dict[Text, Annotated[int, Field(ge=0, lt=SLOTS_MAX), WHOLE]], Field(max_length=SLOTS_MAX)]
 
 
 class AdditiveBody(Body):
@@ -135,12 +140,11 @@ class AdditiveBody(Body):
     features: Annotated[list[FeatureBody], Field(min_length=1, max_length=FEATURES_MAX)] = Field(
         description="in the order of the weights"
     )
-    slots: Annotated[
-        dict[Name, Annotated[dict[Text, Annotated[Whole, Field(ge=0, lt=SLOTS_MAX)]], Field(max_length=SLOTS_MAX)]],
-        Field(max_length=FEATURES_MAX),
-    ] = Field(description="place of each known value, by category")
-    examples: Annotated[Whole, Field(ge=0, le=2**53)] = Field(description="learned so far")
-    refused: Annotated[Whole, Field(ge=0, le=2**53)] = Field(0, description="labels that were none")
+    slots: Annotated[dict[Name, SlotsOfCategory], Field(max_length=FEATURES_MAX)] = Field(
+        description="place of each known value, by category"
+    )
+    examples: Annotated[int, Field(ge=0, le=2**53), WHOLE] = Field(description="learned so far")
+    refused: Annotated[int, Field(ge=0, le=2**53), WHOLE] = Field(0, description="labels that were none")
     waiting: Annotated[list[Any], Field(max_length=0)] = Field([], description="empty in a published version")
     mean: Annotated[list[LogOdds], Field(min_length=1, max_length=WEIGHTS_MAX)] = Field(
         description="of the weights, log-odds"

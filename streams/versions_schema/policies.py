@@ -13,13 +13,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from schemas.times import DAY_MS
 from state.versions import BEGINNING_MS
 from streams.versions_schema.base import (
+    WHOLE,
     Body,
     Days,
     Moment,
     Share,
     Text,
     UnknownFormula,
-    Whole,
     ascending,
     shown,
 )
@@ -32,7 +32,7 @@ EPOCH_MS_MIN = 1_000
 
 Step = Annotated[float, Field(ge=1e-6, le=1.0)]
 """The least move of a score that is published."""
-Loans = Annotated[Whole, Field(ge=1, le=1_000_000)]
+Loans = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 
 
 @cache
@@ -65,16 +65,16 @@ class PolicyBody(Body):
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="fixed for the life of the state")
     observation_from_ms: Moment = Field(BEGINNING_MS, description="loans ordered earlier do not count")
     cancel_after_due: bool = Field(False, description="whether a loan may be cancelled after its due date")
-    look_ahead_candidates: Annotated[Whole, Field(ge=1, le=64)] = Field(
+    look_ahead_candidates: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(
         8, description="moments a customer's next check is looked for"
     )
-    duplicate_horizon_ms: Annotated[Whole, Field(ge=0, le=366 * DAY_MS)] = Field(
+    duplicate_horizon_ms: Annotated[int, Field(ge=0, le=366 * DAY_MS), WHOLE] = Field(
         DAY_MS, description="how long an event_id is remembered"
     )
-    duplicates_max: Annotated[Whole, Field(ge=1, le=4_096)] = Field(
+    duplicates_max: Annotated[int, Field(ge=1, le=4_096), WHOLE] = Field(
         256, description="event_ids remembered of one customer"
     )
-    future_tolerance_ms: Annotated[Whole, Field(ge=0, le=DAY_MS)] = Field(
+    future_tolerance_ms: Annotated[int, Field(ge=0, le=DAY_MS), WHOLE] = Field(
         300_000, description="how far an event may lie ahead of its record"
     )
     value_weight: Share = Field(0.7, description="of the forecast's percentile in value; the rest is consistency's")
@@ -100,18 +100,18 @@ class PolicyBody(Body):
     new_segment_days: Days = Field(90, description="days from the first order on which a customer is new")
     high_segment_loans: Loans = Field(20, description="loans from which on a customer is in segment high")
     very_high_segment_loans: Loans = Field(50, description="likewise very_high; not below high_segment_loans")
-    fold_loan_after_days: Annotated[Whole, Field(ge=0, le=3_650)] = Field(
+    fold_loan_after_days: Annotated[int, Field(ge=0, le=3_650), WHOLE] = Field(
         90, description="days after which a settled loan is folded into sums"
     )
-    label_days: Annotated[Whole, Field(ge=1, le=365)] = Field(
+    label_days: Annotated[int, Field(ge=1, le=365), WHOLE] = Field(
         30, description="days of a training label; fixed for the life of the state"
     )
-    example_activity_days: Annotated[Whole, Field(ge=1, le=3_650)] = Field(
+    example_activity_days: Annotated[int, Field(ge=1, le=3_650), WHOLE] = Field(
         395, description="a customer silent for longer teaches nothing"
     )
     profile_enter: Share = Field(0.60, description="strength from which on a profile holds")
     profile_leave: Share = Field(0.45, description="strength below which it ends; not above profile_enter")
-    profile_dwell_days: Annotated[Whole, Field(ge=0, le=3_650)] = Field(
+    profile_dwell_days: Annotated[int, Field(ge=0, le=3_650), WHOLE] = Field(
         7, description="least days between entering and leaving a profile"
     )
 
@@ -143,27 +143,27 @@ def refuse_unknown_formula(fields: Mapping[str, Any], version: str) -> None:
         )
 
 
-Count = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
-LearningDays = Annotated[Whole, Field(ge=0, le=3_650)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE]
+LearningDays = Annotated[int, Field(ge=0, le=3_650), WHOLE]
 
 
 class LearningBody(Body):
     """Every field is optional; one that is absent has the default of `streams.learning.epochs.LearningPolicy`."""
 
-    epoch_ms: Annotated[Whole, Field(ge=0, le=366 * DAY_MS)] = Field(
+    epoch_ms: Annotated[int, Field(ge=0, le=366 * DAY_MS), WHOLE] = Field(
         0, description="an epoch ends at each multiple; 0: nothing is learned, else at least 1,000"
     )
     adopt: Literal["daily", "each_epoch"] = Field("daily", description="when new weights come into force")
     rescore_everyone: bool = Field(True, description="everyone is scored again then, or each at the next event")
-    examples_min: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = Field(
+    examples_min: Annotated[int, Field(ge=0, le=1_000_000_000), WHOLE] = Field(
         200, description="examples before weights replace the packaged ones"
     )
-    sample_max: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(
+    sample_max: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] = Field(
         100_000, description="customers whose scores make the percentile tables"
     )
     sample_days: Days = Field(31, description="a customer silent for so long leaves the sample")
     borrower_days: Days = Field(365, description="likewise a borrower")
-    table_points_max: Annotated[Whole, Field(ge=2, le=100_000)] = Field(
+    table_points_max: Annotated[int, Field(ge=2, le=100_000), WHOLE] = Field(
         2_000, description="points of a published percentile table"
     )
     noise: Annotated[float, Field(ge=1e-3, le=25.0)] = Field(
@@ -181,19 +181,19 @@ class LearningBody(Body):
         40.0, description="Page-Hinkley sum that counts as drift"
     )
     quarantine_days: LearningDays = Field(7, description="days without adoption after a drift")
-    request_days: Annotated[Whole, Field(ge=1, le=3_650)] = Field(
+    request_days: Annotated[int, Field(ge=1, le=3_650), WHOLE] = Field(
         180, description="how long a request and an outcome wait for each other"
     )
-    loan_days: Annotated[Whole, Field(ge=1, le=36_500)] = Field(
+    loan_days: Annotated[int, Field(ge=1, le=36_500), WHOLE] = Field(
         1_095, description="a loan due later than this is not waited for"
     )
-    requests_max: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(
+    requests_max: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] = Field(
         250_000, description="cases of one model that are remembered"
     )
     envelope_days: LearningDays = Field(30, description="least days between two versions an envelope lets in")
     envelope_stability: Annotated[float, Field(ge=0.0, le=10.0)] = Field(0.10, description="most PSI of such a version")
     envelope_moves: Share = Field(0.05, description="most people in another band")
-    texts_one_in: Annotated[Whole, Field(ge=0, le=1_000_000_000)] = Field(
+    texts_one_in: Annotated[int, Field(ge=0, le=1_000_000_000), WHOLE] = Field(
         128, description="one transaction in so many teaches the model that reads descriptions; 0: none"
     )
     text_days: LearningDays = Field(30, description="least days between two versions of that model")

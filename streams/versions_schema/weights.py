@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from schemas.categories import CATEGORY_NAMES
 from state.category_text import CELLS_MAX, Counts
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
-from streams.versions_schema.base import Body, Moment, Name, NotNearlyZero, Share, Whole, ascending, shown
+from streams.versions_schema.base import WHOLE, Body, Moment, Name, NotNearlyZero, Share, ascending, shown
 
 COEFFICIENT_MAX = 100.0
 FORECAST_MAX = 100_000.0
@@ -53,7 +53,7 @@ class WeightsBody(Body):
     consistencies: Annotated[list[Share], Field(min_length=1, max_length=TABLE_POINTS_MAX)] = Field(
         description="of the sample, ascending"
     )
-    status_terciles: Terciles = Field(description="ascending; infinite: never reached")
+    status_terciles: Terciles = Field(description="ascending, at most 1e9 or infinite, which is never reached")
     revenue_terciles: Terciles = Field(description="likewise")
     recency_quintiles: Quintiles = Field(description="likewise, of negated days")
     status_quintiles: Quintiles = Field(description="likewise")
@@ -95,7 +95,7 @@ def _known_category(name: str) -> str:
 
 CategoryName = Annotated[str, AfterValidator(_known_category)]
 Cell = Annotated[
-    tuple[Annotated[Whole, Field(gt=0, lt=2**32)], CategoryName, Annotated[float, Field(gt=0.0, lt=1e15)]],
+    tuple[Annotated[int, Field(gt=0, lt=2**32), WHOLE], CategoryName, Annotated[float, Field(gt=0.0, lt=1e15)]],
     Field(strict=False),  # a list of JSON stands for the tuple
 ]
 
