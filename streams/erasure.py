@@ -7,7 +7,7 @@ a tombstone, and when the words before it go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -50,19 +50,33 @@ def kind_of(record: Record, values: Values) -> str:
         return UNREADABLE
 
 
-def erased_at(records: Sequence[Record], *, has_rows: bool) -> int | None:
-    """Which record of a customer ended them last: a tombstone, or a row with nothing but the moment of an erasure.
+def erased_at(records: Sequence[Record], ends: Callable[[bytes], bool]) -> int | None:
+    """Which record of a customer in a compacted topic ended them last: a tombstone, or a value that `ends` them.
 
-    None if none did, or if one behind it cannot be read: it may hold anything.
+    None if none did, or if one behind it cannot be read (`ends` raises ValueError): it may hold anything.
     """
     for at in range(len(records) - 1, -1, -1):
         value = records[at].value
         try:
-            if value is None or (has_rows and not decode_row(value).exists):
+            if value is None or ends(value):
                 return at
-        except CorruptRow:
+        except ValueError:
             return None
     return None
+
+
+def row_ends(value: bytes) -> bool:
+    """Whether a row holds nothing but the moment of an erasure. Raises ValueError if it cannot be read."""
+    try:
+        return not decode_row(value).exists
+    except CorruptRow as error:
+        raise ValueError(str(error)) from error
+
+
+def card_ends(value: bytes, values: Values) -> bool:
+    """A scorecard ends nobody. Raises ValueError if it cannot be read."""
+    values.decode("scorecards", value)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,9 @@ class Memory(Mapping[bytes, Any]):
         self._asked = key
         return json.loads(self._held[key].value or b"")
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._held)
 
@@ -127,8 +130,10 @@ class LearnerMemory:
         """The value model as it was left."""
         model.restore(memory[MODEL])
         for name in LEARNERS:
+            good = memory[_good_key(name)]
+            model.learners[name].restore(good)  # it will be gone back to: its shape is found out now
+            model.good[name] = good
             model.learners[name].restore(memory[_learner_key(name)])
-            model.good[name] = memory[_good_key(name)]
         for prefix, sample in ((SAMPLE, model.sample), (BORROWERS, model.borrowers)):
             sample.restore((hashed, member_of(body)) for hashed, body in _below(memory, prefix))
         self._good[VALUE] = model.good
@@ -146,9 +151,11 @@ class LearnerMemory:
             learner.follow(learner.spec._replace(challengers=_challengers_of(body["challengers"])))
             learner.restore(body, partial(_version_body, memory, at))
             for challenger in learner.learners:
+                good = memory[at + b"/good/" + challenger.encode()]
+                BayesianLogisticRegression.from_body(good)  # it will be gone back to: its shape is found out now
+                learner.good[challenger] = good
                 kept = memory[at + b"/learner/" + challenger.encode()]
                 learner.learners[challenger] = BayesianLogisticRegression.from_body(kept)
-                learner.good[challenger] = memory[at + b"/good/" + challenger.encode()]
             for challenger, tree in learner.trees.items():
                 seen = ((int.from_bytes(n, "big"), row) for n, row in _below(memory, _seen_prefix(at, challenger)))
                 tree.restore(memory[at + b"/learner/" + challenger.encode()], seen)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from streams.commands.common import Exit, console, error_console, fail, print_json
-from streams.erasure import erased_at, is_erasure, kind_of
+from streams.erasure import card_ends, erased_at, is_erasure, kind_of, row_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ def _wait(chosen: Settings, user: str, seconds: float, as_json: bool) -> Record:
 def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     """Every copy of a customer, as it is now."""
     from schemas.kinds import INPUT_TOPICS
-    from streams.commands.wire import partition_of
+    from streams.commands.wire import partition_of, values
     from streams.dead_letters import SUFFIX
     from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
     from streams.kafka_client import admin_of, require_topics
@@ -93,7 +94,8 @@ def look(chosen: Settings, user: str, erased_ms: int) -> list[Copy]:
     new_life = copies[0].standing == "gone" and copies[0].what != NO_ROW
     for name in tables:
         records = read(name)
-        erased = erased_at(records, has_rows=name == "rescore-state")
+        ends = row_ends if name == "rescore-state" else partial(card_ends, values=values(chosen))
+        erased = erased_at(records, ends)
         copies.append(in_table(name, records, erased, settings_of(name), new_life))
     copies.append(in_examples(_examples(chosen, user, counts), settings_of("rescore-examples")))
     memory = chosen.topic(MEMORY_TOPIC)

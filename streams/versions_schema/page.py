@@ -81,13 +81,13 @@ def _kind(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return _list(field, definitions)
     if field["type"] == "object":
         patterns: Mapping[str, Any] = field.get("patternProperties", {})
-        inner = field.get("additionalProperties") or next(iter(patterns.values()), {})
+        inner: Mapping[str, Any] = field.get("additionalProperties") or next(iter(patterns.values()), {})
         return f"object of {_kind(inner, definitions)}{_count(field, 'Properties')}"
     return kind + _bounds(field)
 
 
 def _list(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    inner: Mapping[str, Any] = field.get("items") or {}
+    inner = field.get("items") or {}
     if prefix := field.get("prefixItems"):
         return "list of " + ", ".join(_kind(one, definitions) for one in prefix)
     items = re.sub(r"\bnumber\b", "numbers", _kind(inner, definitions)) if inner else "anything"
