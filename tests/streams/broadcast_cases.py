@@ -79,13 +79,13 @@ def every_case() -> list[Case]:
     return [*bodies_that_are_no_object(), *values_out_of_shape()]
 
 
-def late_loan(user: str) -> list[dict[str, Any]]:
-    """A loan of 100.00 with margin 10.00, due on 2026-09-15, of which 60.00 are repaid on 2026-09-20."""
+def late_loan(user: str, year: int = 2026) -> list[dict[str, Any]]:
+    """A loan of 100.00 with margin 10.00, due on 15 September, of which 60.00 are repaid on the 20th."""
     return [
         {"event_id": "i", "user_id": user, "event": "issued", "loan_id": "L-1", "order_amount": 100.0,
-         "gross_margin": 10.0, "currency": "EUR", "order_date": "2026-08-15", "due_date": "2026-09-15"},
+         "gross_margin": 10.0, "currency": "EUR", "order_date": f"{year}-08-15", "due_date": f"{year}-09-15"},
         {"event_id": "r", "user_id": user, "event": "repaid", "loan_id": "L-1", "amount": 60.0, "currency": "EUR",
-         "paid_at": "2026-09-20"},
+         "paid_at": f"{year}-09-20"},
     ]  # fmt: skip
 
 
