@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from state.memory_store import MemoryStore
-from streams import resolve, worker
+from streams import resolve, version_bodies, versions, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
@@ -27,7 +27,15 @@ from tests.crash import test_moments
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
-from tests.streams import test_merge, test_resolve, test_worker, test_worker_surroundings
+from tests.streams import (
+    broadcast_cases,
+    test_broadcast_cases,
+    test_merge,
+    test_resolve,
+    test_worker,
+    test_worker_surroundings,
+)
+from tests.streams import test_rubbish_in_topics as rubbish
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -100,6 +108,11 @@ flickering = all_of(
 )
 unknown = all_of(
     test_resolve.test_a_commit_of_unknown_outcome_is_read_from_the_log, *((fault, 1) for fault in CommitFault)
+)
+
+bodies = all_of(
+    test_broadcast_cases.test_each_case_counts_as_never_published_and_its_field_is_named,
+    *((case,) for case in broadcast_cases.every_case()),
 )
 
 PROTECTIONS = (
@@ -412,6 +425,64 @@ PROTECTIONS = (
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+    Protection(
+        "a broadcast record that is no version counts as never published",
+        "streams.versions `read_once`",
+        "one record ends every worker, and ends it again at each start",
+        edited(
+            versions,
+            "read_once",
+            ("    except ValueError as error:\n        return", "    except KeyError as error:\n        return"),
+            ("    except Exception as error:", "    except KeyError as error:"),
+        ),
+        bodies,
+    ),
+    Protection(
+        "every field of a broadcast body has its type and bounds",
+        "streams.versions_schema `checked`",
+        "a list that is too short is read beyond its end, a rate of null publishes an absurd revenue",
+        edited(
+            version_bodies,
+            "checked",
+            ("return schema.model_validate(dict(fields))", "return schema.model_construct(**dict(fields))"),
+        ),
+        bodies,
+    ),
+    Protection(
+        "a reading of versions that failed is begun again",
+        "streams.broadcast `read_on`",
+        "versions that a registry could not name are skipped, and clocks go on without them",
+        edited(
+            Broadcast,
+            "read_on",
+            ("reading, self._reading = self._reading, None", "reading = self._reading"),
+            ("if not done:\n        self._reading = reading", "self._reading = None if done else reading"),
+        ),
+        test_broadcast_cases.test_clocks_and_the_broadcast_are_not_misled_by_a_reading_that_failed,
+    ),
+    Protection(
+        "a row that cannot be read is not restored",
+        "streams.resolve `_row_write`",
+        "the store is called ready with a foreign record in the place of a customer's state",
+        edited(
+            resolve,
+            "_row_write",
+            (
+                "raise HaltPartition(_unreadable_row(record, str(error))) from error",
+                "return RowWrite(user, record.value, None)",
+            ),
+        ),
+        all_of(rubbish.test_rubbish_in_the_changelog_halts_its_partition_alone_and_loses_nothing, ("row", b"rubbish")),
+    ),
+    Protection(
+        "a progress record that cannot be read halts its partition",
+        "streams.resolve `_progress_in`",
+        "the worker ends with all of its partitions, and again at each start",
+        edited(resolve, "_progress_in", ("except ValueError as error:", "except KeyError as error:")),
+        all_of(
+            rubbish.test_rubbish_in_the_changelog_halts_its_partition_alone_and_loses_nothing, ("progress", b"rubbish")
+        ),
     ),
 )
 """In the order of a batch and of the way back."""
