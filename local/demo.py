@@ -30,8 +30,8 @@ from local.view import Scene, plain_lines, print_plain, render
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.common import Exit
 from streams.commands.topics import options_of
+from streams.commands.versions import publish_first_versions
 from streams.commands.wire import values
-from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
@@ -44,6 +44,7 @@ from streams.kafka_client_groups import group_of, waiting_records
 from streams.publish import Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import apply
+from streams.version_records import config_record
 
 __all__ = ["DemoFailed", "Options", "Summary", "TopicsInUse", "run"]
 
@@ -230,9 +231,9 @@ class _Stage:
             "reason": "so that one sees what was learned come into force",
         }
         sender, done = producer(self.settings.kafka), Published()
-        value = self.values.encoder("rescore-config")(fields)
+        topic, key, value = config_record(fields, self.values.encoding)
         # Known before any event; librdkafka takes a timestamp of 0 for the present.
-        send(sender, done, topic=self.settings.topic("rescore-config"), key=b"models.value", value=value, timestamp=1)
+        send(sender, done, topic=self.settings.topic(topic), key=key, value=value, timestamp=1)
         finish(sender, done)
 
     @property

@@ -13,6 +13,7 @@ from local.demo_publisher import Clock, Sent
 from local.view import histogram
 from local.view_words import Change, Row, row_of
 from schemas.batch import Record
+from streams.unreadable import Unreadable, readable
 
 DECODED_PER_LOOK = 1_000
 ROWS_KEPT = 60
@@ -22,7 +23,7 @@ SCORE_NAMES_BY_INTEREST = ("status", "revenue", "value", "risk", "profiles", "cl
 
 class _Seen(NamedTuple):
     at_seconds: float
-    value: bytes
+    record: Record
 
 
 class Look(NamedTuple):
@@ -50,6 +51,7 @@ class Feed:
         self._lock = threading.Lock()
         self._waiting: dict[str, _Seen] = {}
         self._latest: dict[str, dict[str, float]] = {"value": {}, "status": {}, "class": {}}
+        self.unreadable = Unreadable()
         self._rows: list[Row] = []
         self._lag_seconds: float | None = None
         self._moved: dict[str, tuple[int, set[str]]] = {}  # when first, and whom, by version of weights
@@ -61,15 +63,16 @@ class Feed:
         with self._lock:
             self.changes += 1
             self._waiting.pop(score, None)  # so that it is the last in line again
-            if record.value is not None:
-                self._waiting[score] = _Seen(self._clock(), record.value)
+            self._waiting[score] = _Seen(self._clock(), record)
 
     def look(self, sent: Callable[[str], Sent | None], rows_max: int) -> Look:
         """Decode what has come, and say how things stand; at most `rows_max` new rows."""
         with self._lock:
             changes = self.changes
             taken = [self._waiting.pop(score) for score in list(self._waiting)[-DECODED_PER_LOOK:]]
-        decoded = [(seen, self._decode(seen.value)) for seen in taken]
+        at_seconds = {(seen.record.partition, seen.record.offset): seen.at_seconds for seen in taken}
+        changes_read = readable((seen.record for seen in taken), self._change, self.unreadable)
+        decoded = [(at_seconds[record.partition, record.offset], dict(change)) for record, change in changes_read]
         for _, change in decoded:
             self._note(change)
         self._measure_lag(decoded, sent)
@@ -86,6 +89,13 @@ class Feed:
             classes[int(number)] = classes.get(int(number), 0) + 1
         values, statuses = (histogram(self._latest[score].values()) for score in ("value", "status"))
         return Look(changes, self._lag_seconds, self._rows, fresh, values, statuses, classes, self._learned())
+
+    def _change(self, value: bytes) -> dict[str, Any]:
+        """A change of a score of ours. Raises ValueError."""
+        change = self._decode(value)
+        if change["score"] not in SCORE_NAMES_BY_INTEREST:
+            raise ValueError(f"there is no score {change['score']!r}")
+        return change
 
     def _learned(self) -> list[tuple[int, str]]:
         """The versions that came into force; the last one is still moving customers, and told with the next."""
@@ -105,14 +115,14 @@ class Feed:
             else:
                 latest[change["user_id"]] = change["new"]
 
-    def _measure_lag(self, decoded: Sequence[tuple[_Seen, Change]], sent: Callable[[str], Sent | None]) -> None:
+    def _measure_lag(self, decoded: Sequence[tuple[float, Change]], sent: Callable[[str], Sent | None]) -> None:
         """From the moment an event was handed to the client to that at which its change was read here."""
         lags = []
-        for seen, change in decoded:
+        for at_seconds, change in decoded:
             event_id = change["cause"].get("event_id")
             event = sent(event_id) if event_id and change["cause"]["kind"] == "event" else None
             if event and event.at_seconds is not None:
-                lags.append(seen.at_seconds - event.at_seconds)
+                lags.append(at_seconds - event.at_seconds)
         if lags:
             self._lag_seconds = statistics.median(lags)
 
@@ -121,7 +131,7 @@ def change_id_of(record: Record) -> str | None:
     """The change_id, which is the CloudEvents id of the record's headers."""
     for name, value in record.headers or ():
         if name == "ce_id":
-            return value.decode()
+            return value.decode("utf-8", "backslashreplace")
     return None
 
 

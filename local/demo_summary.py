@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from local.demo_feed import change_id_of
 from local.demo_recount import Recount, recount
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.wire import values
-from streams.dead_letters import open_letters
+from streams.dead_letters import DIGITS_MAX, open_letters
 from streams.kafka_client import read, require_topics
 from streams.settings import Settings
+from streams.unreadable import Fields, Unreadable, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Summary:
     dead_letters: dict[str, int]
     folder: Path
     versions: int = 0  # of weights that were learned and came into force
+    unreadable: tuple[str, ...] = ()  # what another program wrote to our topics, in words
 
     @property
     def exact(self) -> bool:
@@ -59,6 +61,7 @@ class Summary:
             )
         if self.versions:
             yield f"{self.versions:,} versions of weights were learned on the way: rescore models list --help"
+        yield from self.unreadable
         for message, number in self.dead_letters.items():
             yield f"dead letters: {number:,} x {message}"
         yield f"logs of the parts: {self.folder}"
@@ -67,13 +70,14 @@ class Summary:
 
 def count_again(settings: Settings, events: int, waiting: int | None, folder: Path) -> Summary:
     """Read score-changes, scorecards and dead letters from their beginning, and count. Some 5 microseconds a record."""
-    decode = values(settings).decode
-    latest = {(record.key or b"").decode(): record.value for record in _all(settings, "scorecards")}
-    cards = {user: None if data is None else decode("scorecards", data) for user, data in latest.items()}
-    counted = recount((_change_id(record, decode) for record in _all(settings, "score-changes")), cards)
+    decode, unreadable = values(settings).decode, Unreadable()
+    cards = latest_cards(_all(settings, "scorecards"), partial(decode, "scorecards"), unreadable)
+    changes = change_ids(_all(settings, "score-changes"), partial(decode, "score-changes"), unreadable)
+    counted = recount(changes, cards)
     letters = open_letters(_all(settings, *(f"{topic}.dlq" for topic in INPUT_TOPICS)))
     messages = dict(Counter(letter.message for letter in letters).most_common())
-    return Summary(events, waiting, counted, messages, folder, versions_learned(_all(settings, "rescore-weights")))
+    learned = versions_learned(_all(settings, "rescore-weights"))
+    return Summary(events, waiting, counted, messages, folder, learned, tuple(unreadable.lines()))
 
 
 def versions_learned(weights: Iterable[Record]) -> int:
@@ -85,5 +89,30 @@ def _all(settings: Settings, *topics: str) -> Iterator[Record]:
     return read(settings.kafka, require_topics(settings.kafka, map(settings.topic, topics)))
 
 
-def _change_id(record: Record, decode: Any) -> str:
-    return change_id_of(record) or str(decode("score-changes", record.value)["change_id"])
+def latest_cards(
+    records: Iterable[Record], decode: Callable[[bytes], Fields], unreadable: Unreadable
+) -> dict[str, Fields | None]:
+    """The last scorecard of each customer, None of one who was erased; those that cannot be read are left out."""
+    latest = {record.key: record for record in records}
+    gone = {_user(record): None for record in latest.values() if record.value is None}
+    held = readable((record for record in latest.values() if record.value is not None), decode, unreadable)
+    return {**gone, **{_user(record): card for record, card in held}}
+
+
+def change_ids(records: Iterable[Record], decode: Callable[[bytes], Fields], unreadable: Unreadable) -> Iterator[str]:
+    """The change_id of each change: that of its headers, else of its value; what has none is left out."""
+    for record in records:
+        change_id = change_id_of(record)
+        found = (
+            [change_id] if change_id else [str(one["change_id"]) for _, one in readable([record], decode, unreadable)]
+        )
+        for one in found:
+            _, *parts = one.rsplit("/", 3)
+            if len(parts) == 3 and parts[-1].isdigit() and len(parts[-1]) <= DIGITS_MAX:
+                yield one
+            else:
+                unreadable.note(record, "it has no change_id")
+
+
+def _user(record: Record) -> str:
+    return (record.key or b"").decode("utf-8", "backslashreplace")

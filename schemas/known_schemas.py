@@ -32,6 +32,10 @@ class SchemaNotRegistered(Exception):
     """The registry does not hold a schema this program writes with: run `rescore topics apply`, then start again."""
 
 
+class RegistrationRefused(Exception):
+    """The registry refuses to register a schema: it forbids it to this login, or finds the schema incompatible."""
+
+
 class Registry(Protocol):
     """Schemas (as `foreign_schema` gives them) by a value's first bytes, and the first bytes of what we write."""
 

@@ -185,5 +185,6 @@ PRIMITIVES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "float": (lambda raw: isinstance(raw, int | float) and not isinstance(raw, bool), "a number"),
     "double": (lambda raw: isinstance(raw, int | float) and not isinstance(raw, bool), "a number"),
     "string": (lambda raw: isinstance(raw, str), "a text"),
+    "bytes": (lambda _raw: False, "bytes, which JSON does not have: write this as Avro"),
 }
 """Whether a JSON value can stand for a primitive type, and the words for that type."""

@@ -17,6 +17,7 @@ from schemas.definitions import SCHEMA_OF_TOPIC, schema
 from schemas.foreign import AvroType, UnusableSchema, foreign_schema
 from schemas.known_schemas import (
     CONFLUENT,
+    RegistrationRefused,
     Registry,
     RegistryUnavailable,
     SchemaNotRegistered,
@@ -24,10 +25,21 @@ from schemas.known_schemas import (
     Written,
 )
 
-__all__ = ["ConfluentRegistry", "Registry", "RegistryUnavailable", "SchemaNotRegistered", "StaticRegistry"]
+__all__ = [
+    "ConfluentRegistry",
+    "RegistrationRefused",
+    "Registry",
+    "RegistryUnavailable",
+    "SchemaNotRegistered",
+    "StaticRegistry",
+]
 
 Answer = TypeVar("Answer")
 
+REFUSALS = (401, 403, 409, 422)
+"""What a registry answers that does not take a schema: no right to, or incompatible with the versions it holds."""
+
+WORDS_MAX = 300
 TIMEOUT_SECONDS = 2.0
 """Short: while a registry is asked, the partition stands still anyhow, and asks again."""
 
@@ -76,28 +88,40 @@ class ConfluentRegistry:
         if name not in self._prefixes:
             subject = self._subjects[name]
             found = self._ask(lambda: self._client.lookup_schema(subject, _text(name)))
-            if found is None or found.schema_id is None:
+            if found is None:
                 raise SchemaNotRegistered(
                     f"{self._url} does not hold the current schema {name} for {subject}: run `rescore topics apply`"
                 )
-            self._prefixes[name] = CONFLUENT + int(found.schema_id).to_bytes(4, "big")
+            self._prefixes[name] = CONFLUENT + self._number(found.schema_id).to_bytes(4, "big")
         return self._prefixes[name]
 
     def register(self) -> dict[str, int]:
         """Register every current schema under its subject, as `rescore topics apply` does; ids by subject.
 
-        Registering again what is there changes nothing. Raises RegistryUnavailable; SchemaRegistryError where the
-        registry refuses a schema as incompatible.
+        Registering again what is there changes nothing. Raises RegistryUnavailable; RegistrationRefused if the registry
+        forbids it, or finds a schema incompatible.
         """
-        ids: dict[str, int] = {}
-        for name, subject in self._subjects.items():
-            try:
-                ids[subject] = self._client.register_schema(subject, _text(name))
-            except SchemaRegistryError:
-                raise
-            except Exception as error:
-                raise self._unavailable(error) from error
-        return ids
+        return {subject: self._registered(name, subject) for name, subject in self._subjects.items()}
+
+    def _registered(self, name: str, subject: str) -> int:
+        try:
+            return self._number(self._client.register_schema(subject, _text(name)))
+        except SchemaRegistryError as error:
+            if error.http_status_code in REFUSALS:
+                raise RegistrationRefused(
+                    f"the schema registry at {self._url} refuses to register {name} for {subject}: {error}"
+                ) from error
+            raise self._unavailable(error) from error
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
+            raise self._unavailable(error) from error
+
+    def _number(self, given: object) -> int:
+        """The id of a schema. Raises RegistryUnavailable for what is none: a proxy's answer, not a registry's."""
+        if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < 2**32:
+            raise self._no_registry(f"{given!r:.100} is not the id of a schema")
+        return given
 
     def _ask(self, question: Callable[[], Answer]) -> Answer | None:
         """The answer; None where it is a definite "no such thing"."""
@@ -113,13 +137,21 @@ class ConfluentRegistry:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
-        return RegistryUnavailable(f"the schema registry at {self._url} does not answer as one: {error}")
+        words = str(error)[:WORDS_MAX]  # it may hold a whole page of a proxy
+        return RegistryUnavailable(f"the schema registry at {self._url} does not answer as one: {words}")
+
+    def _no_registry(self, why: str) -> RegistryUnavailable:
+        """For an answer that says 200 and is none. The client keeps what it was answered: it is made to ask again."""
+        self._client.clear_caches()  # type: ignore[no-untyped-call]
+        return self._unavailable(ValueError(why))
 
     def _read(self, found: RegisteredText) -> Written:
         """The registered text as a schema; None where a schema that it refers to is not there (yet)."""
         references: dict[tuple[str, int], str] = {}
-        if found.schema_type not in (None, "AVRO") or not isinstance(found.schema_str, str):
+        if found.schema_type not in (None, "AVRO"):
             return UnusableSchema(f"its type is {str(found.schema_type)[:40]}, not Avro")
+        if not isinstance(found.schema_str, str):
+            raise self._no_registry("the answer holds no schema")
         if not self._gather(found, references):
             return None
         if len(references) > REFERENCES_MAX:

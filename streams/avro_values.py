@@ -27,6 +27,11 @@ class Values:
         self._registry = registry or StaticRegistry()
         self._encoder = Encoder(self._registry)
 
+    @property
+    def encoding(self) -> Encoder:
+        """How values are written."""
+        return self._encoder
+
     def schema(self, topic: str) -> Schema:
         """The current schema of a topic's values."""
         return schema(SCHEMA_OF_TOPIC[topic])

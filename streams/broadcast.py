@@ -45,8 +45,9 @@ class Broadcast(Generic[V]):
 
     `adopt(versions, records)` returns the versions with new records taken in; it decides what a record means. Records
     come in order of their offset within a partition; between partitions and topics there is no order, so `adopt` must
-    not depend on one. `limit_ms` says from the versions how far clocks may go until there are more of them (the next
-    ones learned, where clocks wait for the learner). Never blocks for longer than the log's own answers take.
+    not depend on one. If it raises, nothing of the piece is taken in, and the next call reads the piece again.
+    `limit_ms` says from the versions how far clocks may go until there are more of them (the next ones learned, where
+    clocks wait for the learner). Never blocks for longer than the log's own answers take.
     """
 
     def __init__(
@@ -78,8 +79,7 @@ class Broadcast(Generic[V]):
             return min(self._known_until_ms, limit_ms)
         if self._reading is None:
             self._asked_at_ms = newest_ms
-            self._reading = self._read_to_the_end()
-        if self._read_a_step(self._reading):
+        if self.read_on():
             self._known_until_ms = self._asked_at_ms + NOTICE_MS
         return min(self._known_until_ms, self._limit_ms(self.versions))
 
@@ -87,18 +87,10 @@ class Broadcast(Generic[V]):
         """Read to the end of the topics as they are now, a step a call; True when that is done."""
         if self._reading is None:
             self._reading = self._read_to_the_end()
-        return self._read_a_step(self._reading)
-
-    def _read_a_step(self, reading: Iterator[bool]) -> bool:
-        """Whether the end is reached. What raises is read again: a generator that has raised would look as if done."""
-        done = False
-        try:
-            done = next(reading, True)
-        except BaseException:
-            self._reading = None
-            raise
-        if done:
-            self._reading = None
+        reading, self._reading = self._reading, None  # a step that raises ends the reading, and it begins again
+        done = next(reading, True)
+        if not done:
+            self._reading = reading
         return done
 
     def _read_to_the_end(self) -> Iterator[bool]:

@@ -7,10 +7,11 @@ whatever crashes, and the open ones are those without a note. Nothing is ever ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from schemas.batch import Record
+from schemas.kinds import INPUT_TOPICS
 
 ERROR_PREFIX = "__streams.errors."
 NOTE = "__rescore.note"  # value: what was done, "replayed" or "dropped"
@@ -18,6 +19,8 @@ NOTE_OF = "__rescore.note.of"  # value: the offset of the letter, in this partit
 NOTE_BY = "__rescore.note.by"
 REPLAYED_FROM = "__rescore.replayed.from"  # on the event that came back: which letter it was
 SUFFIX = ".dlq"
+DIGITS_MAX = 19
+"""Of an offset: what another program put into a header may be of any length."""
 
 
 class UnknownLetter(Exception):
@@ -103,10 +106,8 @@ def _letter(record: Record, headers: Mapping[str, bytes]) -> DeadLetter:
 
 def _number(headers: Mapping[str, bytes], name: str) -> int:
     """A number in a header; -1 where there is none, so that a foreign record in the topic is shown, not fatal."""
-    try:
-        return int(headers.get(name, b"-1"))
-    except ValueError:
-        return -1
+    text = headers.get(name, b"")
+    return int(text) if text.isdigit() and len(text) <= DIGITS_MAX else -1
 
 
 def chosen(
@@ -131,15 +132,24 @@ def chosen(
 
 
 def replayed(
-    letter: DeadLetter, by: str, user_of: Callable[[DeadLetter], bytes | None], timestamp_ms: int | None
+    letter: DeadLetter,
+    by: str,
+    user_of: Callable[[DeadLetter], bytes | None],
+    timestamp_ms: int | None,
+    inputs: Collection[str] = INPUT_TOPICS,
 ) -> tuple[Message, Message]:
     """The event as it comes back, and the note that settles its letter.
 
     Value and headers are those received, byte for byte. The key is the user the value names (`user_of`), where it names
     one: a letter with a wrong key, or in a wrong partition, comes back at its right place. `timestamp_ms` is for
     topics whose records carry their own time; it becomes known when it comes back, so time does not go back either.
-    Raises UnknownLetter for one whose value was too large to be kept.
+    Raises UnknownLetter for one whose value was too large to be kept, or which is of none of the `inputs`.
     """
+    if letter.origin_topic not in inputs:
+        raise UnknownLetter(
+            f"the dead letter {letter.name} names {letter.origin_topic!r}, which is no input: another program wrote "
+            f"it. Drop it"
+        )
     if letter.cut_bytes >= 0:
         origin_place = f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}"
         raise UnknownLetter(

@@ -7,12 +7,14 @@ can not be cut out of it; what can be proven is that the last word is a tombston
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from schemas.batch import Record
+from state.layout import CorruptRow, decode_row
 from state.row import Row
+from streams.avro_values import Values
 
 FOREVER_MS = -1
 DAY_MS = 86_400_000
@@ -26,6 +28,55 @@ NEVER_MS = 2**60
 NO_ROW = "no row"
 
 Standing = Literal["gone", "expires", "remains", "unknown"]
+
+
+UNREADABLE = "unreadable"
+"""Kind of a training example that cannot be read; it counts as one, because it may be one."""
+
+
+def is_erasure(record: Record, values: Values) -> bool:
+    """Whether a record of `commands` orders an erasure; one that cannot be read is a dead letter and orders none."""
+    try:
+        return values.decode("commands", record.value or b"").get("command") == "erase"
+    except ValueError:
+        return False
+
+
+def kind_of(record: Record, values: Values) -> str:
+    """The kind of a training example."""
+    try:
+        return str(values.decode("rescore-examples", record.value or b"")["kind"])
+    except ValueError:
+        return UNREADABLE
+
+
+def erased_at(records: Sequence[Record], ends: Callable[[bytes], bool]) -> int | None:
+    """Which record of a customer in a compacted topic ended them last: a tombstone, or a value that `ends` them.
+
+    None if none did, or if one behind it cannot be read (`ends` raises ValueError): it may hold anything.
+    """
+    for at in range(len(records) - 1, -1, -1):
+        value = records[at].value
+        try:
+            if value is None or ends(value):
+                return at
+        except ValueError:
+            return None
+    return None
+
+
+def row_ends(value: bytes) -> bool:
+    """Whether a row holds nothing but the moment of an erasure. Raises ValueError if it cannot be read."""
+    try:
+        return not decode_row(value).exists
+    except CorruptRow as error:
+        raise ValueError(str(error)) from error
+
+
+def card_ends(value: bytes, values: Values) -> bool:
+    """A scorecard ends nobody. Raises ValueError if it cannot be read."""
+    values.decode("scorecards", value)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

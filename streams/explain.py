@@ -108,7 +108,7 @@ def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str
         f"{story.score} {shown_value(now, 'new')}{band}   since {time_text(now['decided_ms'])}; {holds(now, time_text)}"
     ]
     reasons = story.reasons()
-    if reasons and now["base"] is not None:
+    if reasons and now["base"] is not None and now["new"] is not None:
         width = max(len(words) for words, _ in reasons)
         lines.append(f"    {'base'.ljust(width)}  {float(now['base']):9.4f}")
         lines += [f"    {words.ljust(width)}  {level:+9.4f}" for words, level in reasons]

@@ -15,23 +15,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from schemas.batch import FEATURE_SLOTS, Record
+from schemas.batch import Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.times import FIRST_TIMESTAMP_MS
 from state.versions import Weights
 from streams.broadcast import Broadcast
-from streams.failures import NAMED, Failure, failure_of
+from streams.failures import Failure, failure_of
 from streams.learner_guard import learned_without
 from streams.learner_log import LearnerLog, Written
-from streams.learner_memory import CHECKPOINT, LearnerMemory
-from streams.learning.cases import CaseExample, case_of
+from streams.learner_memory import CHECKPOINT, LearnerMemory, Memory, checked_checkpoint
+from streams.learner_reading import ReadPartition, is_ahead
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs
-from streams.learning.population_sample import Member
 from streams.learning.rounds import VALUE, Decided, Round, Rounds, Waiting
-from streams.learning.text_learner import TextExample, TextLearner, text_of
-from streams.learning.value_learner import ValueExample, ValueLearner
+from streams.learning.text_learner import TextLearner
+from streams.learning.value_learner import ValueLearner
 from streams.log import (
     AbortAndRewind,
     Failpoint,
@@ -47,7 +46,10 @@ from streams.publish import text_of_ms
 from streams.scoring.model import ModelWeights
 from streams.scoring.specs import ModelSpec, spec_at
 from streams.topic_ids import TopicIds
+from streams.unreadable import Unreadable
 from streams.versions import Known
+from streams.versions_schema.base import RefusedBody
+from streams.versions_schema.records import CHARS_MAX as CAUSE_CHARS_MAX
 from streams.wiring import Clock
 
 WAITING_TOLD_SECONDS = 5.0
@@ -119,6 +121,15 @@ class LearnerObserver:
     def restarted(self, reason: str) -> None:
         """A transaction came to nothing, or nobody knows: the log is asked."""
 
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """Records of the broadcast topics that count as never published, by topic; all of them so far."""
+
+    def unreadable(self, count: int, first: str) -> None:
+        """So many records of the examples, in all, are none; where the first lies and why."""
+
+    def not_published(self, version: str, reason: str) -> None:
+        """Learned weights are not published, because every reader would refuse them."""
+
     def failed(self, failure: Failure) -> None:
         """This program raised what nobody expected; an example was left out for it, or the learner starts again."""
 
@@ -152,7 +163,7 @@ class Learner:
         self._observer = observer or UnobservedLearner()
         self._failpoint = failpoint
         self._starting: Iterator[None] | None = self._start()
-        self._reading: dict[int, _Partition] = {}
+        self._reading: dict[int, ReadPartition] = {}
         self._rounds: Rounds | None = None
         self._told_limit_ms: int | None = None
         self._memory = LearnerMemory()
@@ -163,6 +174,7 @@ class Learner:
         self._not_before_seconds = -FOREVER_SECONDS
         self._topic_ids: Mapping[str, str] = {}
         self._asked_topics_seconds = clock.monotonic_seconds()
+        self._unreadable = Unreadable()
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Take turns until told to stop. `StopWorker` means that another learner took our place."""
@@ -245,12 +257,13 @@ class Learner:
             yield
         while (count := self._log.partitions(self._options.examples)) is None:
             yield
-        memory: dict[bytes, Any] = {}
+        memory = Memory(self._options.memory)
         yield from self._read_memory(memory)
-        self._rounds, checkpoint = self._remember(memory)
-        for model in self._rounds.credit.values():
-            for tree in model.trees.values():
-                yield from tree.grow()
+        with memory.told():
+            self._rounds, checkpoint = self._remember(memory)
+            for model in self._rounds.credit.values():
+                for tree in model.trees.values():
+                    yield from tree.grow()
         while (found := self._log.topic_ids(self._options.topics.topics)) is None:
             yield
         topics = self._options.topics.same(checkpoint.get("topic_ids"), found, "the learner")
@@ -260,11 +273,12 @@ class Learner:
         places = [TopicPartition(self._options.examples, p) for p in range(count)]
         while (firsts := self._log.first_offsets(places)) is None:
             yield
-        self._reading = {where.partition: _Partition.of(where, firsts[where], checkpoint) for where in places}
+        with memory.told():
+            self._reading = {where.partition: ReadPartition.of(where, firsts[where], checkpoint) for where in places}
         self._log.follow({where: self._reading[where.partition].next_offset for where in places})
         self._observer.started(self._rounds.done_ms, count)
 
-    def _read_memory(self, memory: dict[bytes, Any]) -> Iterator[None]:
+    def _read_memory(self, memory: Memory) -> Iterator[None]:
         """The last value of each key, to an end asked for after our transactional id was ours."""
         where = TopicPartition(self._options.memory, 0)
         while (firsts := self._log.first_offsets([where])) is None or (ends := self._log.end_offsets([where])) is None:
@@ -273,15 +287,12 @@ class Learner:
             if not records:
                 yield
             for record in records:
-                if record.value is None:
-                    memory.pop(record.key or b"", None)
-                else:
-                    memory[record.key or b""] = json.loads(record.value)
+                memory.take(record)
 
     def _remember(self, memory: Mapping[bytes, Any]) -> tuple[Rounds, Mapping[str, Any]]:
         """The state that the checkpoint says; that of the first day where there is none."""
         known = self._broadcast.versions
-        checkpoint: Mapping[str, Any] = memory.get(CHECKPOINT, {})
+        checkpoint: Mapping[str, Any] = checked_checkpoint(memory[CHECKPOINT]) if CHECKPOINT in memory else {}
         done_ms = checkpoint.get("done_ms")
         policy = known.epochs.policy_at(2**62 if done_ms is None else done_ms)
         model = ValueLearner(known.versions.weights[0], policy)
@@ -310,10 +321,15 @@ class Learner:
 
     def _buffer(self, records: Sequence[Record]) -> None:
         assert self._rounds is not None
+        before = sum(self._unreadable.counts.values())
         for record in records:
-            failure = self._reading[record.partition].take(record, self._wire.example, self._rounds.done_ms)
+            partition = self._reading[record.partition]
+            failure = partition.take(record, self._wire.example, self._rounds.done_ms, self._unreadable)
             if failure is not None:
                 self._leave_out(failure, record.partition, record.offset)
+        count = sum(self._unreadable.counts.values())
+        if count > before:
+            self._observer.unreadable(count, next(iter(self._unreadable.firsts.values())))
 
     def _go_forward(self) -> None:
         rounds, epochs = self._rounds, self._broadcast.versions.epochs
@@ -325,7 +341,7 @@ class Learner:
         marks = [one.mark_ms for one in self._reading.values() if one.mark_ms is not None]
         least_ms = min(marks) if len(marks) == len(self._reading) else None
         self._pause_ahead(least_ms)
-        if least_ms is None or not _is_ahead(epochs.last_until(least_ms), rounds.done_ms):
+        if least_ms is None or not is_ahead(epochs.last_until(least_ms), rounds.done_ms):
             self._tell_missing(least_ms, epochs)
             return
         self._waits_since_seconds = None
@@ -379,7 +395,7 @@ class Learner:
 
     def _pause_ahead(self, least_ms: int | None) -> None:
         """Partitions that have marked more than others are not read further: what waits stays about one epoch."""
-        ahead = [one.where for one in self._reading.values() if _is_ahead(one.mark_ms, least_ms)]
+        ahead = [one.where for one in self._reading.values() if is_ahead(one.mark_ms, least_ms)]
         self._log.pause(ahead)
 
     def _tell_missing(self, least_ms: int | None, epochs: Epochs) -> None:
@@ -411,7 +427,12 @@ class Learner:
             made = closed.weights
             timeline = rounds.timeline_of(made.name if isinstance(made, ModelWeights) else VALUE)
             why = next((h.what + ": " + h.why for h in timeline if h.version == made.version), "")
-            weights(made.version, self._wire.weights(made, why), closed.boundary_ms)
+            try:
+                value = self._wire.weights(made, why[:CAUSE_CHARS_MAX])
+            except RefusedBody as error:  # published, it would stop nobody and serve nobody
+                self._observer.not_published(made.version, str(error))
+            else:
+                weights(made.version, value, closed.boundary_ms)
         limit_ms = epochs.limit_ms(done.until_ms)
         if options.clocks_wait and limit_ms != state.told_limit_ms:
             weights("epoch", self._wire.learned_until(done.until_ms), done.until_ms)
@@ -445,105 +466,6 @@ class _State:
     told_limit_ms: int | None
 
 
-@dataclass(slots=True)
-class _Partition:
-    """How far one partition of the examples was read, and what waits of it."""
-
-    where: TopicPartition
-    next_offset: int
-    mark_ms: int | None
-    waiting: list[Waiting] = field(default_factory=list)
-    marks_before: list[int | None] = field(default_factory=list)  # of what waits: the mark in force before it
-
-    @classmethod
-    def of(cls, where: TopicPartition, first_offset: int, checkpoint: Mapping[str, Any]) -> _Partition:
-        """Where the checkpoint says. Raises `HaltPartition` where examples have been deleted before they were read."""
-        held = checkpoint.get("partitions", {}).get(str(where.partition))
-        if held is None:
-            return cls(where, first_offset, None)
-        if held[0] < first_offset:
-            raise HaltPartition(
-                f"{where.topic}/{where.partition}: the next example to learn is {held[0]}, the oldest there is "
-                f"{first_offset}. Examples were deleted before they were learned: raise retention.ms. To learn again "
-                f"from what is there, delete rescore-learner, run `rescore topics apply`, and start the learner."
-            )
-        return cls(where, held[0], held[1])
-
-    @property
-    def resume_offset(self) -> int:
-        """From where on a new start has to read."""
-        return self.waiting[0].offset if self.waiting else self.next_offset
-
-    @property
-    def resume_mark_ms(self) -> int | None:
-        """The mark in force there."""
-        return self.marks_before[0] if self.waiting else self.mark_ms
-
-    def take(self, record: Record, read: Callable[[bytes], Mapping[str, Any]], done_ms: int | None) -> Failure | None:
-        """A marker moves the mark; an example waits for the end of its epoch, unless that has been learned already.
-
-        Answers why a record is neither: no worker writes such, and nothing is learned of it.
-        """
-        try:
-            said = read(record.value or b"")
-            example = None if said["kind"] == "epoch" else example_of(said)
-            moment_ms = int(said["timestamp_ms"])
-        except NAMED:
-            raise
-        except Exception as error:  # noqa: BLE001 - of any kind: the bytes may be a stranger's
-            self.next_offset = record.offset + 1
-            return failure_of(error, "read")
-        self.next_offset = record.offset + 1
-        if example is None:
-            self.mark_ms = max(moment_ms, -(2**62) if self.mark_ms is None else self.mark_ms)
-        else:
-            due_ms = example.timestamp_ms if self.mark_ms is None else max(example.timestamp_ms, self.mark_ms + 1)
-            if _is_ahead(due_ms, done_ms):
-                self.waiting.append(Waiting(due_ms, example, record.partition, record.offset))
-                self.marks_before.append(self.mark_ms)
-        return None
-
-    def forget_until(self, done_ms: int) -> None:
-        """Drop what has been learned."""
-        kept = [i for i, one in enumerate(self.waiting) if one.due_ms > done_ms]
-        self.waiting = [self.waiting[i] for i in kept]
-        self.marks_before = [self.marks_before[i] for i in kept]
-
-
-CASES = ("request", "outcome", "withdrawn")
-
-
-def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample | TextExample:
-    """A training example from the fields of its record. Raises ValueError for what can not be one."""
-    if said["kind"] in CASES:
-        return case_of(said)
-    if said["kind"] == "text":
-        return text_of(said)
-    if said["kind"] not in ("example", "report", "erasure") or said["timestamp_ms"] is None or not said["user_hash"]:
-        raise ValueError(f"{said['kind']} without what it needs")
-    at_ms, hashed = int(said["timestamp_ms"]), bytes(said["user_hash"])
-    if said["kind"] == "erasure":
-        return ValueExample(at_ms, hashed, None, None, None, erased=True)
-    if said["kind"] == "report":
-        return ValueExample(at_ms, hashed, None, None, None, _borrower(at_ms, said))
-    return ValueExample(at_ms, hashed, _packed(said["features"]), said["forecast"], said["label"])
-
-
-def _borrower(at_ms: int, said: Mapping[str, Any]) -> Member:
-    """What a borrower reports; of a due day it says how far it is from the day of the report."""
-    found, day = said["member"], said["day"]
-    if found is None or day is None:
-        raise ValueError("a report without member or day")
-    due_day = None if found["recency"] is None else day + found["recency"]
-    return Member(at_ms, None, found["consistency"], found["status"], found["revenue"], due_day)
-
-
-def _packed(features: Sequence[int] | None) -> tuple[int, ...] | None:
-    if features is not None and (len(features) != FEATURE_SLOTS or not all(0 <= x <= 65_535 for x in features)):
-        raise ValueError("these are not the inputs of the value model")
-    return None if features is None else tuple(features)
-
-
 def _decided(known: Known) -> list[Decided]:
     """What persons decided about models; the card they had looked at is part of the reason."""
     return [
@@ -554,10 +476,6 @@ def _decided(known: Known) -> list[Decided]:
         )
         for one in known.decisions
     ]
-
-
-def _is_ahead(moment_ms: int | None, of_ms: int | None) -> bool:
-    return moment_ms is not None and (of_ms is None or moment_ms > of_ms)
 
 
 def waiting_words(boundary_ms: int | None, partitions: Sequence[int], reason: str) -> str:

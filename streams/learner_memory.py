@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from schemas.batch import Record
 from state.category_text import body_of_counts, counts_of
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.credit_learner import CreditLearner
@@ -21,6 +23,7 @@ from streams.learning.rounds import VALUE, Round, Rounds
 from streams.learning.text_learner import TEXT, TextLearner
 from streams.learning.tree_challenger import TreeChallenger
 from streams.learning.value_learner import LEARNERS, ValueLearner
+from streams.log import HaltPartition
 from streams.scoring.specs import Challenger
 
 CHECKPOINT, MODEL, CREDIT = b"checkpoint", b"model/value", b"credit/"
@@ -30,6 +33,86 @@ WORD, WAITING, TEXT_VERSION = b"text/word/", b"text/waiting/", b"text/version/"
 
 Said = tuple[bytes, bytes | None]
 """Key and value; None: a tombstone."""
+
+
+UNSOUND = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
+"""What reading a record of another shape raises."""
+
+
+class Memory(Mapping[bytes, Any]):
+    """The last record of each key, read when it is asked for; what no learner wrote is never looked at.
+
+    >>> memory = Memory("rescore-learner")
+    >>> memory.take(Record("rescore-learner", 0, 7, 0, b"checkpoint", b"[1"))
+    >>> with memory.told():
+    ...     memory[b"checkpoint"]
+    Traceback (most recent call last):
+        ...
+    streams.log.HaltPartition: rescore-learner, offset 7: the record of checkpoint cannot be read (Expecting ',' ...
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._held: dict[bytes, Record] = {}
+        self._asked: bytes = b""
+
+    def take(self, record: Record) -> None:
+        """The next record of the topic; without a value it ends its key."""
+        if record.value is None:
+            self._held.pop(record.key or b"", None)
+        else:
+            self._held[record.key or b""] = record
+
+    def __getitem__(self, key: bytes) -> Any:
+        self._asked = key
+        return json.loads(self._held[key].value or b"")
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """While records are read: one of another shape halts the learner, and the record is named."""
+        try:
+            yield
+        except UNSOUND as error:
+            held = self._held.get(self._asked)
+            key = self._asked.decode("utf-8", "backslashreplace")
+            where = self._topic if held is None else f"{self._topic}, offset {held.offset}"
+            what = "is missing" if held is None else f"cannot be read ({error})"
+            raise HaltPartition(
+                f"{where}: the record of {key} {what}. A newer release or another program wrote it: upgrade this "
+                f"learner, or delete the records of {self._topic} (kafka-delete-records). Then learning begins again, "
+                f"and the versions that were published stay in force."
+            ) from error
+
+
+def checked_checkpoint(checkpoint: Any) -> Mapping[str, Any]:
+    """The learner's checkpoint, if it has its shape. Raises ValueError."""
+
+    def is_whole(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def may_be(value: object) -> bool:
+        return value is None or is_whole(value)
+
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError("a checkpoint is an object")  # noqa: TRY004 - a record of another shape, not a mistake of ours
+    partitions, until = checkpoint.get("partitions", {}), checkpoint["open_until"]
+    sound = isinstance(partitions, dict) and isinstance(until, dict) and all(map(is_whole, until.values()))
+    sound = sound and all(
+        isinstance(one, list) and len(one) == 2 and is_whole(one[0]) and may_be(one[1]) for one in partitions.values()
+    )
+    sound = sound and is_whole(checkpoint["unknown"]) and may_be(checkpoint["done_ms"])
+    if not sound or not may_be(checkpoint.get("told_limit_ms")):
+        raise ValueError("a field of the checkpoint has another type")
+    return checkpoint
 
 
 class LearnerMemory:
@@ -47,8 +130,10 @@ class LearnerMemory:
         """The value model as it was left."""
         model.restore(memory[MODEL])
         for name in LEARNERS:
+            good = memory[_good_key(name)]
+            model.learners[name].restore(good)  # it will be gone back to: its shape is found out now
+            model.good[name] = good
             model.learners[name].restore(memory[_learner_key(name)])
-            model.good[name] = memory[_good_key(name)]
         for prefix, sample in ((SAMPLE, model.sample), (BORROWERS, model.borrowers)):
             sample.restore((hashed, member_of(body)) for hashed, body in _below(memory, prefix))
         self._good[VALUE] = model.good
@@ -66,9 +151,11 @@ class LearnerMemory:
             learner.follow(learner.spec._replace(challengers=_challengers_of(body["challengers"])))
             learner.restore(body, partial(_version_body, memory, at))
             for challenger in learner.learners:
+                good = memory[at + b"/good/" + challenger.encode()]
+                BayesianLogisticRegression.from_body(good)  # it will be gone back to: its shape is found out now
+                learner.good[challenger] = good
                 kept = memory[at + b"/learner/" + challenger.encode()]
                 learner.learners[challenger] = BayesianLogisticRegression.from_body(kept)
-                learner.good[challenger] = memory[at + b"/good/" + challenger.encode()]
             for challenger, tree in learner.trees.items():
                 seen = ((int.from_bytes(n, "big"), row) for n, row in _below(memory, _seen_prefix(at, challenger)))
                 tree.restore(memory[at + b"/learner/" + challenger.encode()], seen)
@@ -196,7 +283,7 @@ def _version_body(memory: Mapping[bytes, Any], at: bytes, version: str) -> Mappi
 
 
 def _below(memory: Mapping[bytes, Any], prefix: bytes) -> Iterator[tuple[bytes, Any]]:
-    return ((bytes.fromhex(k[len(prefix) :].decode()), v) for k, v in memory.items() if k.startswith(prefix))
+    return ((bytes.fromhex(k[len(prefix) :].decode()), memory[k]) for k in memory if k.startswith(prefix))
 
 
 def _learner_key(name: str) -> bytes:

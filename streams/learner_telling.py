@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client import Counter as Counted
@@ -16,6 +16,7 @@ from streams.learner import LearnerObserver, LearnerReport, waiting_words
 from streams.learning.credit_learner import CreditLearner
 from streams.publish import text_of_ms
 from streams.resolve import Standing
+from streams.unreadable import unreadable_words
 
 TAUGHT_NOTHING = {
     "unknown": "requests or outcomes taught nothing: another one has their number, or an outcome found no request",
@@ -63,6 +64,21 @@ class LearnerObservers(LearnerObserver):
         """See `LearnerObserver`."""
         self._tell(lambda observer: observer.left_out(examples))
 
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.refused_versions(records)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.unreadable(count, first)
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        for observer in self._observers:
+            observer.not_published(version, reason)
+
 
 class LearnerHealth(LearnerObserver):
     """Keeps a `Health` informed: alive while the loop goes round, ready once the start is done."""
@@ -99,6 +115,11 @@ class LearnerMetrics(LearnerObserver):
         self._late = counter("late_examples", "Examples that came after the mark of their epoch.")
         self._epochs = counter("epochs", "Epochs with examples.")
         self._versions = counter("versions", "Versions of weights published.")
+        self._unreadable = gauge("unreadable_examples", "Records of rescore-examples that cannot be read.")
+        self._refused_versions = gauge(
+            "refused_versions", "Records of a broadcast topic that count as never published.", "topic"
+        )
+        self._not_published = counter("versions_not_published", "Learned versions that every reader would refuse.")
         self._restarts = counter("restarts", "Transactions that came to nothing, or nobody knew.")
         self._failures = counter(
             "internal_errors",
@@ -173,6 +194,19 @@ class LearnerMetrics(LearnerObserver):
     def left_out(self, examples: int) -> None:
         """See `LearnerObserver`."""
         self._examples.labels("left out").inc(examples)
+
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `LearnerObserver`."""
+        for topic, count in records.items():
+            self._refused_versions.labels(topic).set(count)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        self._unreadable.set(count)
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._not_published.inc()
 
 
 class LearnerLines(LearnerObserver):
@@ -252,3 +286,11 @@ class LearnerLines(LearnerObserver):
     def left_out(self, examples: int) -> None:
         """See `LearnerObserver`."""
         self._logger.warning("%d examples are left out of learning, as they raise", examples)
+
+    def unreadable(self, count: int, first: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.error("%s", unreadable_words("rescore-examples", count, first))
+
+    def not_published(self, version: str, reason: str) -> None:
+        """See `LearnerObserver`."""
+        self._logger.error("weights %s are not published: %s. Roll back, or freeze the model", version, reason)

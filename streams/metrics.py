@@ -80,6 +80,9 @@ class Metrics(Observer):
         self._buffered = gauge("buffered_records", "Records that wait in this worker.")
         self._buffered_bytes = gauge("buffered_bytes", "Bytes of their values: bounded for each input.")
         self._held_back = gauge("inputs_held_back", "Inputs fetched no further until less of them waits here.")
+        self._refused_versions = gauge(
+            "refused_versions", "Records of a broadcast topic that count as never published.", "topic"
+        )
         self._turned = gauge("loop_turned_seconds", "Monotonic time of the last turn of the loop.")
 
     def turned(self, at_seconds: float) -> None:
@@ -161,6 +164,11 @@ class Metrics(Observer):
     def failed(self, failure: Failure) -> None:
         """See `Observer`."""
         self._failures.labels(failure.stage).inc()
+
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `Observer`."""
+        for topic, count in records.items():
+            self._refused_versions.labels(topic).set(count)
 
     def _is(self, partition: int, state: str | None) -> None:
         for name in ("resolving", "running", "halted"):

@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL, Memory, checked_checkpoint
 from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import RunningError
 from streams.learning.rounds import VALUE
 from streams.learning.text_learner import LEARNER, TEXT, RunningGuesses
 from streams.learning.value_learner import LEARNERS
+from streams.log import HaltPartition
 from streams.publish import text_of_ms
 from streams.scoring.specs import ADDITIVE
 from streams.terminal import table
+from streams.unreadable import UnreadableRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +42,28 @@ class Remembered(NamedTuple):
         """Everything that can be promoted or gone back to."""
         adoptable = [one for one in self.challengers(name) if self.kind(name, one) == ADDITIVE]
         return [*adoptable, *(one["version"] for one in self.models[name]["approved"])]
+
+
+def remembered_of(memory: Memory) -> Remembered:
+    """What a learner's memory says of its models. Raises UnreadableRecord for a record of another shape, and names it.
+
+    Each model is shown once for nothing, so that no shape surprises whoever shows it later.
+    """
+    names = {VALUE: MODEL} | ({TEXT: TEXT_MODEL} if TEXT_MODEL in memory else {})
+    models: dict[str, Mapping[str, Any]] = {}
+    try:
+        with memory.told():
+            keys = sorted(key for key in memory if key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :])
+            names |= {key[len(CREDIT) :].decode(): key for key in keys}
+            done_ms = int(checked_checkpoint(memory[CHECKPOINT])["done_ms"])
+            for name, key in names.items():
+                one = Remembered(done_ms, {name: memory[key]})
+                for _ in (*as_tables(summary(one)), *more_lines(details(one, "", name)), *one.versions(name)):
+                    pass
+                models[name] = one.models[name]
+    except HaltPartition as unreadable:
+        raise UnreadableRecord(str(unreadable)) from unreadable
+    return Remembered(done_ms, models)
 
 
 def summary(remembered: Remembered) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from state.profiles import Profile, ProfileBook
 from state.versions import BEGINNING_MS
-from streams.scoring.profile_files import read_profile
+from streams.profile_files import read_profile
 
 PACKAGED_BOOK = "profiles-1"
 

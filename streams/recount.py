@@ -27,13 +27,13 @@ from schemas.meaning import TEXTS
 from schemas.meaning import Event as Meant
 from schemas.readable import Refused, read_fields
 from schemas.rejects import refuse
-from schemas.row_keys import request_key
+from schemas.row_keys import record_key, request_key
 from state.calendar import day_of
 from state.fold import Event, events_of
 from state.layout import CorruptRow, decode_row, due_ms_of, encode_row, upgraded
 from state.row import Row
 from state.versions import Versions
-from streams.dead_letters import ERROR_PREFIX, NOTE
+from streams.dead_letters import DIGITS_MAX, ERROR_PREFIX, NOTE
 from streams.recount_words import change_values
 from streams.scoring import oracle
 from streams.scoring.evaluate import held_by_marks
@@ -77,6 +77,13 @@ class Doubt(NamedTuple):
     reject: Reject
 
 
+class Stray(NamedTuple):
+    """A record of the journal that no worker can have written, and why."""
+
+    record: Record
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a recount stands on: how records are read and changes written, and every version there ever was."""
@@ -118,6 +125,7 @@ class Recount:
     doubts: list[Doubt] = field(default_factory=list)
     lost: list[Inverted] = field(default_factory=list)
     """Entries of the journal whose records are not among the inputs."""
+    strays: list[Stray] = field(default_factory=list)
     records: int = 0
 
     @property
@@ -162,9 +170,9 @@ def recount_partition(
     """
     given = list(inputs)
     places = letter_places(letters)
-    entries = [inverted_of(record, terms.decoder) for record in journal]
+    entries, strays = entries_of(journal, terms.decoder, until_ms)
     stories, lost = told_by_user(given, entries, places, terms.decoder)
-    recount = Recount(lost=lost, records=len(given))
+    recount = Recount(lost=lost, records=len(given), strays=strays)
     recount_stories(stories, terms, until_ms, recount, compiled=compiled, progress=progress)
     recount.users = {user: said for user, said in recount.users.items() if said.changes or said.row is not None}
     return recount
@@ -198,16 +206,40 @@ def letter_places(letters: Iterable[Record]) -> set[Place]:
         if NOTE in headers:
             continue
         topic, partition, offset = (headers.get(ERROR_PREFIX + name) for name in ("topic", "partition", "offset"))
-        if topic and partition and offset and partition.isdigit() and offset.isdigit():
-            places.add((topic.decode(), int(partition), int(offset)))
+        if topic and partition and offset and _is_number(partition) and _is_number(offset):
+            places.add((topic.decode("utf-8", "replace"), int(partition), int(offset)))
     return places
 
 
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= DIGITS_MAX
+
+
 def inverted_of(record: Record, decoder: Decoder) -> Inverted:
-    """The entry that a record of the journal is."""
+    """The entry that a record of the journal is. Raises Refused for one that is none."""
     fields = read_fields(record.value or b"", "Inversion", decoder.registry)
     user, request_id = str(fields.pop("user_id")).encode(), fields.pop("request_id")
     return Inverted(user=user if request_id is None else request_key(request_id), **fields)
+
+
+def entries_of(journal: Iterable[Record], decoder: Decoder, until_ms: int) -> tuple[list[Inverted], list[Stray]]:
+    """The entries of the journal, and its records that are none; `until_ms` is the clock up to which is recounted.
+
+    An entry of a later clock waits for records that are not recounted, or is none: see `told_by_user`.
+    """
+    entries: list[Inverted] = []
+    strays: list[Stray] = []
+    for record in journal:
+        try:
+            entry = inverted_of(record, decoder)
+        except Refused as refused:
+            strays.append(Stray(record, refused.detail))
+            continue
+        if record_key(entry.user) != record.key:
+            strays.append(Stray(record, "its user_id is not its key"))
+        elif entry.clock_ms <= until_ms:
+            entries.append(entry)
+    return entries, strays
 
 
 def told_by_user(
@@ -215,21 +247,22 @@ def told_by_user(
 ) -> tuple[dict[bytes, Story], list[Inverted]]:
     """The records of each user in their order, and the journal's entries whose records are not among the inputs."""
     entries = {entry.place: entry for entry in journal}
-    late_records: dict[Place, tuple[Story, Record]] = {}
+    late_records: dict[Place, tuple[bytes, Record]] = {}
     stories: dict[bytes, Story] = {}
     for record in inputs:
         place = record[:3]
         if place in letters or record.key is None:
             continue
         key = row_key_of(record, decoder.rank_of(record.topic), decoder.registry) or record.key
-        story = stories.setdefault(key, Story())
-        story.plain.append(record)
+        stories.setdefault(key, Story()).plain.append(record)
         if place in entries:
-            late_records[place] = story, record
+            late_records[place] = key, record
+    for place in [place for place, (key, _) in late_records.items() if key != entries[place].user]:
+        del late_records[place]  # an entry about somebody else's record says nothing of it
     for place, entry in entries.items():  # in the order of the journal, which is the one they were taken in
         if place in late_records:
-            story, record = late_records[place]
-            story.late.append((record, entry))
+            key, record = late_records[place]
+            stories[key].late.append((record, entry))
     ranks = {decoder.topic_prefix + topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
     for story in stories.values():
         plain = [record for record in story.plain if record[:3] not in late_records]

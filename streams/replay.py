@@ -203,7 +203,7 @@ class Comparison:
         except Refused as refused:
             nothing = {"kind": "unreadable", "topic": None, "partition": None, "offset": None}
             return {"change_id": f"unreadable ({refused.detail})", "user_id": "", "score": "", "sequence": 0,
-                    "decided_ms": 0, "cause": nothing}  # fmt: skip
+                    "decided_ms": 0, "cause": nothing, "incarnation": "unreadable"}  # fmt: skip
 
 
 def place_of(record: Record | None) -> str:

@@ -49,7 +49,7 @@ def differing_card(
     except Refused as refused:
         return difference(user, "scorecard", f"the scorecard at {where} can not be read: {refused.detail}", where)
     closest: Fields = {}
-    for row in _rows_at(user, said, card["clock_ms"], versions):
+    for row in _rows_at(user, said, card["clock_ms"], versions, until_ms):
         closest = card_of(user, row, versions, names) | {"valid_until_ms": card["valid_until_ms"]}
         if closest == card:
             if not _is_check(user, row, card["valid_until_ms"], versions, until_ms):
@@ -66,13 +66,13 @@ def differing_card(
     return difference(user, "scorecard", sentence, where, at_ms=int(card["clock_ms"]), **fields)
 
 
-def _rows_at(user: bytes, said: Said, clock_ms: int, versions: Versions) -> Iterator[Row]:
+def _rows_at(user: bytes, said: Said, clock_ms: int, versions: Versions, until_ms: int) -> Iterator[Row]:
     """The states since the last change in which the customer's clock stood there."""
     packed = [row for row in (*said.since_change, said.row) if row is not None]
     rows = [row for row in map(decode_row, packed) if row.exists]
     earlier = [row for row in rows if row.clock_ms < clock_ms]
     yield from (row for row in rows if row.clock_ms == clock_ms)
-    if earlier:  # a timer that said nothing of a score may have moved the clock
+    if earlier and clock_ms <= until_ms:  # a timer that said nothing of a score may have moved the clock
         last = max(earlier, key=lambda row: (row.clock_ms, row.taken))
         passed = fired(user, with_due(last, last.due_ms, versions), clock_ms, versions)
         row = None if passed is None else decode_row(passed)

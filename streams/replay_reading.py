@@ -18,6 +18,7 @@ from streams.kafka_client import read_between, require_topics, spans
 from streams.replay import Committed
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.settings import KafkaSettings
+from streams.unreadable import Unreadable, UnreadableRecord
 
 Where = tuple[str, int]
 """Topic, partition."""
@@ -119,14 +120,27 @@ def last_progress(
     starts, ends = spans(kafka, [where])
     first, end, width = starts[where], ends[where], PROGRESS_WITHIN
     while end > first:
-        start, found = max(first, end - width), None
+        start = max(first, end - width)
+        found: Record | None = None
         for record in read_between(kafka, {where: start}, {where: end}, open_seconds):
             if record.key == PROGRESS_KEY:
-                found = decode(record.value or b""), record.offset
+                found = record
         if found is not None:
-            return found
+            return progress_in(found, decode), found.offset
         end, width = start, width * 8
     return None
+
+
+def progress_in(record: Record, decode: Callable[[bytes], Progress]) -> Progress:
+    """The progress in a record. Raises UnreadableRecord that names it."""
+    try:
+        return decode(record.value or b"")
+    except ValueError as error:
+        raise UnreadableRecord(
+            f"{record.topic}/{record.partition}: the progress record at offset {record.offset} cannot be read "
+            f"({error}). A newer release wrote it, or another program: see docs/operations.md, "
+            '"Foreign records in our topics"'
+        ) from error
 
 
 @dataclass(slots=True)
@@ -144,6 +158,8 @@ class Material:
     whole_from_ms: int | None = None
     changes_are_whole: bool = True
     letters_are_whole: bool = True
+    strays: Unreadable = field(default_factory=Unreadable)
+    """Records without a key in topics of ours, which belong to nobody."""
 
 
 def piece_of(key: bytes, pieces: int) -> int:
@@ -159,7 +175,10 @@ def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[
         oldest.setdefault(record.topic, record.timestamp_ms)
         if record.topic in names.letters:
             found.letters.append(record)  # few, and a bad key is one of the reasons to be there
-        elif record.key is not None and wanted(record_key(record.key)):
+        elif record.key is None:
+            if record.topic not in names.inputs:
+                found.strays.note(record, "it has no key")
+        elif wanted(record_key(record.key)):
             _keep(record, names, found)
     shortened = {topic for (topic, _), start in fixed.starts.items() if start > 0}
     needed = [topic for topic in (*names.inputs, names.journal) if topic in shortened]

@@ -26,6 +26,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from schemas import row_keys
 from schemas.batch import Record
+from state.layout import CorruptRow
 from state.store import Position, RowWrite, SaveOutcome, Store
 from streams.log import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
 from streams.lost_rows import StoreLostRows
@@ -37,6 +38,13 @@ PROGRESS_KEY = row_keys.PROGRESS_KEY
 Answer = TypeVar("Answer")
 
 NO_OFFSET = -1
+DUE_MS_MAX = 2**53
+"""Of a due time: what a score of Redis's sorted sets holds exactly."""
+
+FOREIGN = (
+    "If another program wrote it, take its right to write to this topic, and see docs/operations.md, "
+    '"Foreign records in our topics".'
+)
 ROWS_PER_WRITE = 1_000
 
 
@@ -211,9 +219,9 @@ def _progress_in(record: Record, given: Resolution) -> Progress:
         return given.codec.decode(record.value or b"")
     except ValueError as error:
         raise HaltPartition(
-            f"{record.topic}/{record.partition}: the progress record at offset {record.offset} can not be read "
-            f"({error}). A newer program has written it: upgrade this worker to that release or a later one. Nothing "
-            f"was taken, and nothing is lost."
+            f"{record.topic}/{record.partition}: the progress record at offset {record.offset} cannot be read "
+            f"({error}). If a newer release wrote it, upgrade this worker to that release or a later one. {FOREIGN} "
+            f"Nothing was taken, and nothing is lost."
         ) from error
 
 
@@ -288,7 +296,24 @@ def _all_rows(where: TopicPartition, given: Resolution, first: int, until: int) 
 
 
 def _row_write(user: bytes, record: Record, given: Resolution) -> RowWrite:
-    return RowWrite(user, record.value, None if record.value is None else given.due_ms(record.value))
+    """The row in a record of the changelog. Raises `HaltPartition` for one that the store must not hold."""
+    if record.value is None:
+        return RowWrite(user, None, None)
+    try:
+        due_ms = given.due_ms(record.value)
+    except (CorruptRow, ValueError) as error:
+        raise HaltPartition(_unreadable_row(record, str(error))) from error
+    if due_ms is not None and not -DUE_MS_MAX <= due_ms <= DUE_MS_MAX:
+        raise HaltPartition(_unreadable_row(record, "its due time is outside of the calendar"))
+    return RowWrite(user, record.value, due_ms)
+
+
+def _unreadable_row(record: Record, why: str) -> str:
+    return (
+        f"{record.topic}/{record.partition}: the row at offset {record.offset} cannot be read ({why}). If a newer "
+        f"release wrote it, upgrade this worker to that release or a later one. {FOREIGN} The partition is not "
+        f"restored, and nothing is taken."
+    )
 
 
 def _next_offsets(

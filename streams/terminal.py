@@ -58,6 +58,11 @@ def say(*parts: str | tuple[str, str], err: bool = False) -> None:
     where.print(Text.assemble(*shown), soft_wrap=True)
 
 
+def remark(words: str) -> None:
+    """A sentence on standard error, next to what a command answers."""
+    say(("rescore:", "bold"), f" {words}", err=True)
+
+
 def quoted(text: str) -> str:
     """An id as an argument of a command that is shown to be copied: a shell takes nothing in it for its own.
 

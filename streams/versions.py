@@ -2,60 +2,75 @@
 
 The first record of the weights and of the policy counts from the beginning of time, so that history has a model to be
 scored with; every later one from its `effective_ms`, or 30 s after its own timestamp if that is later: no version is
-ever late. What can not be read is refused with the words of what to publish instead, and counts as never published.
+ever late. A record that cannot be used counts as never published, in every process alike: `Known.refused` says which
+and why. Schemas: `streams.versions_schema`; docs/versions.md.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache, cached_property, partial
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from schemas.batch import Record
-from schemas.codec import Encoder, Refused, Registry, encode_value
-from schemas.readable import read_fields
-from schemas.times import time_ms
-from state.calendar import FIRST_DAY, LAST_DAY
-from state.category_text import TextWeights, packaged_text_weights
-from state.versions import BEGINNING_MS, Policy, Rate, RiskWeights, Versions, Weights, pack_currency
-from streams.learning.epochs import Epochs, LearningPolicy, learning_policy_of
+from schemas.codec import RegistryUnavailable
+from state.category_text import packaged_text_weights
+from state.profiles import Profile
+from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights
+from streams.learning.epochs import Epochs, LearningPolicy
 from streams.packaged_models import packaged_model
 from streams.packaged_profiles import packaged_book
-from streams.profile_versions import PROFILE_PREFIX, TEXT_NAME, books_of, declared_of, text_of
-from streams.scoring.manifest import RefusedManifest
-from streams.scoring.model import Model, ModelWeights, read_model
-from streams.scoring.risk import RISK_MANIFEST
-from streams.scoring.specs import ModelSpec, spec_at, spec_of
-from streams.scoring.value import BASIS, CONTINUOUS, KNOTS, whole_basis
+from streams.profile_versions import Declared, books_of, refuse_profile
+from streams.scoring.manifest import Manifest, RefusedManifest, checked
+from streams.scoring.model import Model
+from streams.scoring.specs import ModelSpec, spec_at
+from streams.version_bodies import (
+    Decision,
+    body_of_model,
+    body_of_policy,
+    body_of_weights,
+    first_policy,
+    packaged_risk,
+    packaged_weights,
+    policy_of,
+    risk_of,
+    weights_of,
+)
+from streams.version_reading import (
+    DECISION,
+    LEARNING,
+    MODEL,
+    POLICY,
+    PROFILE,
+    RATE,
+    SPEC,
+    TEXT,
+    VALUE,
+    Read,
+    Version,
+    reader,
+)
+from streams.version_records import first_records, learning_record
+from streams.versions_schema.base import UnknownFormula, printable
+
+__all__ = [
+    "ADOPTION_DELAY_MS", "Decision", "Known", "ModelInForce", "Read", "Refusal", "UnknownFormula", "body_of_model",
+    "body_of_policy", "body_of_weights", "build", "first_policy", "first_records", "learning_record", "packaged_risk",
+    "packaged_weights", "policy_of", "read_once", "reader", "weights_of",
+]  # fmt: skip
 
 ADOPTION_DELAY_MS = 30_000
 """A version is in force 30 s after its own timestamp at the earliest: time enough for every worker to have read it."""
 
-FORMULAS = ("formula-1",)
-"""The formula versions this program knows; a policy that names another one is refused."""
+Place = tuple[str, int]
+"""Topic and offset: a broadcast topic has one partition."""
 
-COUNT_UNPAID_FROM = (1, 31)
-"""Days past due from which on an unpaid loan may count: the first of bdr_30, or of bdr_30_plus."""
+Entry = tuple[Record, Version]
+"""A record, and what it publishes."""
 
-DECISION_PREFIX = "models."
-DECISIONS = ("promote", "rollback", "freeze", "thaw", "envelope", "no_envelope")
-SPEC_PREFIX = "manifest."
-
-Read = Callable[[Record], tuple[str, dict[str, Any]]]
-"""Kind and fields of a broadcast record; raises ValueError, with what to do, where it can not be read."""
-
-Make = Callable[[dict[str, Any], int, list[Any]], Any]
-"""A version from its fields, its effective time and the versions of that name before it; raises ValueError."""
-
-_CUTS = ("status_terciles", "revenue_terciles", "recency_quintiles", "status_quintiles", "revenue_quintiles")
-TABLES = ("beta", "knots", "phi_mean", "forecasts", "consistencies", *_CUTS)
-"""The arrays of the weights."""
+Make = Callable[[Version, int, list[Any]], Any]
+"""What is in force from a version, its effective time, and those of its kind before it. Raises ValueError."""
 
 
 class Refusal(NamedTuple):
@@ -64,117 +79,10 @@ class Refusal(NamedTuple):
     record: Record
     reason: str
 
-
-class UnknownFormula(Exception):
-    """A policy names a formula this program does not know: upgrade this program before that policy is due."""
-
-
-@cache
-def packaged_weights() -> Weights:
-    """The weights that serve until models learn: fitted on generated customers by `python -m local.prior`."""
-    text = (Path(__file__).parent.parent / "state" / "packaged" / "weights-1.json").read_text("utf-8")
-    return weights_of(json.loads(text), BEGINNING_MS)
-
-
-@cache
-def packaged_risk() -> RiskWeights:
-    """The credit risk model that serves until another is adopted: `streams.scoring.packaged`."""
-    text = (Path(__file__).parent / "scoring" / "packaged" / "risk-1.json").read_text("utf-8")
-    model = read_model(json.loads(text), "risk", "credit", "risk-1").weights
-    return RiskWeights("risk-1", BEGINNING_MS, model.layout.knots, model.mean, model.covariance, model.phi_mean)
-
-
-def weights_of(body: dict[str, Any], effective_ms: int) -> Weights:
-    """Weights from their fields (the `Weights` schema). Raises ValueError naming what is wrong."""
-    arrays = {name: np.array(body[name], np.float64) for name in TABLES}
-    arrays |= {name: whole_basis(arrays[name]) for name in ("beta", "phi_mean")}
-    shapes = {"beta": (BASIS,), "phi_mean": (BASIS,), "knots": (CONTINUOUS, KNOTS)}
-    shapes |= {name: (2,) if name.endswith("terciles") else (4,) for name in _CUTS}
-    for name, array in arrays.items():
-        if name in shapes and array.shape != shapes[name]:
-            raise ValueError(f"{name} has shape {array.shape}; it has to be {shapes[name]}")
-        if np.isnan(array).any() or (name not in _CUTS and np.isinf(array).any()):
-            raise ValueError(f"{name} has a value that is not a finite number")
-        if name not in ("beta", "phi_mean") and (np.diff(array) < 0).any():
-            raise ValueError(f"{name} has to be ascending")
-    if not len(arrays["forecasts"]) or not len(arrays["consistencies"]):
-        raise ValueError("forecasts and consistencies need at least one customer of the sample each")
-    return Weights(
-        str(body["version"]),
-        effective_ms,
-        consistency_median=float(body["consistency_median"]),
-        rescore=bool(body.get("rescore")),
-        **arrays,
-    )
-
-
-def body_of_model(made: ModelWeights) -> dict[str, Any]:
-    """Fields of the `Weights` schema for a version of a model that learns from requests."""
-    nothing: dict[str, Any] = {name: [] for name in TABLES}
-    rescore = {"rescore": True} if made.rescore else {}
-    said = {"version": made.version, "effective_ms": made.effective_ms, "consistency_median": 0.0, "model": made.name}
-    return {**nothing, **said, "body": json.dumps(made.body, separators=(",", ":")), **rescore}
-
-
-def body_of_weights(weights: Weights) -> dict[str, Any]:
-    """Fields of the `Weights` schema."""
-    body: dict[str, Any] = {name: getattr(weights, name).tolist() for name in TABLES}
-    effective = {"version": weights.version, "effective_ms": weights.effective_ms}
-    rescore = {"rescore": True} if weights.rescore else {}
-    return {**effective, "consistency_median": weights.consistency_median, **body, **rescore}
-
-
-def policy_of(body: dict[str, Any], version: str, effective_ms: int) -> Policy:
-    """A policy from its JSON object: every field optional, an unknown one refused. Raises ValueError."""
-    known = {field.name for field in fields(Policy)}
-    unknown = sorted(set(body) - known)
-    if unknown:
-        raise ValueError(f"the policy has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
-    policy = replace(Policy(**given), version=version, effective_ms=effective_ms)
-    if policy.formula not in FORMULAS:
-        raise UnknownFormula(
-            f"policy {version} asks for {policy.formula}; this program knows {', '.join(FORMULAS)}: upgrade it first"
-        )
-    if not 1 <= policy.duplicates_max <= 4096:
-        raise ValueError("duplicates_max has to be between 1 and 4,096")
-    if not 1 <= policy.look_ahead_candidates <= 64:
-        raise ValueError("look_ahead_candidates has to be between 1 and 64")
-    _check_loan_rules(policy)
-    return policy
-
-
-def _check_loan_rules(policy: Policy) -> None:
-    if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", str(policy.dates_from)):
-        raise ValueError(f"dates_from is {policy.dates_from!r}; it has to be a date such as 1981-01-01")
-    try:
-        first_day = policy.dates_from_day
-    except ValueError as error:
-        raise ValueError(f"dates_from is {policy.dates_from!r}, a day that does not exist") from error
-    if not FIRST_DAY <= first_day <= LAST_DAY:
-        raise ValueError(f"dates_from is {policy.dates_from}; it has to be between 1900-01-01 and 2200-01-01")
-    for name, allowed in (("payment_days_before_order", range(36_501)), ("count_unpaid_from_day", COUNT_UNPAID_FROM)):
-        value = getattr(policy, name)
-        if type(value) is not int or value not in allowed:
-            words = "1 or 31" if allowed is COUNT_UNPAID_FROM else "a whole number from 0 to 36,500"
-            raise ValueError(f"{name} is {value!r}; it has to be {words}")
-
-
-def body_of_policy(policy: Policy) -> str:
-    """The policy as the JSON object that `Config` carries."""
-    return json.dumps({k: v for k, v in asdict(policy).items() if k not in ("version", "effective_ms")}, sort_keys=True)
-
-
-class Decision(NamedTuple):
-    """What a person decided about a model: `rescore models promote`, `rollback`, `freeze`, `thaw`, `envelope`."""
-
-    model: str
-    what: str
-    version: str  # of the weights it is about; empty where it is about none
-    author: str
-    reason: str
-    effective_ms: int
-    card: str = ""  # the model card that was looked at: its name and sha256
+    @property
+    def place(self) -> Place:
+        """Where the record lies."""
+        return self.record.topic, self.record.offset
 
 
 class ModelInForce(NamedTuple):
@@ -191,7 +99,7 @@ class Known:
     """What the broadcast topics have said so far. The order in which topics were read makes no difference."""
 
     policy: Policy  # of this deployment, until the topic has one
-    records: tuple[Record, ...]
+    records: tuple[Record, ...]  # without their values, which `read_before` holds
     versions: Versions
     refused: tuple[Refusal, ...] = ()
     learning: tuple[LearningPolicy, ...] = ()
@@ -199,7 +107,8 @@ class Known:
     learned_until_ms: int | None = None  # everything learned up to this boundary is known
     specs: tuple[ModelSpec, ...] = ()  # declared models, by effective time
     models: Mapping[str, tuple[ModelInForce, ...]] = field(default_factory=dict)
-    read_before: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False, compare=False)
+    published: frozenset[str] = frozenset()  # kinds of which the topics hold a version that can be used
+    read_before: dict[Place, Version | str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def first(cls, policy: Policy) -> Known:
@@ -213,22 +122,22 @@ class Known:
         )
 
     def adopt(self, records: Iterable[Record], read: Read) -> Known:
-        """These records too. All versions are made anew: there are few, and they arrive rarely."""
-        every, before = (*self.records, *records), self.read_before
+        """These records too. All versions are made again: there are few, and they arrive rarely.
 
-        def read_once(record: Record) -> tuple[str, dict[str, Any]]:
-            key = record.topic, record.offset  # a broadcast topic has one partition
-            if key not in before:
-                before[key] = read(record)
-            found: tuple[str, dict[str, Any]] = before[key]
-            return found
-
-        return build(every, read_once, self.policy, before)
+        Each record is read once. Raises UnknownFormula for a newer release's policy, RegistryUnavailable.
+        """
+        before, taken = self.read_before, []
+        for record in records:
+            place = record.topic, record.offset
+            if place not in before:
+                before[place] = read_once(record, read)
+            taken.append(record._replace(value=None, headers=None))
+        return build((*self.records, *taken), before, self.policy)
 
     def model_at(self, name: str, moment_ms: int) -> Model:
         """The version of a credit or insurance model in force, the packaged one before any: what functions score with.
 
-        Raises KeyError where there is no such model yet.
+        Raises KeyError if there is no such model yet.
         """
         found = [one.model for one in self.models.get(name, ()) if one.effective_ms <= moment_ms]
         return found[-1] if found else packaged_model(name)
@@ -249,59 +158,82 @@ class Known:
         return self.epochs.limit_ms(self.learned_until_ms)
 
 
-def build(records: Iterable[Record], read: Read, policy: Policy, before: dict[tuple[str, int], Any]) -> Known:
-    """What these broadcast records say; those that can not be used count as never published."""
-    bodies: dict[str, list[tuple[Record, dict[str, Any]]]] = {"policy": [], "weights": [], "rate": [], "learning": []}
-    refused: list[Refusal] = []
+def read_once(record: Record, read: Read) -> Version | str:
+    """The version in a record, or why there is none. The last guard: whatever a record does to us, it ends nobody."""
+    try:
+        return read(record)
+    except (UnknownFormula, RegistryUnavailable):
+        raise
+    except ValueError as error:
+        return printable(str(error))
+    except Exception as error:  # noqa: BLE001 - a mistake of ours; the topic is kept, and would end every start
+        return printable(f"this program fails on it ({type(error).__name__}: {error}): {REPORT}")
+
+
+REPORT = "report it, with the record"
+
+
+def build(records: Iterable[Record], read: dict[Place, Version | str], policy: Policy) -> Known:
+    """What these broadcast records publish, as each was read; those that cannot be used count as never published."""
     ordered = tuple(sorted(records, key=lambda record: (record.topic, record.partition, record.offset)))
-    for record in ordered:
-        try:
-            kind, body = read(record)
-        except ValueError as error:
-            refused.append(Refusal(record, str(error)))
-        else:
-            bodies.setdefault(kind, []).append((record, body))
-    policies = _accepted(bodies["policy"], refused, _policy)
-    learned = [body["epoch_ms"] for _, body in bodies["weights"] if body.get("epoch_ms") is not None]
-    made = [(record, body) for record, body in bodies["weights"] if body["version"]]
-    of_value = [one for one in made if one[1].get("model") in (None, "value")]
-    weights = _accepted(of_value, refused, partial(_weights, before))
-    specs = _accepted(_with_prefix(bodies, SPEC_PREFIX), refused, _spec)
-    others = [one for one in made if one[1].get("model") not in (None, "value", TEXT_NAME)]
-    models = _accepted(others, refused, partial(_model, specs, before))
+    found, refused = _by_kind(ordered, read)
+
+    def accepted(kind: str, make: Make) -> list[Any]:
+        return _accepted(found.get(kind, []), refused, make)
+
+    policies, weights = accepted(POLICY, _policy), accepted(VALUE, _weights)
+    specs = accepted(SPEC, _with_its_time)
+    models = accepted(MODEL, lambda version, at_ms, _: _model(specs, version, at_ms))
     base_currency = (policies or [policy])[0].base_currency
-    rates = _accepted(bodies["rate"], refused, partial(_rate, base_currency))
-    learning = _accepted(bodies["learning"], refused, _learning)
-    decisions = _accepted(_with_prefix(bodies, DECISION_PREFIX), refused, _decision)
-    declared = sorted(_with_prefix(bodies, PROFILE_PREFIX), key=lambda one: one[0].offset)
-    profiles = _accepted(declared, refused, declared_of)
-    learned_texts = [one for one in made if one[1].get("model") == TEXT_NAME]
-    texts = _accepted([*learned_texts, *bodies.get(TEXT_NAME, [])], refused, partial(_text, before))
-    texts = [packaged_text_weights(), *texts]
-    risk = [packaged_risk(), *(_risk_of(one) for one in models if one.name == "risk")]
+    rates = accepted(RATE, lambda version, at_ms, _: _rate(base_currency, version, at_ms))
+    profiles = accepted(PROFILE, _profile)
+    texts = accepted(TEXT, _with_its_time)
+    learning, decisions = accepted(LEARNING, _with_its_time), accepted(DECISION, _with_its_time)
+    risk = [packaged_risk(), *(risk_of(one.model, one.effective_ms) for one in models if one.name == "risk")]
     moments = {one.effective_ms for one in models if one.name == "risk" and one.rescore}
     moments |= {one.effective_ms for one in profiles if not one.profile.enabled}  # whoever has it leaves it then
-    weights = _rescored_at(weights or [packaged_weights()], moments)
+    marks = [version.epoch_ms for entries in found.values() for _, version in entries if version.epoch_ms is not None]
     return Known(
         policy=policy,
         records=ordered,
-        versions=Versions(policies or [policy], weights, rates, risk, list(books_of(profiles)), texts),
-        refused=tuple(refused),
+        versions=Versions(
+            policies or [policy],
+            _rescored_at(weights or [packaged_weights()], moments),
+            rates,
+            risk,
+            list(books_of(profiles)),
+            [packaged_text_weights(), *texts],
+        ),
+        refused=tuple(sorted(refused, key=lambda one: one.place)),
         learning=tuple(learning),
         decisions=tuple(decisions),
-        learned_until_ms=max(learned, default=None),
+        learned_until_ms=max(marks, default=None),
         specs=tuple(specs),
         models={name: tuple(one for one in models if one.name == name) for name in sorted({m.name for m in models})},
-        read_before=before,
+        published=frozenset(kind for kind, made in ((POLICY, policies), (VALUE, weights)) if made),
+        read_before=read,
     )
 
 
-def _with_prefix(bodies: dict[str, list[tuple[Record, dict[str, Any]]]], prefix: str) -> list[Any]:
-    return [one for kind, found in bodies.items() if kind.startswith(prefix) for one in found]
+def _by_kind(
+    records: Iterable[Record], read: Mapping[Place, Version | str]
+) -> tuple[dict[str, list[Entry]], list[Refusal]]:
+    """The versions of these records by kind, and the records that hold none."""
+    found: dict[str, list[Entry]] = {}
+    refused: list[Refusal] = []
+    for record in records:
+        version = read[record.topic, record.offset]
+        if isinstance(version, str):
+            refused.append(Refusal(record, version))
+        else:
+            found.setdefault(version.kind, []).append((record, version))
+    # Of two text models in force from the same moment the one that a person published counts.
+    found.get(TEXT, []).sort(key=lambda entry: entry[0].topic, reverse=True)
+    return found, refused
 
 
 def _rescored_at(weights: list[Weights], moments: Iterable[int]) -> list[Weights]:
-    """A moment at which everyone is scored anew is one of the weights: those in force again, where no others begin."""
+    """Weights at which everyone is scored again: where no new ones begin, those in force are repeated."""
     for moment_ms in sorted(moments):
         if all(one.effective_ms != moment_ms for one in weights[1:]):
             before = [one for one in weights if one.effective_ms <= moment_ms]
@@ -310,172 +242,67 @@ def _rescored_at(weights: list[Weights], moments: Iterable[int]) -> list[Weights
     return weights
 
 
-def _accepted(bodies: list[tuple[Record, dict[str, Any]]], refused: list[Refusal], make: Make) -> list[Any]:
-    """The versions that these bodies make, by effective time; of two at one time the one published later counts."""
+def _accepted(entries: list[Entry], refused: list[Refusal], make: Make) -> list[Any]:
+    """What is in force from these versions, by effective time; of two at one time the one published later counts."""
     made: list[Any] = []
-    for record, body in bodies:
+    for record, version in entries:
+        effective_ms = max(version.effective_ms, record.timestamp_ms + ADOPTION_DELAY_MS)
         try:
-            made.append(make(body, _effective_ms(record, body), made))
-        except (ValueError, KeyError, TypeError) as error:
-            refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
-    return sorted(made, key=lambda version: version.effective_ms)
+            made.append(make(version, effective_ms, made))
+        except ValueError as error:
+            refused.append(Refusal(record, printable(str(error))))
+    return sorted(made, key=lambda one: one.effective_ms)
 
 
-def _effective_ms(record: Record, body: dict[str, Any]) -> int:
-    wanted_ms = _moment(body["effective_at"]) if "effective_at" in body else int(body["effective_ms"])
-    return max(wanted_ms, record.timestamp_ms + ADOPTION_DELAY_MS)
+def _with_its_time(version: Version, effective_ms: int, earlier: list[Any]) -> Any:
+    """A version that depends on no other, but for the features of a declared model, which are fixed."""
+    body = version.body
+    for before in earlier if isinstance(body, ModelSpec) else ():
+        if before.name == body.name and (before.manifest, before.inputs) != (body.manifest, body.inputs):
+            raise ValueError(f"features of {body.name} were declared before and are fixed; take another name")
+    if isinstance(body, tuple):
+        return body._replace(effective_ms=effective_ms)  # type: ignore[attr-defined]
+    return replace(body, effective_ms=effective_ms)
 
 
-def _policy(body: dict[str, Any], effective_ms: int, earlier: list[Any]) -> Policy:
-    """The first policy counts from the beginning of time."""
-    at = effective_ms if earlier else BEGINNING_MS
-    return _following(policy_of(json.loads(body["body"]), str(body["version"]), at), earlier)
-
-
-def _weights(
-    before: dict[tuple[str, int], Any], body: dict[str, Any], effective_ms: int, earlier: list[Any]
-) -> Weights:
-    """The first weights count from the beginning of time. Large ones, so that each is made once."""
-    at = effective_ms if earlier else BEGINNING_MS
-    key = f"weights {id(body)}", at  # the bodies stay in `before`, each at its place
-    if key not in before:
-        before[key] = weights_of(body, at)
-    made: Weights = before[key]
-    return made
-
-
-def _text(
-    before: dict[tuple[str, int], Any], body: dict[str, Any], effective_ms: int, earlier: list[Any]
-) -> TextWeights:
-    """A version of the model that reads descriptions, learned or published by a person. Each is made once."""
-    key = f"text {id(body)}", effective_ms
-    if key not in before:
-        before[key] = text_of(body, effective_ms, earlier)
-    made: TextWeights = before[key]
-    return made
-
-
-def _spec(body: dict[str, Any], effective_ms: int, earlier: list[ModelSpec]) -> ModelSpec:
-    """A declared model. What it looks at is fixed: versions of one name have to be comparable."""
-    spec = spec_of(str(body["name"]).removeprefix(SPEC_PREFIX), json.loads(body["body"]), effective_ms)
-    for before in earlier:
-        if before.name == spec.name and (before.manifest, before.inputs) != (spec.manifest, spec.inputs):
-            raise ValueError(f"features of {spec.name} were declared before and are fixed; take another name")
-    return spec
-
-
-def _model(
-    specs: list[ModelSpec],
-    before: dict[tuple[str, int], Any],
-    body: dict[str, Any],
-    effective_ms: int,
-    _earlier: list[Any],
-) -> ModelInForce:
-    """A version of a model that learns from requests. It may look at nothing that its manifest does not name."""
-    key = f"model {id(body)}", effective_ms
-    if key not in before:
-        name = str(body["model"])
-        spec = spec_at(specs, name, effective_ms)
-        if spec is None:
-            raise ValueError(f"there is no model {name!r}: declare it with `rescore models declare`")
-        model = read_model(json.loads(body["body"] or "{}"), name, spec.manifest.purpose, str(body["version"]))
-        if strange := sorted(set(model.manifest.names) - set(spec.manifest.names)):
-            raise RefusedManifest(f"version {body['version']} looks at {', '.join(strange)}, which {name} may not")
-        before[key] = ModelInForce(name, effective_ms, model, bool(body.get("rescore")))
-        if name == "risk":
-            _risk_of(before[key])  # raises where the stream could not score with it
-    made: ModelInForce = before[key]
-    return made
-
-
-def _risk_of(version: ModelInForce) -> RiskWeights:
-    """The version as the stream's risk score reads it."""
-    model, packaged = version.model, packaged_risk()
-    weights = model.weights
-    if model.manifest.names != RISK_MANIFEST.names or weights.layout.knots.shape != packaged.knots.shape:
-        raise ValueError(f"version {model.version} of risk has not the features of the stream's risk score")
-    if weights.mean.shape != packaged.mean.shape:
-        raise ValueError(f"version {model.version} of risk has other knots than the stream's risk score")
-    return RiskWeights(
-        model.version, version.effective_ms, weights.layout.knots, weights.mean, weights.covariance, weights.phi_mean
-    )
-
-
-def _learning(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> LearningPolicy:
-    return learning_policy_of(json.loads(body["body"]), str(body["version"]), effective_ms)
-
-
-def _decision(body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> Decision:
-    said = json.loads(body["body"])
-    model, what = str(body["name"]).removeprefix(DECISION_PREFIX), str(said["decision"])
-    if what not in DECISIONS:
-        raise ValueError(f"decision {what!r} is none of {', '.join(DECISIONS)}")
-    author, reason = str(body.get("author") or ""), str(body.get("reason") or "")
-    return Decision(model, what, str(said.get("version", "")), author, reason, effective_ms, str(said.get("card", "")))
-
-
-def _following(policy: Policy, earlier: list[Policy]) -> Policy:
+def _policy(version: Version, effective_ms: int, earlier: list[Policy]) -> Policy:
+    """The first policy counts from the beginning of time; what a later one must not change is compared with it."""
+    policy: Policy = version.body
     for name in ("base_currency", "time_zone", "label_days"):
         if earlier and getattr(policy, name) != getattr(earlier[0], name):
-            raise ValueError(f"{name} is fixed for the life of the state: {getattr(earlier[0], name)!r}")
-    return policy
+            raise ValueError(f"policy: {name} is fixed for the life of the state: {getattr(earlier[0], name)!r}")
+    return replace(policy, effective_ms=effective_ms if earlier else BEGINNING_MS)
 
 
-def _moment(text: str) -> int:
-    moment_ms = time_ms(text)
-    if moment_ms is None:
-        raise ValueError(f"effective_at {text!r} is not a time such as 2026-01-31T00:00:00Z")
-    return moment_ms
+def _weights(version: Version, effective_ms: int, earlier: list[Weights]) -> Weights:
+    """The first weights count from the beginning of time."""
+    weights: Weights = version.body
+    return replace(weights, effective_ms=effective_ms if earlier else BEGINNING_MS)
 
 
-def _rate(base_currency: str, body: dict[str, Any], effective_ms: int, _earlier: list[Any]) -> Rate:
-    if body["base_currency"] != base_currency:
-        raise ValueError(f"the rate is in {body['base_currency']}; the policy's base currency is {base_currency}")
-    rate, currency = float(body["rate"]), str(body["currency"])
-    if not 0.0 < rate < 1e12:
-        raise ValueError(f"rate {rate} has to be above 0: units of the base currency for one unit of {currency}")
-    return Rate(pack_currency(currency), effective_ms, rate)
+def _model(specs: list[ModelSpec], version: Version, effective_ms: int) -> ModelInForce:
+    """A version of a model that learns from requests. It may look at nothing that its manifest does not name."""
+    model: Model = version.body
+    name = model.manifest.model
+    spec = spec_at(specs, name, effective_ms)
+    if spec is None:
+        raise ValueError(f"there is no model {name!r}: declare it with `rescore models declare`")
+    manifest = checked(Manifest(name, spec.manifest.purpose, model.manifest.features))
+    if strange := sorted(set(manifest.names) - set(spec.manifest.names)):
+        raise RefusedManifest(f"version {version.name} looks at {', '.join(strange)}, which {name} may not")
+    return ModelInForce(name, effective_ms, model._replace(manifest=manifest), version.rescore)
 
 
-def first_policy(base_currency: str, time_zone: str) -> Policy:
-    """The packaged policy as a deployment sets it up."""
-    return Policy(base_currency=base_currency, time_zone=time_zone)
+def _rate(base_currency: str, version: Version, effective_ms: int) -> Rate:
+    if version.base_currency != base_currency:
+        raise ValueError(
+            f"rate: base_currency is {version.base_currency}; the policy's base currency is {base_currency}"
+        )
+    rate: Rate = version.body
+    return rate._replace(effective_ms=effective_ms)
 
 
-def learning_record(policy: LearningPolicy, author: str, reason: str, encoder: Encoder) -> tuple[str, bytes, bytes]:
-    """Topic, key and value of a learning policy."""
-    said = {k: v for k, v in asdict(policy).items() if k not in ("version", "effective_ms")}
-    config = {"name": "learning", "version": policy.version, "effective_ms": policy.effective_ms,
-              "body": json.dumps(said, sort_keys=True), "author": author, "reason": reason}  # fmt: skip
-    return "rescore-config", b"learning", encode_value("Config", config, encoder)
-
-
-def first_records(policy: Policy, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:
-    """Topic, key and value of the versions that the first worker publishes."""
-    config = {"name": "policy", "version": policy.version, "effective_ms": 0, "body": body_of_policy(policy)}
-    weights = body_of_weights(packaged_weights()) | {"effective_ms": 0}
-    return [
-        ("rescore-config", b"policy", encode_value("Config", config, encoder)),
-        ("rescore-weights", weights["version"].encode(), encode_value("Weights", weights, encoder)),
-    ]
-
-
-def reader(registry: Registry, topic_prefix: str) -> Read:
-    """Reads broadcast records: what kind they are ("policy", "weights", "rate", "flow...") and their fields.
-
-    Raises RegistryUnavailable where the registry does not answer: nothing is decided then.
-    """
-
-    def read(record: Record) -> tuple[str, dict[str, Any]]:
-        name = SCHEMAS[record.topic.removeprefix(topic_prefix)]
-        try:
-            fields: dict[str, Any] = dict(read_fields(record.value or b"", name, registry))
-        except Refused as refused:
-            raise ValueError(refused.detail) from refused
-        return KINDS.get(name) or str(fields["name"]), fields
-
-    return read
-
-
-SCHEMAS = {"fx-rates": "FxRate", "rescore-weights": "Weights", "rescore-config": "Config"}
-KINDS = {"FxRate": "rate", "Weights": "weights"}
+def _profile(version: Version, effective_ms: int, earlier: list[Declared]) -> Declared:
+    profile: Profile = version.body
+    refuse_profile(profile, [one.profile for one in earlier])
+    return Declared(profile, version.name, effective_ms)

@@ -11,10 +11,11 @@ from state.layout import due_ms_of
 from state.versions import Weights
 from streams.avro_values import Values
 from streams.learner import LearnerWire
+from streams.merge import FOREVER_MS
 from streams.output import Message, PauseAndRetry
 from streams.resolve import Progress
 from streams.scoring.model import ModelWeights
-from streams.versions import TABLES, body_of_model, body_of_weights
+from streams.version_records import mark_value, weights_value
 from streams.wiring import Wire
 
 
@@ -28,7 +29,7 @@ def wire_of(values: Values) -> Wire:
             return values.encoder("rescore-state")(progress._asdict())
 
         def decode(self, value: bytes) -> Progress:
-            return Progress(**values.decode("rescore-state", value))
+            return sound(Progress(**values.decode("rescore-state", value)))
 
     def advance_to(record: Record) -> int | None:
         try:
@@ -48,6 +49,16 @@ def wire_of(values: Values) -> Wire:
     return Wire(ProgressValues(), advance_to, advance, due_ms_of)
 
 
+def sound(progress: Progress) -> Progress:
+    """The progress, if a worker can have written it. Raises ValueError."""
+    if progress.seq < 1 or any(offset < 0 for offset in progress.next_offsets.values()):
+        raise ValueError("its transaction or an offset is negative")
+    moments = (progress.clock_ms, progress.marked_ms, progress.swept_ms, progress.erased_ms)
+    if not all(moment_ms is None or abs(moment_ms) <= FOREVER_MS for moment_ms in moments):
+        raise ValueError("a time in it is outside of the calendar")
+    return progress
+
+
 def marker_of(values: Values, boundary_ms: int) -> bytes:
     """The value that marks the end of an epoch in a partition of the examples."""
     return values.encoder("rescore-examples")({"kind": "epoch", "model": "", "timestamp_ms": boundary_ms})
@@ -55,17 +66,14 @@ def marker_of(values: Values, boundary_ms: int) -> bytes:
 
 def learner_wire(values: Values) -> LearnerWire:
     """A learner's: examples in, weights out."""
-    write = values.encoder("rescore-weights")
 
     def example(value: bytes) -> Mapping[str, Any]:
         return values.decode("rescore-examples", value)
 
     def weights(made: Weights | ModelWeights, cause: str) -> bytes:
-        body = body_of_model(made) if isinstance(made, ModelWeights) else body_of_weights(made)
-        return write(body | {"cause": cause})
+        return weights_value(made, cause, values.encoding)
 
     def learned_until(boundary_ms: int) -> bytes:
-        nothing: dict[str, list[float]] = {name: [] for name in TABLES}
-        return write({"version": "", "effective_ms": 0, "consistency_median": 0.0, **nothing, "epoch_ms": boundary_ms})
+        return mark_value(boundary_ms, values.encoding)
 
     return LearnerWire(example, weights, learned_until)

@@ -193,6 +193,9 @@ class Observer:
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """What waits in this worker, and how many inputs are fetched no further until less of them does."""
 
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """Records of the broadcast topics that count as never published, by topic; all of them so far."""
+
     def failed(self, failure: Failure) -> None:
         """This program raised what nobody expected; a record was isolated for it, or partitions go back or halt."""
 
@@ -269,6 +272,10 @@ class Observers(Observer):
     def buffered(self, records: int, size_bytes: int, held_back: int) -> None:
         """See `Observer`."""
         self._tell(lambda observer: observer.buffered(records, size_bytes, held_back))
+
+    def refused_versions(self, records: Mapping[str, int]) -> None:
+        """See `Observer`."""
+        self._tell(lambda observer: observer.refused_versions(records))
 
     def failed(self, failure: Failure) -> None:
         """See `Observer`."""

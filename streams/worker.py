@@ -134,8 +134,8 @@ class Worker:
         polled = self._log.poll(self._options.records_max, 0.0 if self._busy else self._options.idle_seconds)
         self._failpoint("K1.polled")
         self._follow(polled.changes)
-        self._buffer(polled)
         with self._last_guard():
+            self._buffer(polled)
             self._resolve()
             self._go_forward()
         with self._last_guard():

@@ -51,7 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "xxhash": ("schemas", "state", "streams.scoring", "streams.recount", "local"),
     "numpy": TOPS,
     "river": ("streams.learner", "streams.learning"),
-    "pydantic": ("streams.settings",),
+    "pydantic": ("streams.settings", "streams.versions_schema"),
     "prometheus_client": ("streams.metrics", "streams.health", "streams.learner_telling", "streams.commands.worker"),
     "typer": ("streams.__main__", "streams.commands"),
     "rich": (

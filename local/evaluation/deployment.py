@@ -32,8 +32,8 @@ from local.evaluation.journey import (
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.topics import options_of
+from streams.commands.versions import publish_first_versions
 from streams.commands.wire import registry_for, values
-from streams.commands.worker import publish_first_versions
 from streams.kafka_client import (
     KafkaUnreachable,
     admin_of,
@@ -46,6 +46,7 @@ from streams.kafka_client_groups import group_of, waiting_records
 from streams.publish import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
 from streams.topics import DEAD_LETTERS, apply
+from streams.version_records import config_record
 
 LOOK_SECONDS = 0.3
 STILL_SECONDS = 900.0
@@ -97,9 +98,10 @@ class OnKafka:
         folder.mkdir(parents=True, exist_ok=True)
         apply(admin_of(self.settings.kafka), options_of(self.settings))
         inputs = [self.settings.topic(name) for name in INPUT_TOPICS]
-        if len(empty_topics(self.settings.kafka, inputs)) < len(inputs):
+        used = {*inputs, *map(self.settings.topic, READ_TOPICS)}
+        if full := sorted(used - empty_topics(self.settings.kafka, used)):
             raise UnusableDataset(
-                f"the input topics of Kafka at {self.settings.kafka.bootstrap_servers} hold records already; name "
+                f"{', '.join(full)} of Kafka at {self.settings.kafka.bootstrap_servers} hold records already; name "
                 "another RESCORE_TOPIC_PREFIX and RESCORE_APP"
             )
         self._inputs = require_topics(self.settings.kafka, inputs)
@@ -136,10 +138,11 @@ class OnKafka:
         """The first versions, as the first worker would write them, and then the models that are declared."""
         publish_first_versions(self.settings)
         topic, done = self.settings.topic("rescore-config"), Published()
-        encode = values(self.settings).encoder("rescore-config")
+        encoder = values(self.settings).encoding
         for fields in self._declared:
+            _, key, value = config_record(fields, encoder)
             # Before any event; librdkafka takes a timestamp of 0 for the present.
-            send(sender, done, topic=topic, key=str(fields["name"]).encode(), value=encode(dict(fields)), timestamp=1)
+            send(sender, done, topic=topic, key=key, value=value, timestamp=1)
         finish(sender, done)
 
     def _wait(self, children: Sequence[Background], sent: int, until_ms: int, told: Told) -> None:

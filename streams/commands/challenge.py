@@ -41,9 +41,11 @@ def challenge(
 
       rescore models challenge risk grove --end --reason "nothing"
     """
-    from streams.commands.models import ADOPTION_NOTICE_MS, known_versions, publish_config, told
+    from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
+    from streams.commands.versions import known_versions
     from streams.commands.wire import present_ms, who
-    from streams.scoring.specs import body_of_spec, spec_at, spec_of
+    from streams.scoring.specs import body_of_spec, spec_at
+    from streams.version_reading import declared_model
 
     chosen = settings()
     spec = spec_at(known_versions(chosen).specs, model, 2**62)
@@ -54,7 +56,7 @@ def challenge(
     body = body_of_spec(spec)
     try:
         body["challengers"] = changed(spec, challenger, None if end else wanted)
-        after = spec_of(model, body, 0)
+        after = declared_model(model, json.dumps(body), 0)
     except ValueError as error:
         fail(str(error), "see `rescore models challenge --help`", Exit.USAGE)
     now_ms = present_ms(chosen)

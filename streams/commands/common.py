@@ -113,7 +113,7 @@ def as_failure(error: Exception) -> CommandFailure | None:
 UNREACHABLE: dict[str, str] = {
     "KafkaUnreachable": "check RESCORE_KAFKA__BOOTSTRAP_SERVERS; `rescore demo` starts a Kafka of its own",
     "StoreUnavailable": "check RESCORE_REDIS__URL; `rescore demo` starts a Valkey of its own",
-    "RegistryUnavailable": "check RESCORE_REGISTRY__URL; without one, leave it out",
+    "RegistryUnavailable": "check RESCORE_REGISTRY__URL, __USERNAME and __PASSWORD; without a registry, leave them out",
 }
 MISSING = {
     "SlotTaken": "",
@@ -128,10 +128,13 @@ MISSING = {
     "BehindOpenTransaction": (
         "ask again when its producer has committed or aborted it; kafka-transactions.sh finds and aborts one that hangs"
     ),
+    "SchemaNotRegistered": "`rescore topics apply` registers the schemas, if the registry lets it",
+    "RegistrationRefused": "let this login register schemas, or have them registered from schemas/avro of this release",
+    "UnreadableRecord": "",
 }
 WITH_LOGS = {"DemoFailed", "BenchFailed", "StartFailed"}
 """They end with the last lines of a log."""
-HALTED = {"HaltPartition", "StoreAhead"}
+HALTED = {"HaltPartition", "StoreAhead", "CorruptRow"}
 MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
 
 

@@ -79,7 +79,7 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
-    from streams.commands.models import known_versions
+    from streams.commands.versions import known_versions
     from streams.inspection import packaged_names
     from streams.open_transactions import BehindOpenTransaction
 
@@ -171,8 +171,8 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     """
     from state.errors import StoreUnavailable
     from streams.attainable import data_used, way_words, ways
-    from streams.commands.models import known_versions
     from streams.commands.store import read_row
+    from streams.commands.versions import known_versions
     from streams.explain import CREDIT_SCORES, Beside
 
     try:

@@ -101,15 +101,17 @@ def replay(
 
     Example: rescore dlq replay --reason UNKNOWN_CURRENCY
     """
+    from schemas.kinds import INPUT_TOPICS
     from streams.commands.wire import stamp_ms, values, who
     from streams.dead_letters import replayed
 
     _require_choice(names, topic, reason, user, all_letters)
     chosen = settings()
     decode, by, now_ms = values(chosen).decode, who(), stamp_ms(chosen)
+    inputs = {chosen.topic(name) for name in INPUT_TOPICS}
 
     def settle(letter: DeadLetter) -> Sequence[Message]:
-        return replayed(letter, by, lambda one: _user_of(chosen, one, decode), now_ms)
+        return replayed(letter, by, lambda one: _user_of(chosen, one, decode), now_ms, inputs)
 
     count = _settle(chosen, settle, names, topic, reason, user)
     _told(count, "replayed", as_json)
@@ -166,9 +168,9 @@ def _settle(
 
     sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.dlq")
     letters = choose(_open(chosen), names or (), _prefixed(chosen, topic), reason, user)
-    for start in range(0, len(letters), LETTERS_A_TRANSACTION):
-        part = letters[start : start + LETTERS_A_TRANSACTION]
-        transact(sender, (message for letter in part for message in messages(letter)))
+    settled = [messages(letter) for letter in letters]  # all of them: one that cannot be must leave no open transaction
+    for start in range(0, len(settled), LETTERS_A_TRANSACTION):
+        transact(sender, (message for some in settled[start : start + LETTERS_A_TRANSACTION] for message in some))
     return len(letters)
 
 
@@ -223,10 +225,12 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 def _content(letter: DeadLetter, chosen: Settings, decode: Callable[[str, bytes], dict[str, Any]]) -> dict[str, Any]:
     """Headers and value, the value readable where it can be, and always as its bytes."""
+    from streams.unreadable import finite
+
     data = letter.value or b""
     headers = {name: value.decode("utf-8", "backslashreplace") for name, value in letter.headers}
     try:
-        fields: Any = decode(letter.origin_topic.removeprefix(chosen.topic_prefix), data)
+        fields: Any = finite(decode(letter.origin_topic.removeprefix(chosen.topic_prefix), data))
     except (ValueError, KeyError) as error:
         fields = f"can not be read: {error}"
     return {"headers": headers, "value": fields, "bytes": len(data), "hex": data[:VALUE_BYTES_SHOWN].hex()}

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from streams.commands.common import Exit, fail
+from streams.erasure import card_ends, erased_at, is_erasure, kind_of, row_ends
 from streams.terminal import console, echo, print_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from schemas.batch import Record
-    from streams.avro_values import Values
     from streams.erasure import Copy
     from streams.settings import Settings
 
@@ -83,7 +83,7 @@ def _wait(chosen: Settings, row: bytes, patience: Patience, as_json: bool) -> Re
     again = f"rescore erase {name if request_id is None else f'--request {request_id}'}"
     try:
         commands = _theirs(chosen, "commands", [partition], row, patience.open_seconds)
-        asked = [record for record in commands if _is_erasure(known, record)]
+        asked = [record for record in commands if is_erasure(record, known)]
         if not asked:
             fail(f"{name!r} was never erased, or retention has removed the command", f"{again} --prove")
         erasure = asked[-1]
@@ -106,16 +106,10 @@ def _wait(chosen: Settings, row: bytes, patience: Patience, as_json: bool) -> Re
         )
 
 
-def _is_erasure(known: Values, record: Record) -> bool:
-    try:
-        return known.decode("commands", record.value or b"").get("command") == "erase"
-    except ValueError:  # a dead letter: `rescore dlq` tells of it
-        return False
-
-
 def look(chosen: Settings, row: bytes, erased_ms: int, patience: Patience | None = None) -> list[Copy]:
     """Every copy of a customer or request, as it is now; one that an open transaction hides is unknown."""
     from schemas.kinds import INPUT_TOPICS
+    from streams.commands.wire import values
     from streams.dead_letters import SUFFIX
     from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
     from streams.kafka_client import OPEN_SECONDS, admin_of, require_topics
@@ -143,7 +137,8 @@ def look(chosen: Settings, row: bytes, erased_ms: int, patience: Patience | None
 
     def table(name: str) -> Copy:
         records = read(name)
-        return in_table(name, records, _erased_at(name, records), settings_of(name), new_life)
+        ends = row_ends if name == "rescore-state" else partial(card_ends, values=values(chosen))
+        return in_table(name, records, erased_at(records, ends), settings_of(name), new_life)
 
     def log(name: str) -> Copy:
         return in_log(name, read(name), settings_of(name))
@@ -210,20 +205,9 @@ def _theirs(
             yield record
 
 
-def _erased_at(name: str, records: Sequence[Record]) -> int | None:
-    """Which record ended the customer last: a tombstone, or a row that holds nothing but the moment of an erasure."""
-    from state.layout import decode_row
-
-    for at in range(len(records) - 1, -1, -1):
-        value = records[at].value
-        if value is None or (name == "rescore-state" and not decode_row(value).exists):
-            return at
-    return None
-
-
 def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, open_seconds: float) -> list[Copy]:
     from state.errors import StoreUnavailable
-    from state.layout import decode_row
+    from state.layout import CorruptRow, decode_row
     from state.redis_store import RedisStore
     from streams.commands.replay import versions_of
     from streams.erasure import Copy, in_store
@@ -246,7 +230,10 @@ def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, ope
     if packed is None and held is not None and held.lost:
         words = f"partition {number} has lost rows and is to be rebuilt by a worker"
         return [Copy("row in the store", "unknown", words)]
-    row = None if packed is None else decode_row(packed)
+    try:
+        row = None if packed is None else decode_row(packed)
+    except CorruptRow as corrupt:
+        return [Copy("row in the store", "unknown", f"it cannot be read: {corrupt}")]
     moment_ms = row.erased_ms if row is not None and row.erased_ms is not None else erased_ms
     try:
         horizon_ms = versions_of(chosen, open_seconds).policy_at(moment_ms).duplicate_horizon_ms
@@ -271,7 +258,7 @@ def _examples(chosen: Settings, row: bytes, counts: dict[str, int], open_seconds
     hashed, known = _hashed(chosen, row), values(chosen)
     records = read(chosen.kafka, {topic: counts[topic]}, open_seconds=open_seconds)
     found = [record for record in records if record.key == hashed]
-    return [(record, str(known.decode("rescore-examples", record.value or b"")["kind"])) for record in found]
+    return [(record, kind_of(record, known)) for record in found]
 
 
 def _show(user: str, copies: Sequence[Copy], through: bool) -> None:

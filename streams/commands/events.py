@@ -138,7 +138,17 @@ class _Job:
         """What makes bytes of the fields of an event."""
         from streams.avro_values import encode_json
 
-        return encode_json if self.json_values else self.values.encoder(topic)
+        encode = encode_json if self.json_values else self.values.encoder(topic)
+        if topic != "fx-rates":
+            return encode
+        from streams.version_reading import version_of
+
+        def checked(fields: dict[str, Any]) -> bytes:
+            """A rate by the schema that every reader asks: a bad line is told here, and not in every worker's log."""
+            version_of("FxRate", fields)
+            return encode(fields)
+
+        return checked
 
     def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
         """Events of a file within the bounds, its bad lines told and counted."""

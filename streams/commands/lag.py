@@ -95,7 +95,7 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
 
 def _learning(chosen: Settings, answer: Answer) -> Answer:
     """The same answer with what is to be learned first, where that is what everything waits for."""
-    from streams.commands.models import known_versions
+    from streams.commands.versions import known_versions
     from streams.commands.wire import values
     from streams.kafka_client import require_topics
     from streams.lag import waits_for_learning

@@ -29,7 +29,8 @@ def learner(as_json: AsJson = False) -> None:
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 rescore learner
     """
     from streams.commands.logs import configure
-    from streams.commands.worker import lock_folder, publish_first_versions, require_good_topics, stopped_by_signal
+    from streams.commands.versions import publish_first_versions, require_schemas
+    from streams.commands.worker import lock_folder, require_good_topics, stopped_by_signal
     from streams.slot import take_slot
 
     chosen = settings()
@@ -38,6 +39,7 @@ def learner(as_json: AsJson = False) -> None:
     slot = take_slot(lock_folder(), f"{chosen.app}.learner.{servers:08x}", 0)
     logger = configure(chosen.log.level, chosen.log.format)
     require_good_topics(chosen)
+    require_schemas(chosen, "rescore-config", "rescore-weights")
     publish_first_versions(chosen)
     observer, port, close_health = _observer(chosen, logger)
     made = _learner(chosen, observer)
@@ -73,8 +75,9 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
     import logging
 
     from streams.broadcast import Broadcast
+    from streams.commands.versions import adopter
     from streams.commands.wire import values
-    from streams.commands.worker import Wall, adopter, failpoint_of
+    from streams.commands.worker import Wall, failpoint_of
     from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
     from streams.learner import Learner, LearnerOptions
     from streams.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
@@ -89,7 +92,9 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
     )
     log = KafkaLearnerLog(options, failpoint_of(chosen.failpoint))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    adopt: Callable[[Known, Sequence[Record]], Known] = adopter(chosen, logging.getLogger("rescore"))
+    adopt: Callable[[Known, Sequence[Record]], Known] = adopter(
+        chosen, logging.getLogger("rescore"), observer.refused_versions
+    )
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
     broadcast = Broadcast(log, topics, Known.first(policy), adopt)
     return Learner(

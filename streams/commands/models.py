@@ -10,13 +10,13 @@ import typer
 
 from streams.commands.challenge import challenge
 from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
-from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.commands.partial import tell_missing
+from streams.commands.remembered import remembered
+from streams.commands.versions import known_versions
 from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
-    from streams.model_inspection import Remembered
     from streams.settings import Settings
-    from streams.versions import Known
 
 app = typer.Typer(help="See and decide about models: list, show, promote, rollback, freeze, envelope, declare, epochs.")
 
@@ -42,7 +42,7 @@ def list_models(as_json: AsJson = False) -> None:
     from streams.model_inspection import as_tables, summary
 
     missing: list[str] = []
-    said = summary(_remembered(settings(), missing))
+    said = summary(remembered(settings(), missing))
 
     def show_tables() -> None:
         for table in as_tables(said):
@@ -70,10 +70,10 @@ def show(
     from streams.model_inspection import details, more_lines, timeline_lines
 
     missing: list[str] = []
-    remembered = _remembered(settings(), missing)
-    if name and name not in remembered.models:
-        fail(f"nothing is known of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
-    said = details(remembered, version, name)
+    known = remembered(settings(), missing)
+    if name and name not in known.models:
+        fail(f"nothing is known of a model {name!r}", f"there are {', '.join(known.models)}", Exit.USAGE)
+    said = details(known, version, name)
     if version and said["version"] is None:
         fail(f"no version {version!r} is kept", "`rescore models list` shows those that are")
     if as_json:
@@ -183,17 +183,17 @@ def declare(
     Example: rescore models declare leases leases.json --reason "pilot"
     """
     from streams.commands.wire import present_ms, who
-    from streams.scoring.specs import spec_of
+    from streams.version_reading import declared_model
 
     chosen = settings()
     try:
-        body = json.loads(file.read_text("utf-8"))
-        spec = spec_of(name, body, 0)
-    except (ValueError, TypeError, AttributeError) as error:
+        body = file.read_text("utf-8")
+        spec = declared_model(name, body, 0)
+    except (OSError, ValueError) as error:
         fail(f"{file}: {error}", "see `rescore models declare --help`", Exit.USAGE)
     now_ms = present_ms(chosen)
     fields = {"name": f"manifest.{name}", "version": f"{name}-manifest", "effective_ms": now_ms + ADOPTION_NOTICE_MS,
-              "body": json.dumps(body), "author": author or who(), "reason": reason}  # fmt: skip
+              "body": body, "author": author or who(), "reason": reason}  # fmt: skip
     publish_config(chosen, fields, now_ms)
     said = {"model": name, "features": len(spec.manifest.features), "challengers": ", ".join(spec.challengers)}
     told(as_json, said, now_ms + ADOPTION_NOTICE_MS)
@@ -216,8 +216,8 @@ def epochs(
 
     from schemas.writing import Encoder
     from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.learning.epochs import learning_policy_of
-    from streams.versions import learning_record
+    from streams.version_bodies import learning_policy_of
+    from streams.version_records import learning_record
 
     chosen = settings()
     now_ms = present_ms(chosen)
@@ -243,12 +243,12 @@ def _decide(
     from streams.scoring.specs import ADDITIVE, never_in_force
 
     chosen = settings()
-    remembered = _remembered(chosen)
-    if name not in remembered.models:
-        fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(remembered.models)}", Exit.USAGE)
-    if version in remembered.challengers(name) and (kind := remembered.kind(name, version)) != ADDITIVE:
+    memory = remembered(chosen)
+    if name not in memory.models:
+        fail(f"nothing has been learned of a model {name!r}", f"there are {', '.join(memory.models)}", Exit.USAGE)
+    if version in memory.challengers(name) and (kind := memory.kind(name, version)) != ADDITIVE:
         fail(never_in_force(version, kind), f"`rescore models show {version} --name {name}` shows it", Exit.USAGE)
-    if version and version not in (known := remembered.versions(name)):
+    if version and version not in (known := memory.versions(name)):
         fail(f"no version {version!r} is kept", f"one of {', '.join(known)}", Exit.USAGE)
     now_ms = present_ms(chosen)
     effective_ms = now_ms + ADOPTION_NOTICE_MS
@@ -273,11 +273,16 @@ app.command()(challenge)
 
 
 def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
-    """Write a record of `rescore-config`."""
+    """Write a record of `rescore-config`, if it fits its schema."""
     from streams.commands.wire import send_broadcast, values
+    from streams.version_records import config_record
+    from streams.versions_schema.base import RefusedBody
 
-    value = values(chosen).encoder("rescore-config")(fields)
-    send_broadcast(chosen, "rescore-config", str(fields["name"]).encode(), value, now_ms)
+    try:
+        record = config_record(fields, values(chosen).encoding)
+    except RefusedBody as error:
+        fail(f"nothing was published: {error}", "see docs/versions.md", Exit.USAGE)
+    send_broadcast(chosen, *record, now_ms)
 
 
 def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
@@ -287,41 +292,3 @@ def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
     show_json_or(as_json, said, lambda: echo(f"published: {words}"))
-
-
-def known_versions(chosen: Settings, open_seconds: float | None = None) -> Known:
-    """What the broadcast topics say now. Raises BehindOpenTransaction, by default after the seconds of `read`."""
-    import logging
-
-    from streams.commands.worker import adopter
-    from streams.kafka_client import read, require_topics
-    from streams.topics import BROADCAST_TOPICS
-    from streams.versions import Known, first_policy
-
-    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    adopt = adopter(chosen, logging.getLogger("rescore"))
-    counts = require_topics(chosen.kafka, [chosen.topic(name) for name in BROADCAST_TOPICS])
-    return adopt(Known.first(policy), list(read(chosen.kafka, counts, open_seconds=open_seconds)))
-
-
-def _remembered(chosen: Settings, missing: list[str] | None = None) -> Remembered:
-    """What the learner wrote down last about its models. Raises BehindOpenTransaction; `missing` hears it instead."""
-    from streams.kafka_client import read, require_topics
-    from streams.learner_memory import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL
-    from streams.learning.text_learner import TEXT
-    from streams.model_inspection import Remembered
-    from streams.topics import MEMORY_TOPIC
-
-    found: dict[bytes, dict[str, Any]] = {}
-    records = read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(MEMORY_TOPIC)]))
-    for record in records if missing is None else as_far_as_committed(records, missing):
-        key = record.key or b""
-        is_credit = key.startswith(CREDIT) and b"/" not in key[len(CREDIT) :]
-        if (key in (CHECKPOINT, MODEL, TEXT_MODEL) or is_credit) and record.value is not None:
-            found[key] = json.loads(record.value)
-    if MODEL not in found:
-        tell_missing(missing or [])
-        fail("nothing has been learned yet", "rescore learner, and see `rescore models epochs --help`")
-    models = {"value": found[MODEL]} | ({TEXT: found[TEXT_MODEL]} if TEXT_MODEL in found else {})
-    models |= {key[len(CREDIT) :].decode(): body for key, body in sorted(found.items()) if key.startswith(CREDIT)}
-    return Remembered(found[CHECKPOINT]["done_ms"], models)

@@ -36,7 +36,7 @@ def list_profiles(packaged: Packaged = False, as_json: AsJson = False) -> None:
 
     Example: rescore profiles list --packaged
     """
-    from streams.scoring.profile_files import body_of_profile
+    from streams.profile_files import body_of_profile
 
     if packaged:
         book, later = _packaged(), list["ProfileBook"]()
@@ -61,7 +61,7 @@ def show(name: Name, packaged: Packaged = False, as_json: AsJson = False) -> Non
 
     Example: rescore profiles show pet_owner --packaged > pet_owner.toml
     """
-    from streams.scoring.profile_files import body_of_profile, text_of_profile
+    from streams.profile_files import body_of_profile, text_of_profile
 
     book = _packaged() if packaged else _books(settings())[0]
     found = next((profile for profile in book.profiles if profile.profile_id == name), None)
@@ -77,7 +77,7 @@ def check(path: File, as_json: AsJson = False) -> None:
 
     Example: rescore profiles check campers.toml
     """
-    from streams.scoring.profile_files import body_of_profile, sentences_of_profile
+    from streams.profile_files import body_of_profile, sentences_of_profile
 
     profile = _read(path)
     said = {**body_of_profile(profile), "says": sentences_of_profile(profile)}
@@ -97,7 +97,7 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     """
     from schemas.writing import Encoder
     from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.profile_versions import profile_record
+    from streams.version_records import profile_record
 
     profile = _read(path)
     chosen = settings()
@@ -139,7 +139,7 @@ def learn(
     from streams.category_learning import learned_from
     from streams.commands.wire import present_ms, registry_for, send_broadcast, who
     from streams.kafka_client import read, require_topics
-    from streams.profile_versions import text_record
+    from streams.version_records import text_record
 
     chosen = settings()
     counts = require_topics(chosen.kafka, [chosen.topic("transactions")])
@@ -166,7 +166,7 @@ def learn(
 
 
 def _read(path: Path) -> Profile:
-    from streams.scoring.profile_files import read_profile
+    from streams.profile_files import read_profile
 
     try:
         return read_profile(path.read_text("utf-8"))
@@ -181,7 +181,7 @@ def _packaged() -> ProfileBook:
 
 
 def _known(chosen: Settings) -> Known:
-    from streams.commands.models import known_versions
+    from streams.commands.versions import known_versions
 
     return known_versions(chosen)
 
@@ -203,7 +203,7 @@ def _would_refuse(chosen: Settings, known: Known, topic: str, key: bytes, value:
 
     record = Record(chosen.topic(topic), 0, 2**62, at_ms, key, value)
     after = known.adopt([record], reader(registry_for(chosen), chosen.topic_prefix))
-    return [one for one in after.refused if one.record == record]
+    return [one for one in after.refused if one.place == (record.topic, record.offset)]
 
 
 def _time_text(time_ms: int) -> str:

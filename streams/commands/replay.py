@@ -125,19 +125,13 @@ def _progress_codec(chosen: Settings) -> Callable[[bytes], Progress]:
 
 
 def versions_of(chosen: Settings, open_seconds: float | None = None) -> Versions:
-    """Every version that the broadcast topics hold now; later ones can not be in force yet.
+    """Every version that the broadcast topics hold now; later ones cannot be in force yet.
 
     Raises BehindOpenTransaction, by default after the seconds of `read`.
     """
-    from streams.commands.wire import registry_for
-    from streams.kafka_client import read, require_topics
-    from streams.topics import BROADCAST_TOPICS
-    from streams.versions import Known, first_policy, reader
+    from streams.commands.versions import known_versions
 
-    topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
-    records = list(read(chosen.kafka, require_topics(chosen.kafka, topics), open_seconds=open_seconds))
-    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    return Known.first(policy).adopt(records, reader(registry_for(chosen), chosen.topic_prefix)).versions
+    return known_versions(chosen, open_seconds=open_seconds).versions
 
 
 def _run(todo: Sequence[Job], jobs: int) -> list[Result]:
@@ -210,10 +204,12 @@ def _show(results: Sequence[Result], seconds: float) -> None:
 
 def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     """The verdict first, then what differs, then what was and what was not compared."""
+    from streams.versions_schema.base import printable
+
     found = _differences(results)
     lines = [verdict(results, seconds)]
     for number, one in enumerate(found[:SHOWN_MAX]):
-        lines.append(f"{'first difference' if number == 0 else 'and'}: {one.user}: {one.sentence}")
+        lines.append(f"{'first difference' if number == 0 else 'and'}: {printable(f'{one.user}: {one.sentence}')}")
     if len(found) > SHOWN_MAX:
         lines.append(f"and {sum(r.differing for r in results) - SHOWN_MAX:,} more; --json tells them")
     if found:

@@ -22,9 +22,10 @@ from streams.recount import (
     Recount,
     Said,
     Story,
+    Stray,
     Terms,
     differing_inversions,
-    inverted_of,
+    entries_of,
     letter_places,
     recount_stories,
     recount_user,
@@ -106,7 +107,7 @@ def compare_part(job: Job) -> Result:
     names = Names.of(job.settings.topic)
     found = material(job.settings.kafka, names, job.fixed, job.wants)
     terms = terms_of(job)
-    entries = [inverted_of(record, terms.decoder) for record in found.journal]
+    entries, strays = entries_of(found.journal, terms.decoder, job.fixed.progress.clock_ms)
     letters = letter_places(found.letters)
     stories, lost = told_by_user(found.inputs, entries, letters, terms.decoder)
     if job.user is not None:  # records of that key may be of a customer and of a request of the same number
@@ -125,6 +126,8 @@ def compare_part(job: Job) -> Result:
     if job.with_store:
         _ask_the_store(job, found.committed, result)
     differences = list(_compare(job, terms, stories, found, recount, result))
+    differences += [_of_stray(stray) for stray in strays]
+    result.notes |= set(found.strays.lines())
     if found.whole_from_ms is None:
         journal = {entry.place: entry for entry in entries}
         taken = [entry for entry in lost if entry.offset < job.fixed.progress.next_offsets.get(entry.topic, 0)]
@@ -250,13 +253,17 @@ def _compare(
 
 def _is_of_later(committed: Committed, said: Said, terms: Terms) -> bool:
     """True for a card that a worker has written since the transaction that is compared with."""
-    from schemas.codec import decode_value
+    from schemas.codec import Refused, decode_value
 
     if committed.card is None or committed.card.value is None or said.row is None or not said.changes:
         return False
-    card = decode_value("Scorecard", committed.card.value, terms.decoder.registry)
+    try:
+        card = decode_value("Scorecard", committed.card.value, terms.decoder.registry)
+    except Refused:
+        return False
     last = decode_value("ScoreChange", said.changes[-1], terms.decoder.registry)
-    return bool(card["incarnation"] == last["incarnation"] and card["sequences"][last["score"]] > last["sequence"])
+    sequence = card["sequences"].get(last["score"], 0)
+    return bool(card["incarnation"] == last["incarnation"] and sequence > last["sequence"])
 
 
 def _of_journal(recount: Recount, journal: dict[Place, Inverted], lost: Iterable[Inverted]) -> Iterator[Difference]:
@@ -271,6 +278,13 @@ def _of_journal(recount: Recount, journal: dict[Place, Inverted], lost: Iterable
     for entry in lost:
         where = "/".join(map(str, entry.place))
         yield difference(entry.user, "journal", f"the journal names {where}, where there is no record", where)
+
+
+def _of_stray(stray: Stray) -> Difference:
+    """A record of the journal that no worker has written."""
+    where = place_of(stray.record)
+    sentence = f"the journal's record at {where} cannot be read: {stray.reason}"
+    return difference(stray.record.key or b"", "journal", sentence, where)
 
 
 def _of_letters(recount: Recount, terms: Terms) -> Iterator[Difference]:

@@ -95,8 +95,8 @@ def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
 
 def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
     """Why a request was declined, and what would have been enough; `user` is empty where it names no customer."""
-    from streams.commands.models import known_versions
     from streams.commands.subscribe import local_time
+    from streams.commands.versions import known_versions
     from streams.declined import Asked, lines, verdict
     from streams.declined import as_json as plain
     from streams.explain import CONTEST

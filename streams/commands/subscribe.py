@@ -9,7 +9,7 @@ import typer
 
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.commands.partial import as_far_as_committed, tell_missing
-from streams.terminal import echo, print_json, say
+from streams.terminal import echo, print_json, remark, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,17 +67,23 @@ def subscribe(
 def changes(
     chosen: Settings, *, from_beginning: bool, exit_at_end: bool, users: Any = ()
 ) -> Iterator[Mapping[str, Any]]:
-    """Decoded score changes; of the partitions that can hold these users alone, where some are named."""
+    """Decoded score changes; of the partitions that can hold these users alone, where some are named.
+
+    Records that cannot be read are skipped, and told on standard error.
+    """
+    from functools import partial
+
     from streams.commands.wire import partition_of, values
     from streams.kafka_client import read, require_topics
+    from streams.unreadable import Unreadable, readable
 
     topic = chosen.topic(CHANGES)
     counts = require_topics(chosen.kafka, [topic])
     partitions = {partition_of(chosen, user, counts[topic]) for user in users} or None
-    decode = values(chosen).decode
-    for record in read(chosen.kafka, counts, partitions, from_beginning=from_beginning, exit_at_end=exit_at_end):
-        if record.value is not None:
-            yield decode(CHANGES, record.value)
+    records = read(chosen.kafka, counts, partitions, from_beginning=from_beginning, exit_at_end=exit_at_end)
+    with Unreadable(remark) as unreadable:
+        for _, change in readable(records, partial(values(chosen).decode, CHANGES), unreadable):
+            yield change
 
 
 def local_time(time_ms: int) -> str:

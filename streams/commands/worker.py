@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,9 @@ from streams.terminal import print_json
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from schemas.batch import Record
     from schemas.known_schemas import Registry
-    from schemas.writing import Encoder
     from state.redis_store import RedisStore
     from streams.kafka_log import KafkaLog
     from streams.log import Failpoint
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 
 LETTER_FRAME_BYTES = 1_024
 """What a dead letter takes on the wire beside its key, value and headers, generously."""
-
-FIRST_VERSIONS_ATTEMPTS = 10
-"""So many workers may start at the same moment on new topics, each fencing the one before."""
 
 
 @guarded
@@ -46,6 +40,7 @@ def worker(as_json: AsJson = False) -> None:
     """
     from streams.collector import GarbageCollector
     from streams.commands.logs import configure
+    from streams.commands.versions import WRITTEN, publish_first_versions, require_schemas
     from streams.halts import HaltTeller
     from streams.slot import take_slot
     from streams.wiring import Observers
@@ -54,6 +49,7 @@ def worker(as_json: AsJson = False) -> None:
     slot = take_slot(lock_folder(), chosen.app, chosen.slot)
     logger = configure(chosen.log.level, chosen.log.format)
     partitions = require_good_topics(chosen)
+    require_schemas(chosen, *WRITTEN)
     publish_first_versions(chosen)
     store = _store(chosen, partitions)
     observer, port, close_health = _observer(chosen, logger)
@@ -214,48 +210,6 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
     )
 
 
-def publish_first_versions(chosen: Settings) -> None:
-    """Publish the packaged policy and weights where there are none, so that the topics say what has been in force.
-
-    A transactional producer of a fixed name comes first: of two workers that start at once the slower one is fenced, or
-    reads what the quicker one has written.
-    """
-    from schemas.times import FIRST_TIMESTAMP_MS
-    from schemas.writing import Encoder
-    from streams.commands.wire import registry_for
-    from streams.dead_letters import Message
-    from streams.kafka_client import empty_topics, producer, transact
-    from streams.open_transactions import BehindOpenTransaction
-    from streams.publish import NotDelivered
-    from streams.versions import first_policy, first_records
-
-    topics = [chosen.topic("rescore-config"), chosen.topic("rescore-weights")]
-    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
-    encoder = Encoder(registry_for(chosen))
-    records = [*first_records(policy, encoder), *_learning(chosen, encoder)]
-    for attempts_left in reversed(range(FIRST_VERSIONS_ATTEMPTS)):
-        # A worker that died here has left its transaction open: the producer of the same name ends it.
-        with suppress(BehindOpenTransaction):
-            if not empty_topics(chosen.kafka, topics):
-                return
-        sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.versions")
-        empty = empty_topics(chosen.kafka, topics)
-        # Learning has no first version that counts from the beginning: for history it is known before any record.
-        stamps = {b"learning": FIRST_TIMESTAMP_MS} if chosen.clock == "records" else {}
-        missing = [
-            Message(chosen.topic(t), key, value, [], timestamp_ms=stamps.get(key))
-            for t, key, value in records
-            if chosen.topic(t) in empty
-        ]
-        try:
-            transact(sender, missing)
-        except NotDelivered:  # another worker has just taken this name to do the same: look again
-            if not attempts_left:
-                raise
-        else:
-            return
-
-
 def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:
     import logging
     import uuid
@@ -265,6 +219,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     from schemas.partitioner import Partitioner
     from streams.avro_values import Values
     from streams.broadcast import Broadcast
+    from streams.commands.versions import adopter
     from streams.commands.wire import registry_for
     from streams.epochs import EpochMarks
     from streams.guard import GuardedProcessor
@@ -285,7 +240,8 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         # Where time arrives as history it waits for what is learned; live it never does.
         return known.limit_ms if chosen.clock == "records" else FOREVER_MS
 
-    broadcast = Broadcast(log, topics, Known.first(policy), adopter(chosen, logging.getLogger("rescore")), limit_ms)
+    adopt = adopter(chosen, logging.getLogger("rescore"), observer.refused_versions)
+    broadcast = Broadcast(log, topics, Known.first(policy), adopt, limit_ms)
     marks = EpochMarks(
         epochs=lambda: broadcast.versions.epochs,
         rescores=lambda: broadcast.versions.versions.rescores,
@@ -326,24 +282,6 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     )
 
 
-def _learning(chosen: Settings, encoder: Encoder) -> list[tuple[str, bytes, bytes]]:
-    """The learning policy of a new deployment, if it is to learn."""
-    from streams.learning.epochs import LearningPolicy
-    from streams.versions import learning_record
-
-    if not chosen.learning.epoch_seconds:
-        return []
-    policy = LearningPolicy(
-        effective_ms=0,
-        epoch_ms=chosen.learning.epoch_seconds * 1_000,
-        adopt=chosen.learning.adopt,
-        rescore_everyone=chosen.learning.rescore_everyone,
-        examples_min=chosen.learning.examples_min,
-        texts_one_in=chosen.learning.texts_one_in,
-    )
-    return [learning_record(policy, "rescore", "first learning policy of this deployment", encoder)]
-
-
 class Wall:
     """The clocks of this machine."""
 
@@ -354,23 +292,6 @@ class Wall:
     def monotonic_seconds(self) -> float:
         """See `Clock`."""
         return time.monotonic()
-
-
-def adopter(chosen: Settings, logger: logging.Logger) -> Callable[[Known, Sequence[Record]], Known]:
-    """Takes broadcast records in, and tells those that can not be used."""
-    from streams.commands.wire import registry_for
-    from streams.versions import reader
-
-    read = reader(registry_for(chosen), chosen.topic_prefix)
-
-    def adopt(known: Known, records: Sequence[Record]) -> Known:
-        after = known.adopt(records, read)
-        for refusal in (refusal for refusal in after.refused if refusal not in known.refused):
-            where = f"{refusal.record.topic}, offset {refusal.record.offset}"
-            logger.error("%s counts as never published: %s", where, refusal.reason)
-        return after
-
-    return adopt
 
 
 def _options(chosen: Settings) -> WorkerOptions:

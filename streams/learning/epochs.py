@@ -8,8 +8,8 @@ needs, or just after that notice. All of it is a function of times and policies,
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from state.calendar import day_of, start_of_day
 NOTICE_MS = 30_000
 """What is learned up to a boundary comes into force at least this much later."""
 
-EPOCH_MS_MIN = 1_000
 FOREVER_MS = 2**62
 
 
@@ -56,30 +55,6 @@ class LearningPolicy:
     envelope_moves: float = 0.05  # share of people in another band, at most
     texts_one_in: int = 128  # transactions of which one teaches the model that reads descriptions; 0: none does
     text_days: int = 30  # at least between two versions of that model that come into force by themselves
-
-
-def learning_policy_of(body: dict[str, Any], version: str, effective_ms: int) -> LearningPolicy:
-    """A learning policy from its JSON object: every field optional, an unknown one refused. Raises ValueError."""
-    known = {
-        field.name: field.type for field in fields(LearningPolicy) if field.name not in ("version", "effective_ms")
-    }
-    if unknown := sorted(set(body) - set(known)):
-        raise ValueError(f"learning has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    for name, value in body.items():
-        given = isinstance(value, bool), isinstance(value, int | float), isinstance(value, str)
-        wanted = known[name] == "bool", known[name] in ("int", "float"), str(known[name]).startswith("Literal")
-        if not any(have and want for have, want in zip(given, wanted, strict=True)) or (given[0] and not wanted[0]):
-            raise ValueError(f"{name} can not be {value!r}")
-        if isinstance(value, int | float) and (value < 0 or (known[name] == "int" and value != int(value))):
-            raise ValueError(f"{name} can not be {value!r}")
-    policy = LearningPolicy(version, effective_ms, **body)
-    if 0 < policy.epoch_ms < EPOCH_MS_MIN:
-        raise ValueError(f"epoch_ms has to be 0 or at least {EPOCH_MS_MIN:,}")
-    if policy.adopt not in ("daily", "each_epoch"):
-        raise ValueError(f"adopt is daily or each_epoch, not {policy.adopt!r}")
-    if policy.noise <= 0 or policy.residual_max <= 0 or policy.table_points_max < 2:
-        raise ValueError("noise and residual_max have to be above 0, table_points_max at least 2")
-    return policy
 
 
 def moment_text(moment_ms: int) -> str:

@@ -21,7 +21,7 @@ from schemas.avro_bytes import Cursor
 from schemas.resolution import _Resolution
 from state import fold
 from state.memory_store import MemoryStore, _Held
-from streams import resolve, worker
+from streams import resolve, version_bodies, versions, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
@@ -35,7 +35,16 @@ from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
-from tests.streams import test_merge, test_requests, test_resolve, test_worker, test_worker_surroundings
+from tests.streams import (
+    broadcast_cases,
+    test_broadcast_cases,
+    test_merge,
+    test_requests,
+    test_resolve,
+    test_worker,
+    test_worker_surroundings,
+)
+from tests.streams import test_rubbish_in_topics as rubbish
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -112,6 +121,11 @@ unknown = all_of(
 
 identities = all_of(
     test_identity.test_taken_duplicate_or_letter_as_a_naive_account_of_ids_and_contents_says, (0, 256), (1, 5)
+)
+
+bodies = all_of(
+    test_broadcast_cases.test_each_case_counts_as_never_published_and_its_field_is_named,
+    *((case,) for case in broadcast_cases.every_case()),
 )
 
 PROTECTIONS = (
@@ -549,6 +563,64 @@ PROTECTIONS = (
         edited(Cursor, "enter", ("if self.depth > NESTED_MAX:", "if False:")),
         test_writers_schemas.test_what_is_made_to_be_huge_is_a_letter_within_milliseconds,
         ("nested 10,000 deep",),
+    ),
+    Protection(
+        "a broadcast record that is no version counts as never published",
+        "streams.versions `read_once`",
+        "one record ends every worker, and ends it again at each start",
+        edited(
+            versions,
+            "read_once",
+            ("    except ValueError as error:\n        return", "    except KeyError as error:\n        return"),
+            ("    except Exception as error:", "    except KeyError as error:"),
+        ),
+        bodies,
+    ),
+    Protection(
+        "every field of a broadcast body has its type and bounds",
+        "streams.versions_schema `checked`",
+        "a list that is too short is read beyond its end, a rate of null publishes an absurd revenue",
+        edited(
+            version_bodies,
+            "checked",
+            ("return schema.model_validate(dict(fields))", "return schema.model_construct(**dict(fields))"),
+        ),
+        bodies,
+    ),
+    Protection(
+        "a reading of versions that failed is begun again",
+        "streams.broadcast `read_on`",
+        "versions that a registry could not name are skipped, and clocks go on without them",
+        edited(
+            Broadcast,
+            "read_on",
+            ("reading, self._reading = self._reading, None", "reading = self._reading"),
+            ("if not done:\n        self._reading = reading", "self._reading = None if done else reading"),
+        ),
+        test_broadcast_cases.test_clocks_and_the_broadcast_are_not_misled_by_a_reading_that_failed,
+    ),
+    Protection(
+        "a row that cannot be read is not restored",
+        "streams.resolve `_row_write`",
+        "the store is called ready with a foreign record in the place of a customer's state",
+        edited(
+            resolve,
+            "_row_write",
+            (
+                "raise HaltPartition(_unreadable_row(record, str(error))) from error",
+                "return RowWrite(user, record.value, None)",
+            ),
+        ),
+        all_of(rubbish.test_rubbish_in_the_changelog_halts_its_partition_alone_and_loses_nothing, ("row", b"rubbish")),
+    ),
+    Protection(
+        "a progress record that cannot be read halts its partition",
+        "streams.resolve `_progress_in`",
+        "the worker ends with all of its partitions, and again at each start",
+        edited(resolve, "_progress_in", ("except ValueError as error:", "except KeyError as error:")),
+        all_of(
+            rubbish.test_rubbish_in_the_changelog_halts_its_partition_alone_and_loses_nothing, ("progress", b"rubbish")
+        ),
     ),
 )
 """In the order of a batch and of the way back."""

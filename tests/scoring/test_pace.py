@@ -124,7 +124,7 @@ def test_weights_of_before_the_pace_are_read_and_forecast_what_they_did():
 
 def test_weights_of_any_other_length_are_refused_with_the_length_they_should_have():
     body = body_of_weights(packaged_weights())
-    with pytest.raises(ValueError, match=r"beta has shape \(109,\); it has to be \(111,\)"):
+    with pytest.raises(ValueError, match="beta has 109 items; it must have at least 110"):
         weights_of(body | {"beta": body["beta"][:109]}, 0)
 
 

@@ -64,6 +64,15 @@ def test_a_letter_whose_value_was_too_large_to_be_kept_can_not_come_back() -> No
         replayed(_only([cut]), "eve", lambda letter: None, None)
 
 
+@pytest.mark.parametrize("topic", ["score-changes", "nowhere", "transactions.dlq"])
+def test_a_foreign_letter_never_comes_back_to_a_topic_that_is_no_input(topic: str) -> None:
+    headers = [("__streams.errors.topic", topic.encode()), ("__streams.errors.offset", b"9" * 5_000)]
+    (letter,) = open_letters([_record(5)._replace(headers=headers)])
+    assert letter.origin_offset == -1
+    with pytest.raises(UnknownLetter, match=f"names '{topic}', which is no input"):
+        replayed(letter, "eve", lambda letter: None, None)
+
+
 def test_a_letter_whose_value_names_nobody_keeps_its_key() -> None:
     event, _ = replayed(_only([_record(5, key=None)]), "eve", lambda letter: None, 9)
     assert (event.key, event.timestamp_ms) == (None, 9)

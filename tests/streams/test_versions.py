@@ -157,7 +157,7 @@ def test_versions_of_the_model_that_reads_descriptions_come_from_the_learner_and
     ]
     assert found.versions.texts[-1].counts == {(77, 21): 3.0}
     (refusal,) = found.refused
-    assert "is not a word, a category and a count" in refusal.reason
+    assert "words[0][0] is 0; it must be above 0" in refusal.reason
     assert found.models == {}
 
 
@@ -166,9 +166,9 @@ def test_versions_of_the_model_that_reads_descriptions_come_from_the_learner_and
     [
         ("home_insurance", with_feature("gender"), "is protected"),
         ("home_insurance", with_feature("postcode"), "looks at postcode"),
-        ("home_insurance", {}, "format None"),
+        ("home_insurance", {}, "format is missing"),
         ("gossip", packaged_body("risk"), "there is no model 'gossip'"),
-        ("risk", packaged_body("acceptance"), "looks at"),
+        ("risk", packaged_body("acceptance"), "does not have the features of the stream's risk score"),
     ],
 )
 def test_a_version_that_may_not_be_or_can_not_be_read_counts_as_never_published(

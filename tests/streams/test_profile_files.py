@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from schemas.categories import Category
 from streams.__main__ import app
 from streams.packaged_profiles import packaged_profiles
-from streams.scoring.profile_files import (
+from streams.profile_files import (
     body_of_profile,
     profile_of,
     read_profile,
@@ -59,19 +59,19 @@ def test_a_file_says_what_it_says() -> None:
     "old, new, words",
     [
         ('id = "camper"', 'id = "Camper 1"', "small letters"),
-        ('title = "Camper"', "", "title is a text"),
-        ("half_life_days = 30", "half_life_days = 0.5", "half_life_days is 0.5; it is a number from 1 to 365"),
-        ("half_life_days = 30", "half_life_days = true", "half_life_days is missing, or not a number"),
-        ("half_life_days = 30", "half_life_days = 30\nhue = 3", "has no field 'hue'"),
+        ('title = "Camper"', "", "title is missing"),
+        ("half_life_days = 30", "half_life_days = 0.5", "half_life_days is 0.5; it must be at least 1"),
+        ("half_life_days = 30", "half_life_days = true", "half_life_days is true; it must be a number"),
+        ("half_life_days = 30", "half_life_days = 30\nhue = 3", "there is no field hue; the fields are id, title"),
         ("half_life_days = 30", 'half_life_days = 30\npurpose = "credit"', "no ground for a credit decision"),
-        ("half_life_days = 30", 'half_life_days = 30\nsensitive = "yes"', "sensitive is true or false"),
-        ('"sport"', '"sports"', "trigger 1: there is no category 'sports'"),
-        ('"sport"', '"unknown"', "there is no category 'unknown'"),
-        ('["lodging", "sport"]', "[]", "trigger 1: categories is a list"),
-        ("purchases = 3", "", "trigger 1: purchases is missing"),
+        ("half_life_days = 30", 'half_life_days = 30\nsensitive = "yes"', 'sensitive is "yes"; it must be'),
+        ('"sport"', '"sports"', r'triggers\[0\].categories\[1\] is "sports"; it must be one of groceries'),
+        ('"sport"', '"unknown"', 'is "unknown"; it must be one of groceries'),
+        ('["lodging", "sport"]', "[]", r"triggers\[0\].categories has 0 items; it must have at least 1"),
+        ("purchases = 3", "", r"triggers\[0\].purchases is missing"),
         ("spent = 120.5", "share_of_spending = 2", "share_of_spending is 2"),
-        ("spent = 120.5", "weight = 2", "trigger 1 has no field 'weight'"),
-        ("[[triggers]]", "[triggers]", "1 to 4 of them"),
+        ("spent = 120.5", "weight = 2", r"there is no field triggers\[0\].weight"),
+        ("[[triggers]]", "[triggers]", "triggers is .* it must be a list"),
         ("purchases = 3", "purchases = ", "not TOML"),
     ],
 )
