@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from typer.testing import CliRunner, Result
 
 from schemas.codec import StaticRegistry, decode_value
+from streams.__main__ import app
 from streams.commands.common import Exit
 from streams.publish_events import time_ms
 from tests.integration.deployment import Deployment, deployment
 
 SMALL = Path(__file__).parents[1] / "cases/publish-row-of-1970/small.csv"
 ADVANCE = "2026-04-01"
+
+
+def run(bank: Deployment, *arguments: str) -> Result:
+    """A command in this process."""
+    environment = {name: value for name, value in bank.environment.items() if name.startswith("RESCORE_")}
+    return CliRunner().invoke(app, list(arguments), env=environment, catch_exceptions=False)
 
 
 def stamps(bank: Deployment, *topics: str) -> list[int]:
@@ -28,10 +36,10 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
     with deployment(kafka.bootstrap_servers, shared_valkey.url, f"row{os.getpid()}", tmp_path, **more) as bank:
         # A command in a history without a record: the first moment there is, not the present.
         until = ["--until", "2030-01-01", "--reason", "seen"]
-        bank.rescore("override", "zoe", "--score", "status", "--value", "3.5", *until)
+        assert run(bank, "override", "zoe", "--score", "status", "--value", "3.5", *until).exit_code == Exit.OK
         assert stamps(bank, "commands") == [1]
-        published = bank.rescore("publish", str(SMALL), "--advance-to", ADVANCE, check=False)
-        assert published.returncode == Exit.FAILURE
+        published = run(bank, "publish", str(SMALL), "--advance-to", ADVANCE)
+        assert published.exit_code == Exit.FAILURE
         assert "small.csv, line 32: happened on or before 1970-01-01T00:00:00Z" in published.stderr
         assert "1 line was left out" in published.stderr
         assert "published 32 records" in published.stderr  # 30 events, an advance for each partition
@@ -55,13 +63,13 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
             for moment in ("1970-01-01T01:00:00+01:00", "2026-04-02", "2026-04-03")
         ]
         (tmp_path / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        more_lines = bank.rescore("publish", "--as-is", str(tmp_path / "more.jsonl"), check=False)
-        assert (more_lines.returncode, "line 1: happened on" in more_lines.stderr) == (Exit.FAILURE, True)
+        more_lines = run(bank, "publish", "--as-is", str(tmp_path / "more.jsonl"))
+        assert (more_lines.exit_code, "line 1: happened on" in more_lines.stderr) == (Exit.FAILURE, True)
         bank.catch_up()
         assert max(stamps(bank, "transactions")) == time_ms("2026-04-03")
-        assert bank.rescore("publish", "--advance-to", "1970-01-01", check=False).returncode == Exit.USAGE
+        assert run(bank, "publish", "--advance-to", "1970-01-01").exit_code == Exit.USAGE
         bank.stop()
-        assert bank.rescore("replay").stdout.startswith("equal:")
+        assert run(bank, "replay").stdout.startswith("equal:")
 
 
 def test_a_negative_timestamp_would_be_taken_by_the_broker(kafka, topics) -> None:
