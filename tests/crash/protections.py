@@ -17,17 +17,26 @@ from typing import Any
 import pytest
 
 from state.memory_store import MemoryStore
-from streams import resolve, worker
+from streams import learner_guard, resolve, worker
 from streams.broadcast import Broadcast
+from streams.guard import GuardedProcessor, _Isolation
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_moments
+from tests.learner import test_left_out
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
-from tests.streams import test_merge, test_resolve, test_worker, test_worker_surroundings
+from tests.streams import (
+    test_guard,
+    test_merge,
+    test_resolve,
+    test_topic_ids,
+    test_worker,
+    test_worker_surroundings,
+)
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -412,6 +421,81 @@ PROTECTIONS = (
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+    Protection(
+        "a record on which the program raises is isolated",
+        "streams.guard `GuardedProcessor.process`",
+        "it ends every worker, and each of them again at its next start",
+        edited(
+            GuardedProcessor,
+            "process",
+            ("            failure = failed(error)\n", "            raise\n"),
+        ),
+        test_guard.test_records_that_raise_are_left_out_and_the_rest_is_taken_in_order,
+        (3, True),
+    ),
+    Protection(
+        "the halves of a batch that raised are taken one on top of the other",
+        "streams.guard `_Isolation._keep`",
+        "records behind an isolated one are taken on rows of before the batch: what was said is said again",
+        edited(_Isolation, "_keep", ("self.rows.update((image.user, image.row) for image in output.images)", "pass")),
+        test_guard.test_records_that_raise_are_left_out_and_the_rest_is_taken_in_order,
+        (3, True),
+    ),
+    Protection(
+        "a record is blamed only if its customer does not raise without it",
+        "streams.guard `_Isolation._isolate`",
+        "every record of a customer whose timers raise becomes a dead letter",
+        edited(_Isolation, "_isolate", ("self.users[record.key] = None", "pass")),
+        test_guard.test_a_record_before_which_its_customers_timers_raise_is_not_to_blame,
+    ),
+    Protection(
+        "the loop goes back to what is committed after an exception that nobody expected",
+        "streams.worker `_last_guard`",
+        "the worker ends",
+        edited(Worker, "_last_guard", ("self._fall_back(self._not_halted(), error)", "raise")),
+        all_of(test_guard.test_an_exception_that_no_record_causes_goes_back_and_comes_again, (pytest.MonkeyPatch(),)),
+    ),
+    Protection(
+        "an example on which learning raises is left out",
+        "streams.learner_guard `learned_without`",
+        "it ends the learner, and again at its next start",
+        edited(
+            learner_guard,
+            "_try",
+            ('return failure_of(error, "learn")', "raise"),
+        ),
+        test_left_out.test_only_what_raises_is_left_out_while_there_is_little_of_it,
+        (1,),
+    ),
+    Protection(
+        "versions whose reading raised are read again",
+        "streams.broadcast `_read_a_step`",
+        "clocks pass a version that was never read",
+        edited(Broadcast, "_read_a_step", ("        self._reading = None\n        raise", "        raise")),
+        test_worker_surroundings.test_a_version_that_could_not_be_read_is_read_again_before_clocks_pass_it,
+    ),
+    Protection(
+        "topic ids are compared with those of the last progress record",
+        "streams.resolve `_same_topics`",
+        "the first records of a topic that was created again are skipped in silence",
+        edited(
+            resolve,
+            "_same_topics",
+            ("None if mark is None else mark.progress.topic_ids", "None"),
+        ),
+        test_topic_ids.test_an_input_that_was_created_again_halts_its_partitions_and_names_both_ids,
+        ("longer", False),
+    ),
+    Protection(
+        "topic ids are asked for every few seconds",
+        "streams.worker `_watch_topics`",
+        "a topic that is created again while a worker runs is taken from the old position on, in silence",
+        edited(
+            Worker, "_watch_topics", ("if others := self._topics.others(", "if others := [] and self._topics.others(")
+        ),
+        test_topic_ids.test_an_input_that_was_created_again_halts_its_partitions_and_names_both_ids,
+        ("longer", True),
     ),
 )
 """In the order of a batch and of the way back."""
