@@ -178,7 +178,7 @@ def test_a_version_that_could_not_be_read_is_read_again_before_clocks_pass_it() 
 
 def test_a_registry_that_is_away_while_versions_are_read_holds_every_partition_and_halts_none() -> None:
     class Gate:
-        left = 400
+        left = 40
 
         def until_ms(self, newest_ms: int) -> int:
             self.left -= 1
