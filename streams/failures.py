@@ -63,17 +63,25 @@ class Failure(NamedTuple):
     exception: str
     line: str
     place: str
-    traceback: str
+    error: BaseException
     record: str = ""  # topic/partition/offset of the record that was isolated for it
 
     @property
     def clause(self) -> str:
         """What happened, without the stage.
 
-        >>> Failure("fold", "KeyError", "'x'", "state/fold.py:7", "").clause
+        >>> Failure("fold", "KeyError", "'x'", "state/fold.py:7", KeyError("x")).clause
         "KeyError at state/fold.py:7: 'x'"
         """
         return f"{self.exception} at {self.place}" + (f": {self.line}" if self.line else "")
+
+    @property
+    def traceback(self) -> str:
+        """For those who mend it. Costs a millisecond, so it is made where it is told."""
+        try:
+            return "".join(traceback.format_exception(self.error))
+        except Exception:  # noqa: BLE001 - an exception that cannot even say what it is
+            return "".join(traceback.format_tb(self.error.__traceback__))
 
 
 @contextmanager
@@ -108,7 +116,12 @@ def failure_of(error: BaseException, at: str = "process") -> Failure:
     except Exception:  # noqa: BLE001 - an exception that cannot even say what it is
         said = "(its message cannot be read)"
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)[:LINE_CHARACTERS_MAX]
-    return Failure(at, type(error).__name__, line, _place_of(error.__traceback__), _text_of(error))
+    return Failure(at, type(error).__name__, line, _place_of(error.__traceback__), error)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an exception holds, and of all that was worked on in them."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _place_of(trace: TracebackType | None) -> str:
@@ -118,13 +131,6 @@ def _place_of(trace: TracebackType | None) -> str:
     while trace.tb_next is not None:
         trace = trace.tb_next
     return "/".join(Path(trace.tb_frame.f_code.co_filename).parts[-2:]) + f":{trace.tb_lineno}"
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - see above
-        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def is_of_environment(error: BaseException) -> bool:

@@ -21,15 +21,16 @@ from schemas.avro_bytes import Cursor
 from schemas.resolution import _Resolution
 from state import fold
 from state.memory_store import MemoryStore, _Held
-from streams import resolve, version_bodies, versions, worker
+from streams import learner_guard, resolve, version_bodies, versions, worker
 from streams.broadcast import Broadcast
+from streams.guard import GuardedProcessor, _Isolation
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.merge import Merge
-from streams.scoring import oracle
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_forgotten_keys as forgotten
 from tests.crash import test_moments
+from tests.learner import test_left_out
 from tests.schemas import test_writers_schemas
 from tests.scoring import test_corrections, test_identity
 from tests.simulation.ledger import LedgerProcessor
@@ -38,9 +39,11 @@ from tests.state import test_store_contract
 from tests.streams import (
     broadcast_cases,
     test_broadcast_cases,
+    test_guard,
     test_merge,
     test_requests,
     test_resolve,
+    test_topic_ids,
     test_worker,
     test_worker_surroundings,
 )
@@ -530,11 +533,7 @@ PROTECTIONS = (
         "the same event id with other content is a dead letter",
         "state.fold `fold_one`",
         "an event is dropped, and nobody is told",
-        edited(
-            oracle,
-            "fold_one",
-            ('if seen is not None and seen.content_hash != event.number("content_hash"):', "if False:"),
-        ),
+        edited(fold, "refusal_of", ("return TAKEN if same else Refusal(RejectCode.EVENT_ID_REUSED)", "return TAKEN")),
         identities,
     ),
     Protection(
@@ -621,6 +620,74 @@ PROTECTIONS = (
         all_of(
             rubbish.test_rubbish_in_the_changelog_halts_its_partition_alone_and_loses_nothing, ("progress", b"rubbish")
         ),
+    ),
+    Protection(
+        "a record on which the program raises is isolated",
+        "streams.guard `GuardedProcessor.process`",
+        "it ends every worker, and each of them again at its next start",
+        edited(
+            GuardedProcessor,
+            "process",
+            ("            failure = failed(error)\n", "            raise\n"),
+        ),
+        test_guard.test_records_that_raise_are_left_out_and_the_rest_is_taken_in_order,
+        (3, True),
+    ),
+    Protection(
+        "the halves of a batch that raised are taken one on top of the other",
+        "streams.guard `_Isolation._keep`",
+        "records behind an isolated one are taken on rows of before the batch: what was said is said again",
+        edited(_Isolation, "_keep", ("self.rows.update((image.user, image.row) for image in output.images)", "pass")),
+        test_guard.test_records_that_raise_are_left_out_and_the_rest_is_taken_in_order,
+        (3, True),
+    ),
+    Protection(
+        "a record is blamed only if its customer does not raise without it",
+        "streams.guard `_Isolation._isolate`",
+        "every record of a customer whose timers raise becomes a dead letter",
+        edited(_Isolation, "_isolate", ("self.users[record.key] = None", "pass")),
+        test_guard.test_a_record_before_which_its_customers_timers_raise_is_not_to_blame,
+    ),
+    Protection(
+        "the loop goes back to what is committed after an exception that nobody expected",
+        "streams.worker `_last_guard`",
+        "the worker ends",
+        edited(Worker, "_last_guard", ("self._fall_back(self._not_halted(), error)", "raise")),
+        all_of(test_guard.test_an_exception_that_no_record_causes_goes_back_and_comes_again, (pytest.MonkeyPatch(),)),
+    ),
+    Protection(
+        "an example on which learning raises is left out",
+        "streams.learner_guard `learned_without`",
+        "it ends the learner, and again at its next start",
+        edited(
+            learner_guard,
+            "_try",
+            ('return failure_of(error, "learn")', "raise"),
+        ),
+        test_left_out.test_only_what_raises_is_left_out_while_there_is_little_of_it,
+        (1,),
+    ),
+    Protection(
+        "topic ids are compared with those of the last progress record",
+        "streams.resolve `_same_topics`",
+        "the first records of a topic that was created again are skipped in silence",
+        edited(
+            resolve,
+            "_same_topics",
+            ("None if mark is None else mark.progress.topic_ids", "None"),
+        ),
+        test_topic_ids.test_an_input_that_was_created_again_halts_its_partitions_and_names_both_ids,
+        ("longer", False),
+    ),
+    Protection(
+        "topic ids are asked for every few seconds",
+        "streams.worker `_watch_topics`",
+        "a topic that is created again while a worker runs is taken from the old position on, in silence",
+        edited(
+            Worker, "_watch_topics", ("if others := self._topics.others(", "if others := [] and self._topics.others(")
+        ),
+        test_topic_ids.test_an_input_that_was_created_again_halts_its_partitions_and_names_both_ids,
+        ("longer", True),
     ),
 )
 """In the order of a batch and of the way back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +15,16 @@ from prometheus_client import CollectorRegistry
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable
 from streams import learner as learner_module
-from streams.broadcast import NOTICE_MS, Broadcast
 from streams.failures import Failure
-from streams.learner import FAILURES_MAX, Learner
-from streams.learner_guard import ALONE_MAX, learned_without
-from streams.learner_log import LEARNER_STEPS
+from streams.learner import FAILURES_MAX, Learner, LearnerOptions
+from streams.learner_log import LEARNER_STEPS, MemoryLearnerLog
 from streams.learner_telling import LearnerMetrics, LearnerObservers
-from streams.learning.rounds import Waiting
 from streams.learning.text_learner import TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.log import HaltPartition
-from streams.memory_log import MemoryBroker, MemoryLog
+from streams.wires import learner_wire
 from tests.learner.test_epochs_in_memory import Crash, crash_at
-from tests.learner.world import LearningWorld, Reports, history
+from tests.learner.world import BROADCAST, VALUES, LearningWorld, Reports, history
 
 STORY = history(14, 42)
 
@@ -156,59 +154,6 @@ def test_what_is_no_example_is_told_with_its_place_and_counted(without: Learning
     assert registry.get_sample_value("rescore_learner_internal_errors_total", {"stage": "read"}) == 2
 
 
-def waiting(count: int) -> list[Waiting]:
-    return [Waiting(i, ValueExample(i, b"%d" % i, None, None, None), 0, i) for i in range(count)]
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_only_what_raises_is_left_out_while_there_is_little_of_it(seed: int) -> None:
-    random = Random(seed)
-    print(f"seed {seed}")
-    examples = waiting(random.randrange(1, 200))
-    bad = set(random.sample(range(len(examples)), min(len(examples), random.randrange(ALONE_MAX))))
-    tries = []
-
-    def attempt(state: list[int], told: Sequence[Waiting]) -> int:
-        tries.append(len(told))
-        for one in told:
-            state.append(one.offset)
-            if one.offset in bad:
-                raise KeyError(one.offset)
-        return len(told)
-
-    random.shuffle(examples)
-    before: list[int] = []
-    learned = learned_without(attempt, before, examples)
-    assert [left.example.offset for left in learned.left_out] == sorted(bad)
-    assert learned.state == [i for i in range(len(examples)) if i not in bad]
-    assert learned.result == len(examples) - len(bad)
-    assert before == []
-    assert len(tries) <= (len(bad) + 1) * 11
-
-
-def test_an_epoch_full_of_examples_that_raise_ends_soon() -> None:
-    tries = []
-
-    def attempt(state: list[int], told: Sequence[Waiting]) -> int:
-        tries.append(len(told))
-        if told:
-            raise KeyError
-        return 0
-
-    learned = learned_without(attempt, [], waiting(20_000))
-    assert len(learned.left_out) == 20_000
-    assert sum(left.failure is not None for left in learned.left_out) < 30
-    assert len(tries) < 500
-
-
-def test_an_epoch_that_raises_without_any_example_halts() -> None:
-    def attempt(state: list[int], told: Sequence[Waiting]) -> int:
-        raise KeyError("a decision")
-
-    with pytest.raises(HaltPartition, match=r"without any example: KeyError at .*'a decision'"):
-        learned_without(attempt, [], waiting(3))
-
-
 def test_a_fault_around_learning_starts_again_and_one_that_stays_ends_with_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -254,20 +199,77 @@ def test_a_registry_that_is_away_is_waited_for_and_nothing_is_left_out(monkeypat
     assert told.left == 0
 
 
-def test_a_version_that_could_not_be_read_is_read_again_before_clocks_pass_it() -> None:
-    broker = MemoryBroker({"fx-rates": 1})
-    broker.write("fx-rates", b"a", b"first", 0)
-    raising = [True]
+# Topics that were deleted and created again.
 
-    def adopt(known: list[bytes], records: Sequence[Record]) -> list[bytes]:
-        if raising.pop():
-            raise RegistryUnavailable("the registry does not answer")
-        raising.append(False)
-        return [*known, *(record.value or b"" for record in records)]
 
-    broadcast = Broadcast(MemoryLog(broker, "a", ["fx-rates"]), ["fx-rates"], list[bytes](), adopt)
-    with pytest.raises(RegistryUnavailable):
-        broadcast.until_ms(1_000)
-    raising.append(False)
-    assert broadcast.until_ms(1_000) == 1_000 + NOTICE_MS
-    assert broadcast.versions == [b"first"]
+@pytest.fixture(scope="module")
+def learned() -> LearningWorld:
+    """A world that has learned the first part of the story."""
+    world = LearningWorld()
+    world.publish(STORY[: len(STORY) * 3 // 4])
+    world.run(world.worker(), world.learner())
+    return world
+
+
+def copied(world: LearningWorld) -> LearningWorld:
+    """The same world once more, for somebody else to change."""
+    twin = LearningWorld()
+    twin.broker, twin.store, twin.clock = copy.deepcopy((world.broker, world.store, world.clock))
+    return twin
+
+
+def halt_of(world: LearningWorld, learner: Learner, seconds: float) -> str:
+    for _ in range(round(seconds * 100)):
+        world.clock.ms += 10
+        try:
+            learner.turn()
+        except HaltPartition as halt:
+            return str(halt)
+    raise AssertionError(f"the learner has not halted within {seconds} s")
+
+
+@pytest.mark.parametrize("topic", ["rescore-examples", "rescore-learner", "rescore-weights"])
+def test_a_topic_that_was_created_again_halts_a_learner_that_is_up(learned: LearningWorld, topic: str) -> None:
+    world = copied(learned)
+    learner = world.learner()
+    world.run(learner)
+    world.broker.create_again(topic)
+    words = halt_of(world, learner, 8)
+    assert words.startswith(f"the learner: {topic} is another topic now: its topic id is {topic}-2")
+    assert f"had {topic}-1" in words
+    assert ("delete rescore-learner" in words) == (topic == "rescore-learner")
+
+
+@pytest.mark.parametrize("again", ["shorter", "as long", "longer"])
+def test_examples_that_were_created_again_halt_a_learner_that_comes_back(learned: LearningWorld, again: str) -> None:
+    world = copied(learned)
+    examples = world.broker.visible("rescore-examples", 0)
+    count = {"shorter": len(examples) // 2, "as long": len(examples), "longer": 2 * len(examples)}[again]
+    world.broker.create_again("rescore-examples")
+    for record in [*examples, *examples][:count]:
+        world.broker.write("rescore-examples", record.key, record.value, record.timestamp_ms, 0)
+    assert "rescore-examples is another topic now" in halt_of(world, world.learner(), 1)
+    log = MemoryLearnerLog(world.broker)
+    options = LearnerOptions(clocks_wait=True, broadcast=BROADCAST, from_beginning=frozenset(["rescore-examples-2"]))
+    told = Told()
+    wire = learner_wire(VALUES)
+    learner = Learner(log, wire, world.broadcast(log, False), world.clock, options, told)
+    for _ in range(200):
+        world.clock.ms += 10
+        learner.turn()
+    assert all(
+        partition.next_offset == len(world.broker.entries[partition.where]) for partition in learner._reading.values()
+    )
+
+
+def test_a_learner_of_the_program_before_has_no_ids_and_a_server_without_ids_halts_nothing(
+    learned: LearningWorld,
+) -> None:
+    world = copied(learned)
+    world.broker.has_topic_ids = False
+    world.run(world.learner(), until=lambda: world.learned_until() is not None)
+    world.broker.has_topic_ids = True
+    learner = world.learner()
+    for _ in range(900):
+        world.clock.ms += 10
+        learner.turn()

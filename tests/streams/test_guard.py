@@ -70,7 +70,8 @@ def same(one: Output, other: Output) -> None:
     """The same is said, remembered and due."""
     assert sorted(one.changes) == sorted(other.changes)
     assert sorted(one.images) == sorted(other.images)
-    assert sorted(one.checked) == sorted(other.checked)
+    due, others_due = ([check for check in each.checked if check[1] is not None] for each in (one, other))
+    assert sorted(due) == sorted(others_due)  # of who is not known nothing is due, looked at or not
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -100,7 +101,7 @@ def test_one_bad_record_costs_few_attempts_and_many_bad_ones_a_few_each() -> Non
     assert one.calls <= 2 * 10 + 6
     every = Planted(boom)
     taken(every, [record(i, value=b"boom") for i in range(256)])
-    assert every.calls <= 5 * 256
+    assert every.calls <= 3 * 256
 
 
 def test_a_combination_of_records_that_raises_together_is_cut_and_nobody_is_to_blame() -> None:
@@ -192,6 +193,12 @@ class TimersRaise(Planted):
 def test_timers_that_raise_halt_and_name_the_customer(records: list[Record]) -> None:
     with pytest.raises(HaltPartition, match=r"customer b'ann'.*ValueError.*in a timer"):
         taken(TimersRaise(b"ann", 900), records, [b"bob", b"ann", b"eve"], 1_000)
+
+
+def test_a_record_before_which_its_customers_timers_raise_is_not_to_blame() -> None:
+    """Nobody else looks at this customer: without the look at the timers the record would be a dead letter."""
+    with pytest.raises(HaltPartition, match="customer b'ann'"):
+        taken(TimersRaise(b"ann", 900), [record(1, "bob"), record(950, "ann")], clock_ms=950)
 
 
 # In a worker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -10,17 +11,19 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from schemas.batch import Record
+from schemas.codec import RegistryUnavailable
 from state.errors import StoreUnavailable
 from streams.broadcast import NOTICE_MS, Broadcast
 from streams.halts import NOTE_SECONDS, HaltTeller
 from streams.health import TURN_SECONDS_MAX, Health, HealthServer
-from streams.log import TopicPartition
+from streams.log import HaltPartition, TopicPartition
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
 from streams.metrics import LogLines, Metrics
 from streams.output import Message
 from streams.resolve import Standing
 from streams.slot import SlotTaken, take_slot
-from streams.wiring import BatchReport, Observers
+from streams.wiring import BatchReport, Observer, Observers
 from tests.streams.world import World
 
 RUNNING = Standing(3, {}, 1_000, "nonce")
@@ -271,3 +274,72 @@ def test_a_slot_in_use_is_refused_and_the_lowest_free_one_is_taken(tmp_path: Pat
     assert take_slot(tmp_path, "other", 1).number == 1
     first.release()
     assert take_slot(tmp_path, "app").number == 0
+
+
+def test_a_version_that_could_not_be_read_is_read_again_before_clocks_pass_it() -> None:
+    broker = MemoryBroker({"fx-rates": 1})
+    broker.write("fx-rates", b"a", b"first", 0)
+    answers = [False, True, True]
+
+    def adopt(known: list[bytes], records: Sequence[Record]) -> list[bytes]:
+        if not answers.pop(0):
+            raise RegistryUnavailable("the registry does not answer")
+        return [*known, *(record.value or b"" for record in records)]
+
+    broadcast = Broadcast(MemoryLog(broker, "a", ["fx-rates"]), ["fx-rates"], list[bytes](), adopt)
+    with pytest.raises(RegistryUnavailable):
+        broadcast.until_ms(1_000)
+    assert broadcast.until_ms(1_000) == 1_000 + NOTICE_MS
+    assert broadcast.versions == [b"first"]
+
+
+def test_a_registry_that_is_away_while_versions_are_read_holds_every_partition_and_halts_none() -> None:
+    class Gate:
+        left = 40
+
+        def until_ms(self, newest_ms: int) -> int:
+            self.left -= 1
+            if self.left > 0:
+                raise RegistryUnavailable("the registry does not answer")
+            return newest_ms + NOTICE_MS
+
+    class Halts(Observer):
+        def __init__(self) -> None:
+            self.halts: list[str] = []
+            self.rewinds: list[str] = []
+
+        def halted(self, partition: int, reason: str) -> None:
+            self.halts.append(reason)
+
+        def rewound(self, partitions: tuple[int, ...], reason: str) -> None:
+            self.rewinds.append(reason)
+
+    world, told = World(), Halts()
+    world.story()
+    worker = world.worker(observer=told, gate=Gate())
+    for _ in range(400):
+        world.clock.ms += 500
+        worker.turn()
+    world.run(worker)
+    world.check()
+    assert not told.halts
+    assert "the registry does not answer" in told.rewinds
+
+
+def test_versions_that_are_gone_while_they_are_read_halt_with_words_and_end_no_worker() -> None:
+    class Gone:
+        def until_ms(self, newest_ms: int) -> int:
+            raise HaltPartition("fx-rates/0: offset 7 is not there any more")
+
+    class Halts(Observer):
+        reasons: list[str] = []
+
+        def halted(self, partition: int, reason: str) -> None:
+            self.reasons.append(reason)
+
+    world = World()
+    world.story()
+    worker = world.worker(observer=Halts(), gate=Gone())
+    for _ in range(20):
+        worker.turn()
+    assert Halts.reasons == ["fx-rates/0: offset 7 is not there any more"] * 2
