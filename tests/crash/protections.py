@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from state import fold
+from state.closed_loans import remember_closed
 from state.memory_store import MemoryStore
+from state.row import Loan, Row
 from streams import resolve, worker
 from streams.broadcast import Broadcast
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
@@ -24,6 +27,7 @@ from streams.merge import Merge
 from streams.worker import Worker
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_moments
+from tests.scoring import cases_of_loans, test_loans_come_again
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
@@ -101,6 +105,12 @@ flickering = all_of(
 unknown = all_of(
     test_resolve.test_a_commit_of_unknown_outcome_is_read_from_the_log, *((fault, 1) for fault in CommitFault)
 )
+
+
+def _only_cancelled(row: Row, loan: Loan, cancelled: bool) -> None:
+    if cancelled:
+        remember_closed(row, loan, cancelled)
+
 
 PROTECTIONS = (
     Protection(
@@ -412,6 +422,22 @@ PROTECTIONS = (
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
+    ),
+    Protection(
+        "a folded loan is remembered",
+        "state.closed_loans `remember_closed`",
+        "a loan that was settled long ago is published again, is a second loan and is written off",
+        lambda patch: patch.setattr(fold, "remember_closed", _only_cancelled),
+        test_loans_come_again.test_the_case_comes_to_what_its_page_says,
+        (cases_of_loans.COMES_AGAIN, cases_of_loans.check_comes_again, test_loans_come_again.ReadableCustomers),
+    ),
+    Protection(
+        "a due date before the order date is refused",
+        "state.fold `_refuse_dates`",
+        "a due date that nobody filled in (1970-01-01) writes a customer off at once",
+        edited(fold, "_refuse_dates", ("if event.kind == Kind.LOAN_ISSUED and", "if False and")),
+        test_loans_come_again.test_the_case_comes_to_what_its_page_says,
+        (cases_of_loans.DEFAULT_DATES, cases_of_loans.check_default_dates, test_loans_come_again.ReadableCustomers),
     ),
 )
 """In the order of a batch and of the way back."""
