@@ -321,8 +321,8 @@ compiled kernels and librdkafka, before the first event.
 | 128 payments of a loan, 5 bytes each | the oldest is forgotten, counted in `overruns`; if it comes again it counts |
 | 256 events, 24 hours (`duplicates_max`, `duplicate_horizon_ms`) | the oldest is forgotten, counted in `overruns` |
 
-Of the closed loans that are forgotten the row keeps the newest order day. An unknown loan that was ordered no later is a
-dead letter `LOAN_CLOSED`, which names both causes: it was closed before, or it is published for the first time.
+Of the closed loans that are forgotten the row keeps the newest order day. An unknown loan that was ordered no later is
+a dead letter `LOAN_CLOSED`, which names both causes: it was closed before, or it is published for the first time.
 
 **A batch that is too large for a transaction** can not come up: batches are cut by bytes. **A record too large for its
 output topic** halts its partition alone, with the topic, both sizes and the remedy; others go on. A record that fits
