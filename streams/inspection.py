@@ -116,7 +116,7 @@ def tables(row: Row, profiles: Mapping[int, str]) -> list[Table]:
     `profiles` are names of profiles by the hashes that rows know them by.
     """
     made = [_about(row), _scores(row, profiles)]
-    if row.loans or row.folded:
+    if row.loans or row.folded or row.closed or row.closed_until_day is not None:
         made.append(_loans(row))
     if row.accounts:
         made.append(_accounts(row))
@@ -197,7 +197,16 @@ def _loans(row: Row) -> Table:
         )
         amount = f"{money_text(row.folded.order_amount)} (base currency)"
         table.add_row(f"{row.folded.loans} more", amount, "", "settled long ago", counts)
+    if row.closed or row.closed_until_day is not None:
+        table.add_row(*closed_text(row))
     return table
+
+
+def closed_text(row: Row) -> tuple[str, str, str, str, str]:
+    """How many closed loans are known one by one, should they come again, as a row of the table of loans."""
+    cancelled = sum(closed.cancelled for closed in row.closed)
+    forgotten = "" if row.closed_until_day is None else f"others ordered up to {day_text(row.closed_until_day)}"
+    return f"closed: {len(row.closed)} known", "", "", f"{cancelled} of them cancelled", forgotten
 
 
 def _accounts(row: Row) -> Table:

@@ -20,7 +20,9 @@ from schemas import decode, meaning
 from schemas.avro_bytes import Cursor
 from schemas.resolution import _Resolution
 from state import fold
+from state.closed_loans import remember_closed
 from state.memory_store import MemoryStore, _Held
+from state.row import Loan, Row
 from streams import learner_guard, resolve, version_bodies, versions, worker
 from streams.broadcast import Broadcast
 from streams.guard import GuardedProcessor, _Isolation
@@ -32,7 +34,7 @@ from tests.crash import test_forgotten_keys as forgotten
 from tests.crash import test_moments
 from tests.learner import test_left_out
 from tests.schemas import test_writers_schemas
-from tests.scoring import test_corrections, test_identity
+from tests.scoring import cases_of_loans, test_corrections, test_identity, test_loans_come_again
 from tests.simulation.ledger import LedgerProcessor
 from tests.simulation.seeds import SCORES_EVERY, play
 from tests.state import test_store_contract
@@ -130,6 +132,12 @@ bodies = all_of(
     test_broadcast_cases.test_each_case_counts_as_never_published_and_its_field_is_named,
     *((case,) for case in broadcast_cases.every_case()),
 )
+
+
+def _only_cancelled(row: Row, loan: Loan, cancelled: bool) -> None:
+    if cancelled:
+        remember_closed(row, loan, cancelled)
+
 
 PROTECTIONS = (
     Protection(
@@ -688,6 +696,22 @@ PROTECTIONS = (
         ),
         test_topic_ids.test_an_input_that_was_created_again_halts_its_partitions_and_names_both_ids,
         ("longer", True),
+    ),
+    Protection(
+        "a folded loan is remembered",
+        "state.closed_loans `remember_closed`",
+        "a loan that was settled long ago is published again, is a second loan and is written off",
+        lambda patch: patch.setattr(fold, "remember_closed", _only_cancelled),
+        test_loans_come_again.test_the_case_comes_to_what_its_page_says,
+        (cases_of_loans.COMES_AGAIN, cases_of_loans.check_comes_again, test_loans_come_again.ReadableCustomers),
+    ),
+    Protection(
+        "a due date before the order date is refused",
+        "state.fold `_refuse_dates`",
+        "a due date that nobody filled in (1970-01-01) writes a customer off at once",
+        edited(fold, "_refuse_dates", ("if event.kind == Kind.LOAN_ISSUED and", "if False and")),
+        test_loans_come_again.test_the_case_comes_to_what_its_page_says,
+        (cases_of_loans.DEFAULT_DATES, cases_of_loans.check_default_dates, test_loans_come_again.ReadableCustomers),
     ),
 )
 """In the order of a batch and of the way back."""

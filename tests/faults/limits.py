@@ -310,6 +310,20 @@ records or 16 MiB wait in the worker (and one fetch more, 32 MiB over all of the
 beyond stays in Kafka. The peak below is that of the whole process (VmHWM); some {idle} MB of it are Python, the
 compiled kernels and librdkafka, before the first event.
 
+**What a row holds** is bounded, and nothing that meets a bound is lost without words:
+
+| limit | when it is met |
+|---|---|
+| 2,048 loans that are not yet folded, 2,048 points of sale | dead letter `TOO_MANY_LOANS` |
+| 64 currencies | dead letter `TOO_MANY_CURRENCIES` |
+| 3 moves of a loan's due date | dead letter `TOO_MANY_DUE_DATES` |
+| 256 closed loans (settled or cancelled), 7 bytes each | the ones ordered first are forgotten, see below |
+| 128 payments of a loan, 5 bytes each | the oldest is forgotten, counted in `overruns`; if it comes again it counts |
+| 256 events, 24 hours (`duplicates_max`, `duplicate_horizon_ms`) | the oldest is forgotten, counted in `overruns` |
+
+Of the closed loans that are forgotten the row keeps the newest order day. An unknown loan that was ordered no later is
+a dead letter `LOAN_CLOSED`, which names both causes: it was closed before, or it is published for the first time.
+
 **A batch that is too large for a transaction** can not come up: batches are cut by bytes. **A record too large for its
 output topic** halts its partition alone, with the topic, both sizes and the remedy; others go on. A record that fits
 its input topic compressed and its dead-letter topic not, leaves a dead letter without value that names its place.

@@ -95,6 +95,17 @@ def test_the_order_in_which_topics_are_read_makes_no_difference() -> None:
         (rate(0, 0, "1970-01-02", currency="dollars"), "three upper-case letters"),
         (policy(1, 0, 0, valeu_step=0.1), "valeu_step"),
         (policy(1, 0, 0, duplicates_max=10**6), "4,096"),
+        (policy(1, 0, 0, dates_from="1.1.1981"), "dates_from"),
+        (policy(1, 0, 0, dates_from="1981-02-29"), "does not exist"),
+        (policy(1, 0, 0, dates_from="1899-12-31"), "1900-01-01"),
+        (policy(1, 0, 0, dates_from=1981), "such as 1981-01-01"),
+        (policy(1, 0, 0, dates_from=None), "dates_from"),
+        (policy(1, 0, 0, payment_days_before_order=-1), "payment_days_before_order"),
+        (policy(1, 0, 0, payment_days_before_order=36_501), "36,500"),
+        (policy(1, 0, 0, payment_days_before_order=1.5), "whole number"),
+        (policy(1, 0, 0, count_unpaid_from_day=0), "1 or 31"),
+        (policy(1, 0, 0, count_unpaid_from_day=30), "1 or 31"),
+        (policy(1, 0, 0, count_unpaid_from_day=True), "1 or 31"),
         (policy(1, 0, 0, time_zone="Asia/Tokyo"), "fixed for the life of the state"),
         (Record("rescore-weights", 0, 0, 0, b"w", b"\xc3\x01 noise"), "encodings"),
     ],
@@ -224,3 +235,9 @@ def test_a_decision_names_the_card_that_was_looked_at() -> None:
     body = {"decision": "promote", "version": "steady", "card": "card risk.md, sha256 ab"}
     (decision,) = known(config(0, "models.risk", body)).decisions
     assert (decision.model, decision.what, decision.card) == ("risk", "promote", "card risk.md, sha256 ab")
+
+
+def test_a_policy_without_the_rules_of_dates_has_their_defaults() -> None:
+    old = policy_of({"base_currency": "CZK"}, "old", 0)
+    assert (old.dates_from, old.payment_days_before_order, old.count_unpaid_from_day) == ("1981-01-01", 366, 1)
+    assert policy_of({"dates_from": "1900-01-01"}, "all", 0).dates_from_day == -25_567
