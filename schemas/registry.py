@@ -24,7 +24,14 @@ from schemas.known_schemas import (
     ours_if_same,
 )
 
-__all__ = ["ConfluentRegistry", "RegistrationRefused", "Registry", "RegistryUnavailable", "SchemaNotRegistered", "StaticRegistry"]
+__all__ = [
+    "ConfluentRegistry",
+    "RegistrationRefused",
+    "Registry",
+    "RegistryUnavailable",
+    "SchemaNotRegistered",
+    "StaticRegistry",
+]
 
 Answer = TypeVar("Answer")
 

@@ -123,10 +123,10 @@ class Worker:
             self._buffer(polled)
             self._resolve()
             self._go_forward()
+            self._break_silence()
         except (StoreUnavailable, RegistryUnavailable) as error:
             self._rewind([number for number, p in self._owned.items() if not isinstance(p, Halted)], str(error))
             self._busy = False
-        self._break_silence()
         self._look_round()
         self._observer.turned(self._clock.monotonic_seconds())
 

@@ -129,7 +129,15 @@ MISSING = {
     "UnreadableRecord": "",
 }
 HALTED = {"HaltPartition", "StoreAhead", "CorruptRow"}
-MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
+MISTAKES = {
+    "RefusedBody",
+    "UnusableDataset",
+    "MappingMistake",
+    "UnreadableFile",
+    "TimeGoesBack",
+    "NotDelivered",
+    "UnknownLetter",
+}
 
 
 def _escaped(text: str) -> str:
