@@ -56,8 +56,8 @@ from streams.versions_schema.base import UnknownFormula, printable
 
 __all__ = [
     "ADOPTION_DELAY_MS", "Decision", "Known", "ModelInForce", "Read", "Refusal", "UnknownFormula", "body_of_model",
-    "body_of_policy", "body_of_weights", "build", "first_policy", "first_records", "learning_record", "packaged_risk",
-    "packaged_weights", "policy_of", "read_once", "reader", "weights_of",
+    "body_of_policy", "body_of_weights", "build", "first_policy", "first_records", "has_version", "learning_record",
+    "packaged_risk", "packaged_weights", "policy_of", "read_once", "reader", "weights_of",
 ]  # fmt: skip
 
 ADOPTION_DELAY_MS = 30_000
@@ -107,7 +107,6 @@ class Known:
     learned_until_ms: int | None = None  # everything learned up to this boundary is known
     specs: tuple[ModelSpec, ...] = ()  # declared models, by effective time
     models: Mapping[str, tuple[ModelInForce, ...]] = field(default_factory=dict)
-    published: frozenset[str] = frozenset()  # kinds of which the topics hold a version that can be used
     read_before: dict[Place, Version | str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -173,6 +172,12 @@ def read_once(record: Record, read: Read) -> Version | str:
 REPORT = "report it, with the record"
 
 
+def has_version(records: Iterable[Record], read: Read, kind: str) -> bool:
+    """Whether one of these records is a version of a kind that can be used; reads no further than to the first."""
+    versions = (read_once(record, read) for record in records)
+    return any(not isinstance(version, str) and version.kind == kind for version in versions)
+
+
 def build(records: Iterable[Record], read: dict[Place, Version | str], policy: Policy) -> Known:
     """What these broadcast records publish, as each was read; those that cannot be used count as never published."""
     ordered = tuple(sorted(records, key=lambda record: (record.topic, record.partition, record.offset)))
@@ -210,7 +215,6 @@ def build(records: Iterable[Record], read: dict[Place, Version | str], policy: P
         learned_until_ms=max(marks, default=None),
         specs=tuple(specs),
         models={name: tuple(one for one in models if one.name == name) for name in sorted({m.name for m in models})},
-        published=frozenset(kind for kind, made in ((POLICY, policies), (VALUE, weights)) if made),
         read_before=read,
     )
 

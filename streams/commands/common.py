@@ -135,7 +135,15 @@ MISSING = {
 WITH_LOGS = {"DemoFailed", "BenchFailed", "StartFailed"}
 """They end with the last lines of a log."""
 HALTED = {"HaltPartition", "StoreAhead", "CorruptRow"}
-MISTAKES = {"UnusableDataset", "MappingMistake", "UnreadableFile", "TimeGoesBack", "NotDelivered", "UnknownLetter"}
+MISTAKES = {
+    "RefusedBody",
+    "UnusableDataset",
+    "MappingMistake",
+    "UnreadableFile",
+    "TimeGoesBack",
+    "NotDelivered",
+    "UnknownLetter",
+}
 
 
 def program_version() -> str:

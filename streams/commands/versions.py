@@ -69,13 +69,12 @@ def _without_versions(chosen: Settings) -> set[str]:
     from streams.commands.wire import registry_for
     from streams.kafka_client import read, require_topics
     from streams.version_reading import POLICY, VALUE, reader
-    from streams.versions import read_once
+    from streams.versions import has_version
 
     found, ask = set(), reader(registry_for(chosen), chosen.topic_prefix)
     for name, kind in (("rescore-config", POLICY), ("rescore-weights", VALUE)):
         records = read(chosen.kafka, require_topics(chosen.kafka, [chosen.topic(name)]))
-        versions = (read_once(record, ask) for record in records)
-        if not any(not isinstance(version, str) and version.kind == kind for version in versions):
+        if not has_version(records, ask, kind):
             found.add(name)
     return found
 

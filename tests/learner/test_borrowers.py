@@ -7,7 +7,7 @@ import pytest
 
 from state.calendar import DAY_MS
 from streams.borrower_reports import is_sampled
-from streams.learner import example_of
+from streams.learner_reading import example_of
 from streams.learning.population_sample import Member
 from streams.learning.rounds import Waiting
 from streams.learning.value_learner import ValueExample

@@ -20,8 +20,9 @@ from streams.commands.config import as_plain
 from streams.commands.versions import REFUSALS_TOLD, adopter, refused_words
 from streams.learning.epochs import LearningPolicy
 from streams.settings import Settings
+from streams.version_reading import POLICY, VALUE
 from streams.version_records import config_record, first_records, rate_value, weights_value
-from streams.versions import Known, UnknownFormula, first_policy, packaged_weights, reader
+from streams.versions import Known, UnknownFormula, first_policy, has_version, packaged_weights, reader
 from streams.versions_schema.base import RefusedBody
 from streams.wiring import Observer
 from tests.learner.world import BROADCAST, REGISTRY, VALUES, LearningWorld, Reports, history
@@ -155,8 +156,15 @@ def test_the_first_policy_that_can_be_used_counts_from_the_beginning_whatever_wa
         ("p1", BEGINNING_MS),
         ("p2", 10**12),
     ]
-    assert found.published == frozenset({"policy"})
-    assert known_of(policy(0, 0, cost_rates=None)).published == frozenset()
+
+
+def test_a_topic_of_records_that_cannot_be_used_holds_no_first_version() -> None:
+    rubbish = [as_record(case, offset) for offset, case in enumerate(every_case())]
+    weights = [record for record in FIRST if record.topic == "rescore-weights"]
+    assert not has_version([policy(0, 0, cost_rates=None), *rubbish, *weights], READ, POLICY)
+    assert has_version([*rubbish, policy(99, 0)], READ, POLICY)
+    assert not has_version(rubbish, READ, VALUE)
+    assert has_version([*rubbish, *weights], READ, VALUE)
 
 
 @pytest.mark.parametrize(

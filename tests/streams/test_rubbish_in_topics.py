@@ -20,6 +20,7 @@ from local.demo_feed import Feed
 from local.demo_recount import recount
 from local.demo_summary import change_ids, latest_cards
 from schemas.batch import Record
+from schemas.codec import StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from state.table import Table
 from streams.commands import replay_part
@@ -49,6 +50,7 @@ from streams.resolve import PROGRESS_KEY
 from streams.settings import Settings
 from streams.subscribe import line
 from streams.unreadable import Unreadable, UnreadableRecord, readable
+from streams.versions import REPORT, Known, first_policy, reader
 from streams.wires import wire_of
 from tests.learner.world import VALUES, LearningWorld, Reports, history
 from tests.scoring import random_streams
@@ -156,6 +158,18 @@ def test_a_dead_letter_with_a_number_that_is_none_is_shown_as_json() -> None:
     (letter,) = open_letters([Record("transactions.dlq", 0, 0, 5, b"ann", value)])
     shown = _content(letter, Settings(), VALUES.decode)
     assert json.loads(json.dumps(shown, allow_nan=False))["value"]["transaction_amount"] == "nan"
+
+
+@pytest.mark.parametrize("topic", ["fx-rates", "rescore-weights", "rescore-config"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rubbish_in_a_broadcast_topic_counts_as_never_published(topic: str, seed: int) -> None:
+    records = list(rubbish(seed, topic))
+    known = Known.first(first_policy("EUR", "UTC")).adopt(records, reader(StaticRegistry(), ""))
+    assert len(known.refused) > len(records) - 10
+    for refusal in known.refused:
+        assert REPORT not in refusal.reason
+        assert refusal.reason.isprintable()
+    assert [one.version for one in known.versions.weights] == ["weights-1"]
 
 
 # Replay.
