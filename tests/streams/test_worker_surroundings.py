@@ -266,6 +266,25 @@ def test_a_halted_partition_leaves_a_note_for_as_long_as_it_is_halted() -> None:
     world.check()
 
 
+def test_lost_rows_and_a_server_that_evicts_are_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rescore.worker")
+    registry = CollectorRegistry()
+    told = Observers(Metrics(registry), LogLines(logging.getLogger("rescore.worker")))
+    for reason in ("", "maxmemory-policy is allkeys-lru", "maxmemory-policy is allkeys-lru"):
+        told.evicts(reason)
+    assert registry.get_sample_value("rescore_store_evicts") == 1.0
+    told.evicts("")
+    assert registry.get_sample_value("rescore_store_evicts") == 0.0
+    told.lost_rows(3, 7, 0.0)
+    told.lost_rows(3, 1, 0.5)
+    assert registry.get_sample_value("rescore_store_lost_rows_total") == 8.0
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis: maxmemory-policy is allkeys-lru",
+        "Redis: maxmemory-policy is noeviction again",
+        "partition 3 has lost rows again, its rebuild begins in 0.5 s: find out who deletes its keys in Redis",
+    ]
+
+
 def test_a_slot_in_use_is_refused_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
     first, second = take_slot(tmp_path, "app"), take_slot(tmp_path, "app")
     assert (first.number, second.number) == (0, 1)
