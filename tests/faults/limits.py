@@ -329,11 +329,11 @@ output topic** halts its partition alone, with the topic, both sizes and the rem
 its input topic compressed and its dead-letter topic not, leaves a dead letter without value that names its place.
 
 **Amounts** are at most 10^11 in major units; a larger one is a dead letter (`AMOUNT_OUT_OF_RANGE`). A loan's own
-amounts are whole minor units of its currency by ISO 4217 (none to four decimals); further decimals are rounded, half to
-even. Sums in the base currency are hundredths ([scores.md](scores.md)).
+amounts are whole minor units of its currency by ISO 4217 (none to four decimals); further decimals are rounded away,
+half to even. Sums in the base currency are hundredths ([scores.md](scores.md)).
 
-**A schema or a value in Avro** has at most 50 levels and 100,000 parts; what is larger is a dead letter within
-milliseconds ([avro.md](avro.md)).
+**A schema or a value in Avro** has at most 50 levels. A value has at most 100,000 fields, items and entries, a schema
+10,000 types. What is larger is a dead letter within milliseconds ([avro.md](avro.md)).
 
 | case | events | s | peak MB | p50 ms | p99 ms | lost | doubled | wrong | out of order | the metrics say |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
