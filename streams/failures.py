@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -84,9 +83,8 @@ class Failure(NamedTuple):
             return "".join(traceback.format_tb(self.error.__traceback__))
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Name the stage in which an unexpected exception is raised. About 1 us.
+class stage:  # noqa: N801 - it is used as `with stage("fold"):`
+    """Names the stage in which an unexpected exception is raised. About half a microsecond.
 
     >>> try:
     ...     with stage("fold"):
@@ -95,12 +93,21 @@ def stage(name: str) -> Iterator[None]:
     ...     failed.stage, failed.__cause__
     ('fold', ZeroDivisionError('integer division or modulo by zero'))
     """
-    try:
-        yield
-    except (StageFailed, *NAMED):
-        raise
-    except Exception as error:
-        raise StageFailed(name) from error
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises `StageFailed` for an exception that has no meaning of its own."""
+        if isinstance(error, Exception) and not isinstance(error, (StageFailed, *NAMED)):
+            raise StageFailed(self._name) from error
 
 
 def failure_of(error: BaseException, at: str = "process") -> Failure:

@@ -47,7 +47,12 @@ class Moments(NamedTuple):
 
     def known(self) -> dict[str, int]:
         """Those that are known."""
+        if self == NOTHING_KNOWN:  # as nearly always: nobody was erased, nothing was swept
+            return {}
         return {name: moment_ms for name, moment_ms in self._asdict().items() if moment_ms != NEVER_MS}
+
+
+NOTHING_KNOWN = Moments()
 
 
 def tell_nobody(failure: Failure) -> None:
