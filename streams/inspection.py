@@ -129,7 +129,7 @@ def tables(row: Row, profiles: Mapping[int, str]) -> list[Table]:
 
 def request_tables(row: Row) -> list[Table]:
     """What is known of a request that names no customer: it has no scores, account or loans."""
-    about = titled_table("Request", "what", "value")
+    about = titled_table("what", "value", title="Request")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
         ("records", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
@@ -142,7 +142,7 @@ def request_tables(row: Row) -> list[Table]:
         about.add_row(*fact)
     if row.declared is None:
         return [about]
-    declared = titled_table("Declared", "what", "value")
+    declared = titled_table("what", "value", title="Declared")
     for name, value in zip(DECLARED, row.declared, strict=True):
         if not math.isnan(value):
             declared.add_row(name, f"{value:,.10g}")
@@ -150,7 +150,7 @@ def request_tables(row: Row) -> list[Table]:
 
 
 def _about(row: Row) -> Table:
-    table = titled_table("Customer", "what", "value")
+    table = titled_table("what", "value", title="Customer")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
         ("next looked at by time", time_text(row.due_ms)),
@@ -172,7 +172,7 @@ def _about(row: Row) -> Table:
 
 
 def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
-    table = titled_table("Scores as last published", "score", "value", "changes so far", "held by a person")
+    table = titled_table("score", "value", "changes so far", "held by a person", title="Scores as last published")
     held = {override.score: override for override in row.overrides}
     for score in Score:
         hold = held.get(score)
@@ -186,7 +186,7 @@ def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
 
 
 def _loans(row: Row) -> Table:
-    table = titled_table("Loans", "loan", "amount", "due", "state", "paid, by state of the payment")
+    table = titled_table("loan", "amount", "due", "state", "paid, by state of the payment", title="Loans")
     for loan in row.loans:
         amount = f"{money_text(loan.order_amount, loan.currency)} {_letters(loan.currency)}"
         name = loan.loan_id.decode("utf-8", "backslashreplace")
@@ -210,7 +210,7 @@ def closed_text(row: Row) -> tuple[str, str, str, str, str]:
 
 
 def _accounts(row: Row) -> Table:
-    table = titled_table("Currencies", "currency", "balance, base currency", "as of", "last transaction")
+    table = titled_table("currency", "balance, base currency", "as of", "last transaction", title="Currencies")
     for account in row.accounts:
         known = account.balance_time_ms is not None
         table.add_row(
@@ -233,7 +233,7 @@ def packaged_names() -> dict[int, str]:
 
 
 def _spending(row: Row) -> Table:
-    table = titled_table("Spending, as it weighs on its last day", "category", "spent", "purchases", "last day")
+    table = titled_table("category", "spent", "purchases", "last day", title="Spending, as it weighs on its last day")
     for place in row.spending:
         name = CATEGORY_NAMES[place.category] if place.category else "all"
         table.add_row(name, money_text(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))
@@ -242,7 +242,7 @@ def _spending(row: Row) -> Table:
 
 def _days(row: Row) -> Table:
     table = titled_table(
-        f"Latest days (of {len(row.days)} that hold something)", "day", "in", "out", "transactions", "failed"
+        "day", "in", "out", "transactions", "failed", title=f"Latest days (of {len(row.days)} that hold something)"
     )
     for day in row.days[-DAYS_SHOWN:]:
         table.add_row(

@@ -119,13 +119,13 @@ class PolicyBody(Body):
     fold_loan_after_days: Annotated[int, Field(ge=0, le=3_650), WHOLE] = Field(
         90, description="days after which a settled loan is folded into sums"
     )
-    dates_from: Annotated[str, AfterValidator(_first_date)] = Field(
+    dates_from: Annotated[str, Field(max_length=10), AfterValidator(_first_date)] = Field(
         "1981-01-01", description="an event with an earlier date is a dead letter: nobody filled that date in"
     )
     payment_days_before_order: Annotated[int, Field(ge=0, le=36_500), WHOLE] = Field(
         366, description="most days a payment may be dated before its loan's order"
     )
-    count_unpaid_from_day: Literal[1, 31] = Field(
+    count_unpaid_from_day: Annotated[Literal[1, 31], WHOLE] = Field(
         1, description="day past due from which on an unpaid loan counts in status and revenue"
     )
     label_days: Annotated[int, Field(ge=1, le=365), WHOLE] = Field(

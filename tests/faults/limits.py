@@ -337,8 +337,8 @@ half to even. Sums in the base currency are hundredths ([scores.md](scores.md)).
 
 **A record on which the program itself fails** is found by taking its batch in halves: three times the batch's time for
 one, some 2 ms each if there are many. **A topic that was created again** halts its partitions before anything is taken,
-or within 5 s while a worker runs; what is taken in these seconds is taken again if a person has the topic taken from its
-beginning.
+or within 5 s while a worker runs; what is taken in these seconds is taken again if a person has the topic taken from
+its beginning.
 
 | case | events | s | peak MB | p50 ms | p99 ms | lost | doubled | wrong | out of order | the metrics say |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|

@@ -23,7 +23,7 @@ from schemas.times import iso_of
 from streams.__main__ import app
 from streams.learner_memory import CHECKPOINT, MODEL
 from streams.learning.decisions import Order
-from streams.scoring.profile_files import read_profile, text_of_profile
+from streams.profile_files import read_profile, text_of_profile
 from tests.integration.deployment import Deployment, deployment
 from tests.learner.synthetic import Bank, calm
 from tests.streams.hostile import HOSTILE, SHOWN, check_clean

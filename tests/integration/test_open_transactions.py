@@ -23,7 +23,7 @@ from schemas.times import iso_of
 from streams import kafka_client
 from streams.__main__ import app
 from streams.commands import lag as lag_command
-from streams.commands.worker import publish_first_versions
+from streams.commands.versions import publish_first_versions
 from streams.kafka_client import producer, read, require_topics
 from streams.settings import load
 from tests.integration.deployment import Deployment, deployment

@@ -314,7 +314,7 @@ def test_an_example_by_itself_is_the_bytes_its_schema_says(fields: dict[str, Any
 def test_progress_comes_back_as_it_was_said() -> None:
     progress = {
         "seq": 8, "nonce": "n", "clock_ms": NOW_MS, "next_offsets": {"loans": 3}, "code_version": "1",
-        "marked_ms": None, "swept_ms": NOW_MS, "erased_ms": None,
+        "marked_ms": None, "swept_ms": NOW_MS, "erased_ms": None, "topic_ids": {"loans": "6uJ0n-hTSbqU1m5mRz0eSA"},
     }  # fmt: skip
     assert decode_value("Progress", encode_value("Progress", progress, Encoder(REGISTRY)), REGISTRY) == progress
 

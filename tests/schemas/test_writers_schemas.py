@@ -149,7 +149,7 @@ def test_random_schemas_are_read_rightly_or_refused_with_the_name_of_a_field(par
         counts["in bulk"] += any(len(plan) for plan in decoder.plans.values())
     assert counts["taken"] > 400, counts
     assert counts["letter"] > 250, counts
-    assert counts["events"] > 200, counts
+    assert counts["events"] > 150, counts
     assert counts["in bulk"] > 20, counts
 
 
@@ -195,8 +195,8 @@ def test_every_field_whose_doc_says_iso_8601_takes_timestamps_and_no_other_does(
             said |= {field["name"] for field in record["fields"] if "ISO 8601" in field.get("doc", "")}
     assert said == MOMENT_FIELDS
     longs = {field["name"]: field["doc"] for field in schema("Command")["fields"] if "long" in str(field["type"])}
-    assert set(longs) == EPOCH_MS_FIELDS
-    assert all("milliseconds since 1970" in doc for doc in longs.values())
+    assert set(longs) == EPOCH_MS_FIELDS | {"request_id"}
+    assert all("milliseconds since 1970" in longs[name] for name in EPOCH_MS_FIELDS)
 
 
 def _nested(record: Any) -> list[Any]:
@@ -225,15 +225,16 @@ def test_timestamps_and_uuids_are_read_in_bulk() -> None:
         "type": "string", "logicalType": "uuid"})  # fmt: skip
     registry = Ids(written)
     times = [NOW_MS * 1_000, NOW_MS * 1_000 - 1, -1, 2**62, -(2**62), 0, (NOW_MS + 300_001) * 1_000]
+    created = [None, -(10**15), 10**15, 6, 7, -(2**60), None]
     records = [
         Record("transactions", 0, i, NOW_MS, b"ann", framed(1, written, transaction(
             transaction_date=at, user_created=random_created, event_id=str(i))))
-        for i, (at, random_created) in enumerate(zip(times, [None, -1, 5, 6, 7, -(2**60), None], strict=True))
+        for i, (at, random_created) in enumerate(zip(times, created, strict=True))
     ]  # fmt: skip
     batch = both(records, registry)
     assert decoder_of(records[0], registry).plans[3, 1, 1].shape[0] > 0
     assert batch.events["event_time_ms"].tolist() == [NOW_MS, NOW_MS - 1, -1]
-    assert batch.events["created_ms"].tolist()[1:] == [-1, 0]
+    assert batch.events["created_ms"].tolist()[1:] == [-(10**12), 10**12]
     assert [RejectCode(reject.code).name for reject in batch.rejects] == [
         "WRONG_TYPE", "WRONG_TYPE", "WRONG_TYPE", "EVENT_TIME_IN_FUTURE"]  # fmt: skip
 

@@ -41,6 +41,7 @@ class Known:
 
     taken: list[tuple[tuple[Any, ...], str, int]] = field(default_factory=list)
     loans: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
     erased_ms: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -63,7 +64,7 @@ class Known:
             return refused.name
         self.counts[TAKEN] += 1
         if kind == "erase":
-            self.taken, self.loans, self.erased_ms = [], set(), now_ms
+            self.taken, self.loans, self.cancelled, self.erased_ms = [], set(), set(), now_ms
             self.counts.clear()
         elif named:
             self.taken.append((identity, content, now_ms))
@@ -76,6 +77,8 @@ class Known:
         if self.erased_ms is not None and now_ms <= self.erased_ms + HORIZON_MS and happened_ms < self.erased_ms:
             return RejectCode.ERASED
         loan = fields.get("loan_id")
+        if kind in ("issued", "repaid", "cancelled") and loan in self.cancelled:
+            return RejectCode.LOAN_CLOSED
         if kind == "issued":
             if loan in self.loans:
                 return RejectCode.LOAN_EXISTS
@@ -85,6 +88,7 @@ class Known:
                 return RejectCode.UNKNOWN_LOAN
             if kind == "cancelled":
                 self.loans.remove(loan)
+                self.cancelled.add(loan)
         return None
 
 
@@ -114,7 +118,8 @@ def an_event(random: Random, now_ms: int) -> tuple[str, dict[str, Any], int]:
     if kind == "applicant":
         return "applicants", {"declared_at": at, "income": 900.0, "attributes": {"n": float(variant)}}, happened_ms
     if kind == "outcome":
-        return "outcomes", {"known_at": at, "model": "risk" if variant else "insurance", "label": 1.0}, happened_ms
+        said = {"known_at": at, "model": "risk", "loan_id": "base", "label": float(bool(variant))}
+        return "outcomes", said, happened_ms
     said = {"command": kind, "score": "value", "author": "ann"}
     if kind == "override":
         said |= {"value": 3.0 + variant, "expires_at": "2030-01-01"}

@@ -348,7 +348,7 @@ def test_the_readable_step_takes_no_date_that_was_never_filled_in() -> None:
         ("transactions", "user_created", {"transaction_date": iso(1)}),
         ("transactions", "transaction_date", {}),
         ("applicants", "declared_at", {"income": 1.0}),
-        ("outcomes", "known_at", {"model": "risk", "label": 1.0}),
+        ("outcomes", "known_at", {"model": "risk", "loan_id": "L", "label": 1.0}),
     ],
 )
 @pytest.mark.parametrize("date", ["0001-01-01", "1899-12-30", "1900-01-01", "1970-01-01", "1970-01-01T00:00:00Z"])
