@@ -68,6 +68,14 @@ def _first_date(text: str) -> str:
     return text
 
 
+def _first_late_day(day: int) -> int:
+    if day not in COUNT_UNPAID_FROM:
+        raise ValueError(f"is {day}; it must be 1 or 31")
+    return day
+
+
+COUNT_UNPAID_FROM = (1, 31)
+"""Days past due from which on an unpaid loan may count: the first of bdr_30, or of bdr_30_plus."""
 FIRST_DATE, LAST_DATE = date(1900, 1, 1), date(2200, 1, 1)
 
 
@@ -125,8 +133,8 @@ class PolicyBody(Body):
     payment_days_before_order: Annotated[int, Field(ge=0, le=36_500), WHOLE] = Field(
         366, description="most days a payment may be dated before its loan's order"
     )
-    count_unpaid_from_day: Annotated[Literal[1, 31], WHOLE] = Field(
-        1, description="day past due from which on an unpaid loan counts in status and revenue"
+    count_unpaid_from_day: Annotated[int, Field(ge=1, le=31), WHOLE, AfterValidator(_first_late_day)] = Field(
+        1, description="1 or 31: day past due from which on an unpaid loan counts in status and revenue"
     )
     label_days: Annotated[int, Field(ge=1, le=365), WHOLE] = Field(
         30, description="days of a training label; fixed for the life of the state"

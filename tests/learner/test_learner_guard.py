@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable
-from streams import learner as learner_module
+from streams import learner_reading
 from streams.failures import Failure
-from streams.learner import FAILURES_MAX, Learner, LearnerOptions
+from streams.learner import FAILURES_MAX, Learner, LearnerObserver, LearnerOptions
 from streams.learner_log import LEARNER_STEPS, MemoryLearnerLog
 from streams.learner_telling import LearnerMetrics, LearnerObservers
 from streams.learning.text_learner import TextExample, TextLearner
@@ -71,7 +71,7 @@ def planted(patch: pytest.MonkeyPatch) -> None:
 
 def without_the_bad_ones(patch: pytest.MonkeyPatch) -> None:
     """The bad examples are none: whoever reads them does not know what they are."""
-    real = learner_module.example_of
+    real = learner_reading.example_of
 
     def example_of(said: Any) -> Any:
         example = real(said)
@@ -79,7 +79,7 @@ def without_the_bad_ones(patch: pytest.MonkeyPatch) -> None:
             raise ValueError("left out")
         return example
 
-    patch.setattr(learner_module, "example_of", example_of)
+    patch.setattr(learner_reading, "example_of", example_of)
 
 
 def run(world: LearningWorld, told: Told, steps: Sequence[tuple[str, int]] = ()) -> None:
@@ -141,17 +141,21 @@ def test_the_same_examples_are_left_out_whenever_the_learner_dies(without: Learn
     assert world.models() == without.models()
 
 
-def test_what_is_no_example_is_told_with_its_place_and_counted(without: LearningWorld) -> None:
-    registry = CollectorRegistry()
-    told = Told()
+def test_what_is_no_example_is_told_with_its_place_and_counted() -> None:
+    class Unread(LearnerObserver):
+        counts: tuple[int, str] = (0, "")
+
+        def unreadable(self, count: int, first: str) -> None:
+            self.counts = count, first
+
+    registry, told = CollectorRegistry(), Unread()
     world = LearningWorld()
     world.broker.write("rescore-examples", b"x", b"rubbish", 5, 1)
     world.broker.write("rescore-examples", b"x", None, 5, 2)
     learner = world.learner(observer=LearnerObservers(told, LearnerMetrics(registry)))
-    world.run(learner, until=lambda: told.left == 2)
-    assert {failure.record for failure in told.failures} == {"rescore-examples/1/0", "rescore-examples/2/0"}
-    assert registry.get_sample_value("rescore_learner_examples_total", {"outcome": "left out"}) == 2
-    assert registry.get_sample_value("rescore_learner_internal_errors_total", {"stage": "read"}) == 2
+    world.run(learner, until=lambda: told.counts[0] == 2)
+    assert told.counts[1].startswith(("1/0: ", "2/0: "))
+    assert registry.get_sample_value("rescore_learner_unreadable_examples") == 2
 
 
 def test_a_fault_around_learning_starts_again_and_one_that_stays_ends_with_words(
