@@ -11,6 +11,7 @@ from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
 from schemas.readable import Refused
+from schemas.row_keys import record_key
 from streams.dead_letters import ERROR_PREFIX
 from streams.recount import Recount, Terms, recount_partition, same_row
 from streams.resolve import PROGRESS_KEY
@@ -72,7 +73,9 @@ def judge(app: Deployment, compiled: bool = False) -> Verdict:
             verdict.say("wrong", f"the journal names a record that is not there: {entry}")
         verdict.changes += len(changes[p])
         changes_of(changes[p], recount, verdict)
-        here = {user: row for user, row in rows.items() if partition_of(user, count, Partitioner.MURMUR2) == p}
+        here = {
+            user: row for user, row in rows.items() if partition_of(record_key(user), count, Partitioner.MURMUR2) == p
+        }
         for where, held in (("the changelog", folded), ("the store", here)):
             rows_of(where, held, recount, terms, clock_ms, verdict)
     return verdict

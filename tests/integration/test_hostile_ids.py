@@ -67,6 +67,7 @@ SHOW_HOSTILE: dict[str, tuple[str, ...]] = {
     "topics apply": ("topics", "apply"),
     "topics check": ("topics", "check"),
     "config show": ("config", "show"),
+    "config check": ("config", "check"),
     "erase": ("erase", HOSTILE, "--yes", "--reason", HOSTILE, "--author", HOSTILE, "--prove"),
     "a wrong argument": ("inspect", "ann", HOSTILE),
     "a wrong option": (f"--{HOSTILE}",),
@@ -80,7 +81,7 @@ WITHOUT_IDS = {"demo", "worker", "learner", "evaluate", "bench"}
 
 NOTHING_HOSTILE = {
     "explain --adverse", "lag", "replay", "profiles publish", "profiles list", "profiles learn",
-    "topics apply", "topics check", "config show",
+    "topics apply", "topics check", "config show", "config check", "models epochs",
 }  # fmt: skip
 """What these show of this deployment names nothing of a stranger's."""
 
@@ -143,7 +144,8 @@ def remembered() -> dict[bytes, dict[str, Any]]:
     learned.live(2, Order("freeze", "", HOSTILE, HOSTILE))
     body = learned.model.body()
     body["approved"][0]["version"] = HOSTILE
-    return {CHECKPOINT: {"done_ms": NOW_MS}, MODEL: body}
+    checkpoint = {"done_ms": NOW_MS, "open_until": {}, "unknown": 0, "partitions": {}}
+    return {CHECKPOINT: checkpoint, MODEL: body}
 
 
 def run(bank: Deployment, *arguments: str) -> Result:

@@ -66,7 +66,7 @@ def _plan() -> list[tuple[Any, str, str, Places]]:
     return [
         (processor, "decode", "decode", lambda given, _: (_place(record) for record in given[0])),
         (stepping, "converted", "money", lambda given, _: _events(given[0])),
-        (stepping, "run", "kernel", lambda given, _: _events(given[3])),
+        (stepping, "run", "kernel", lambda given, _: _events(given[5])),
         (stepping, "_result", "step", lambda given, _: _events(given[1].events)),
         (CreditExamples, "messages", "examples", lambda given, _: _events(given[1].events, given[2].cases["event"])),
         (processor, "text_examples", "texts", lambda given, _: _events(given[0].events)),
@@ -107,6 +107,6 @@ def _striking(function: Any, stage: str, places_of: Places, strike: Callable[[st
 
 def _disorder(given: tuple[Any, ...]) -> None:
     """The kernel has stopped in the middle: what it works in is full of what no row and no batch would leave there."""
-    row, eyes, room = given[14:17]
+    row, eyes, room = given[-3:]
     for array in (*row, *room, eyes.base):
         np.frombuffer(array.data, np.uint8)[:] = 0x5A

@@ -142,7 +142,7 @@ def test_a_timer_that_raises_halts_its_partition_and_names_the_customer(monkeypa
         real = stepping.run
 
         def run(*given: Any) -> Any:
-            if given[9] >= late_ms and len(given[1]) > 1:  # the partition's clock; somebody is in the table
+            if given[11] >= late_ms and len(given[1]) > 1:  # the partition's clock; somebody is in the table
                 raise ZeroDivisionError("no record is to blame")
             return real(*given)
 
