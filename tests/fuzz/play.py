@@ -98,6 +98,7 @@ def play(seed: int, kinds: Sequence[str], seconds: float, servers: str, redis_ur
             where.start_worker(slot)
         where.start_learner()
         try:
+            where.wait(lambda: all(" started: " in where.log(slot) for slot in (0, 1)), "the workers run")
             with _disturbed(where, played, random, seconds):
                 _publish(where, played, random, seconds)
             _alive(where)
