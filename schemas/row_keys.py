@@ -80,3 +80,13 @@ def kafka_key_of(fields: Mapping[str, Any]) -> str | None:
     if request_id is not None and not 0 <= request_id <= REQUEST_ID_MAX:
         raise ValueError(f"request_id: {request_id} is not from 0 to {REQUEST_ID_MAX} (2^53 - 1)")
     return user_id or (None if request_id is None else str(request_id))
+
+
+def rows_under(key: bytes) -> list[bytes]:
+    r"""The rows that records under this Kafka key can change: a customer's, and a request's if it is a number.
+
+    >>> rows_under(b"ann"), rows_under(b"77")
+    ([b'ann'], [b'77', b'\x00request/77'])
+    """
+    number = number_in(key.decode("utf-8", "replace"))
+    return [key] if number is None else [key, request_key(number)]

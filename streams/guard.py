@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.batch import Record
+from schemas.row_keys import rows_under
 from state.store import RowWrite
 from streams.failures import NAMED, Failure, failure_of, forget_frames, is_of_environment
 from streams.log import HaltPartition
@@ -89,7 +90,7 @@ class GuardedProcessor:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: that is what a last guard is for
             thought, failure = None, failed(error)
-            keys = dict.fromkeys(record.key for record in records if record.key is not None)
+            keys = dict.fromkeys(row for record in records if record.key is not None for row in rows_under(record.key))
             users = [*keys, *(user for user in due_users if user not in keys)]
         rows = yield users
         if thought is not None:
