@@ -1,7 +1,7 @@
 """What runs beside Rescore on the same topic: the bare pipe and other engines, each a process of its own.
 
 The others keep one sum of the amounts of each customer and write it out for each transaction: far less than a
-worker of Rescore does. They are programs in `benchmarks/`, made with what is on this machine; one that can not be made
+worker of Rescore does. They are programs in `benchmarks/`, made with what is on this machine; one that cannot be made
 here is left out, and the reason told.
 """
 
@@ -23,7 +23,7 @@ WINDOWS_EVENTS_MAX = 200_000
 
 
 class NotHere(Exception):
-    """This engine can not be made on this machine. The message says why."""
+    """This engine cannot be made on this machine. The message says why."""
 
 
 class Load(NamedTuple):
@@ -165,7 +165,7 @@ def built(name: str, folder: Path) -> Path:
         command = ["mvn", "-q", "-B", "-f", str(sources / "pom.xml"), f"-Dinto={into}", "package"]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
-            raise NotHere(f"Maven can not build it: {(done.stdout + done.stderr).strip()[-300:]}")
+            raise NotHere(f"Maven cannot build it: {(done.stdout + done.stderr).strip()[-300:]}")
         (into / "built").touch()
     return into / "lib"
 
@@ -222,7 +222,7 @@ def _python(name: str, folder: Path) -> tuple[str, str]:
         ):
             done = subprocess.run(command, check=False, capture_output=True, text=True)
             if done.returncode:
-                raise NotHere(f"its environment can not be made: {(done.stdout + done.stderr).strip()[-300:]}")
+                raise NotHere(f"its environment cannot be made: {(done.stdout + done.stderr).strip()[-300:]}")
         (environment / "made").touch()
     return str(python), str(script)
 

@@ -88,7 +88,7 @@ class Options:
     @property
     def learns(self) -> bool:
         """Whether a learner runs too. Not with the user's own files, which may end in one partition years before they
-        do in another: clocks would wait for what can not be learned."""
+        do in another: clocks would wait for what cannot be learned."""
         return not self.data
 
     @property

@@ -74,7 +74,7 @@ def base_python() -> Path:
 
 
 def is_made_by(python: Path, venv: Path) -> bool:
-    """Whether an environment works, and was made by this Python. One made by two can not import half of its library."""
+    """Whether an environment works, and was made by this Python. One made by two cannot import half of its library."""
     try:
         lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -20,7 +20,7 @@ NEVER = 2**30
 
 
 class Stream:
-    """Names of the independent random streams: what is drawn in one can not shift another."""
+    """Names of the independent random streams: what is drawn in one cannot shift another."""
 
     PEOPLE = 0
     LOANS = 1

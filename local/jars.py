@@ -101,7 +101,7 @@ def download(url: str) -> bytes:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if refused or attempt == TRIES:
                 raise JarsUnavailable(
-                    f"can not fetch {url}: {error}; check the network and proxy settings, or name a mirror of Maven "
+                    f"cannot fetch {url}: {error}; check the network and proxy settings, or name a mirror of Maven "
                     f"Central in {MIRROR_VARIABLE} or ~/.m2/settings.xml"
                 ) from error
         time.sleep(attempt)

@@ -173,7 +173,7 @@ class Kafka(Server):
         with self.log.open("ab") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
         if done.returncode:
-            raise StartFailed(f"kafka's storage can not be formatted; the end of its log:\n{tail(self.log)}")
+            raise StartFailed(f"kafka's storage cannot be formatted; the end of its log:\n{tail(self.log)}")
 
     def _answers(self) -> bool:
         """Asked over the wire, because the port accepts connections before the broker takes part in its cluster."""

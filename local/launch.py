@@ -28,7 +28,7 @@ def watch(server: int, remove: str) -> None:
         deadline = time.monotonic() + GRACE_SECONDS
         while os.getppid() == server and time.monotonic() < deadline:
             time.sleep(0.05)
-    # While it is our parent its id can not have gone to another process.
+    # While it is our parent its id cannot have gone to another process.
     if os.getppid() == server:
         os.kill(server, signal.SIGKILL)
         while os.getppid() == server:

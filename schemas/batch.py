@@ -257,7 +257,7 @@ class Changes:
 
 @dataclass(slots=True)
 class Journal:
-    """What replay can not find out by itself: records taken out of merge order, dead letters decided while folding."""
+    """What replay cannot find out by itself: records taken out of merge order, dead letters decided while folding."""
 
     inversions: Columns  # INVERSION
     rejects: list[Reject]

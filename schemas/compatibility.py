@@ -16,7 +16,7 @@ from schemas.definitions import SCHEMA_NAMES, Schema, released, schema
 
 
 class Incompatible(NamedTuple):
-    """One way in which a schema breaks the promise: who can not read whom, and why."""
+    """One way in which a schema breaks the promise: who cannot read whom, and why."""
 
     name: str
     version: int

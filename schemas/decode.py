@@ -151,7 +151,7 @@ def _read(record: Record, partition: int, rank: Rank, decoder: Decoder) -> Event
 def row_key_of(record: Record, rank: Rank, registry: Registry) -> bytes | None:
     """The key of the row that a record of an input changes: a request that names no customer has a row of its own.
 
-    None where the value can not be read, and the key may be a customer's or a request's: it is a dead letter. Raises
+    None where the value cannot be read, and the key may be a customer's or a request's: it is a dead letter. Raises
     RegistryUnavailable. Cost: that of reading the value, where the key may be a request's, 0.3 us elsewhere.
     """
     key = record.key or b""

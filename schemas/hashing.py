@@ -22,7 +22,7 @@ PRIME_5 = np.uint64(0x27D4EB2F165667C5)
 @compiled
 def word_32(data: Any, at: int) -> Any:
     """Four bytes, little-endian."""
-    # Unsigned positions can not count from the end: the compiler sees that, and makes this a single load.
+    # Unsigned positions cannot count from the end: the compiler sees that, and makes this a single load.
     first = np.uint64(at)
     return (
         np.uint64(data[first])

@@ -1,7 +1,7 @@
 """A writer's schema as a short program for the compiled reader: which field of the wire goes to which slot.
 
 A plan is made once for each schema seen, so that events written with an older or a newer version are read as fast as
-our own. A schema with anything the program can not say has no plan, and its values are read one by one.
+our own. A schema with anything the program cannot say has no plan, and its values are read one by one.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ Plan = NDArray[np.int64]
 
 
 class _Unplannable(Exception):
-    """The schema says something that a program can not."""
+    """The schema says something that a program cannot."""
 
 
 def plan_of(written: AvroType, read: Schema) -> Plan | None:

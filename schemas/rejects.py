@@ -25,7 +25,7 @@ REPEATED = "as long as the event_id is remembered, a replay ends here again"
 WORDS: dict[RejectCode, Words] = {
     RejectCode.NONE: Words("nothing is wrong", "there is nothing to do"),
     RejectCode.UNDECODABLE: Words(
-        "the value can not be decoded",
+        "the value cannot be decoded",
         "publish Avro (Confluent framing or single-object encoding) or a JSON object, whole",
     ),
     RejectCode.UNKNOWN_SCHEMA: Words(
@@ -109,7 +109,7 @@ WORDS: dict[RejectCode, Words] = {
         "the payment is not in its loan's currency", "publish the amount in the loan's own currency"
     ),
     RejectCode.OVERRIDE_OUT_OF_RANGE: Words(
-        "the score can not have the value it is to be held at", "choose a value within the score's range"
+        "the score cannot have the value it is to be held at", "choose a value within the score's range"
     ),
     RejectCode.EVENT_ID_REUSED: Words(
         "another event of this kind, with other content, has this event_id and revision",

@@ -120,7 +120,7 @@ def _hash_all(packed: NDArray[np.uint8], starts: NDArray[np.int64], found: NDArr
 @compiled
 def copy_bytes(source: Any, at: int, length: int, into: Any, end: int) -> int:
     """Copy a slice of one buffer to a place in another; answers where the copy ends."""
-    # Unsigned positions can not count from the end: the compiler sees that, and copies words instead of bytes.
+    # Unsigned positions cannot count from the end: the compiler sees that, and copies words instead of bytes.
     first, to = np.uint64(at), np.uint64(end)
     for i in range(np.uint64(length)):
         into[to + i] = source[first + i]

@@ -73,7 +73,7 @@ def _iso_of_second(seconds: int) -> str:
 def _digits(text: Any, at: int, count: int) -> int:
     """The number that `count` digits spell; below 0 where one of them is no digit."""
     number = 0
-    first = np.uint64(at)  # unsigned positions can not count from the end, which spares a look at each digit
+    first = np.uint64(at)  # unsigned positions cannot count from the end, which spares a look at each digit
     for i in range(np.uint64(count)):
         digit = int(text[first + i]) - 48
         if digit < 0 or digit > 9:

@@ -3,7 +3,7 @@
 A loan's terms are kept in its own currency as well, in the unit of that (`state.currencies`); payments become such
 units where the loan is at hand, in the fold.
 
-After this step all sums are exact and the order of additions can not matter. The rate is that of the event time, so a
+After this step all sums are exact and the order of additions cannot matter. The rate is that of the event time, so a
 correction takes back exactly what the original had added, at its own day's rate.
 """
 

@@ -53,7 +53,7 @@ class RedisStore:
     """Keeps `state.store.Store` in Redis 7 or later, or Valkey. One thread uses it, and one worker session.
 
     `partitions` is the number of partitions of the input topics, on which every user's partition depends.
-    Any call raises `StoreUnavailable` when the server does not answer within `timeout_seconds` or can not write just
+    Any call raises `StoreUnavailable` when the server does not answer within `timeout_seconds` or cannot write just
     now: whether a write arrived is then unknown, and `position` tells. Nothing is repeated behind the caller's back.
     Cost a row of 600 bytes: a save 0.8 us of the client and 4 us of the server, a load 0.6 us and 0.7 us. Rows that
     are missing are asked for in the index, which takes one more round trip.

@@ -13,11 +13,11 @@ RIGHTS = "~{app.* +@read +@write +@transaction +@connection +info +fcall +functi
 
 TRANSIENT = re.compile(r"^(OOM|MISCONF|NOREPLICAS|LOADING|BUSY|READONLY|MASTERDOWN|TRYAGAIN|CLUSTERDOWN|UNKILLABLE)\b|"
                        r"read only|out of memory|command not allowed when used memory", re.IGNORECASE)  # fmt: skip
-"""Answers of a server that can not now, but may soon: the write did not happen."""
+"""Answers of a server that cannot now, but may soon: the write did not happen."""
 
 
 class Translated:
-    """Turns what a client says about a server that does not answer, or can not now, into errors that say what to do."""
+    """Turns what a client says about a server that does not answer, or cannot now, into errors that say what to do."""
 
     def __enter__(self) -> None: ...
 
@@ -35,7 +35,7 @@ class Translated:
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
         if isinstance(error, redis.RedisError) and TRANSIENT.search(str(error)):
-            raise StoreUnavailable(f"Redis can not just now: {error}") from error
+            raise StoreUnavailable(f"Redis cannot just now: {error}") from error
 
 
 def is_unknown_function(answer: object) -> bool:

@@ -23,7 +23,7 @@ def refuse(info: Mapping[str, Any], *, require_append_only: bool) -> None:
         )
     if info.get("role") != "master":
         raise RefusedSettings(
-            "RESCORE_REDIS__URL is that of a replica, which can not be written to",
+            "RESCORE_REDIS__URL is that of a replica, which cannot be written to",
             f"point it at the primary ({info.get('master_host')}:{info.get('master_port')})",
         )
     if (policy := info.get("maxmemory_policy")) != NO_EVICTION:

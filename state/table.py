@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.texts import Texts
 
 NEVER_MS = 2**62
-"""Due time of a row that time can not change."""
+"""Due time of a row that time cannot change."""
 
 
 @dataclass(slots=True)

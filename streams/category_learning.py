@@ -37,7 +37,7 @@ class Learned:
 def learned_from(records: Iterable[Record], registry: Registry) -> Learned:
     """What these records of `transactions` teach. Their order makes no difference to the model.
 
-    Records that can not be read teach nothing. Cost: some 120 us each.
+    Records that cannot be read teach nothing. Cost: some 120 us each.
     """
     learned = Learned()
     for record in records:

@@ -2,7 +2,7 @@
 
 A copy is *gone*, or *expires* by a known moment (the settings of its topic see to that), or *remains*: then nothing
 removes it, and what could is said. It is *unknown* where it could not be looked into, and why is said. Data in a log
-can not be cut out of it; what can be proven is that the last word is a tombstone, and when the words before it go.
+cannot be cut out of it; what can be proven is that the last word is a tombstone, and when the words before it go.
 """
 
 from __future__ import annotations

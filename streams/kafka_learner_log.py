@@ -133,7 +133,7 @@ class KafkaLearnerLog:
                 raise StopWorker(f"another learner is {self._options.name!r} ({error.str()})") from failure
             refused = isinstance(failure, BufferError) or (isinstance(error, KafkaError) and error.code() in TOO_LARGE)
             if refused or (isinstance(error, KafkaError) and error.txn_requires_abort()):
-                # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
+                # It was never asked to commit, and cannot be any more: the next producer of this name aborts it.
                 if words := self._asking.too_large(_largest(records), self._options.record_bytes_max):
                     raise HaltPartition(words) from failure
                 raise AbortAndRewind(str(error)) from failure

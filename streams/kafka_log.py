@@ -266,7 +266,7 @@ class KafkaLog:
             if isinstance(failure, NeverReturned):
                 raise RecreateProducer(str(failure)) from failure
             if isinstance(failure, BufferError) or error.code() in TOO_LARGE or error.txn_requires_abort():
-                # It was never asked to commit, and can not be any more: the next producer of this name aborts it.
+                # It was never asked to commit, and cannot be any more: the next producer of this name aborts it.
                 if words := self._too_large(transaction):
                     raise TooLarge(words) from failure
                 raise AbortAndRewind(str(error)) from failure

@@ -117,7 +117,7 @@ MAY_BE_INFINITE = ("label", "inputs")
 
 
 def example_of(said: Mapping[str, Any]) -> ValueExample | CaseExample | TextExample:
-    """A training example from the fields of its record. Raises ValueError for what can not be one."""
+    """A training example from the fields of its record. Raises ValueError for what cannot be one."""
     if said["kind"] in CASES:
         return case_of(said)
     if said["kind"] == "text":

@@ -99,6 +99,6 @@ class Processor(Protocol):
 
         The same arguments and rows must give the same bytes. Bad records are dead letters in the output; only what
         makes it impossible to decide at all is raised: `PauseAndRetry` where waiting helps (a registry that does not
-        answer), `HaltPartition` where a person must look (a row that can not be read).
+        answer), `HaltPartition` where a person must look (a row that cannot be read).
         """
         ...

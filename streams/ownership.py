@@ -2,7 +2,7 @@
 
     resolving -> running, halted        running -> resolving        halted -> resolving
 
-The log gives partitions (resolving, or halted where they can not be ours as they are) and takes them away from any
+The log gives partitions (resolving, or halted where they cannot be ours as they are) and takes them away from any
 state. See `streams.worker`.
 """
 

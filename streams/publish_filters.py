@@ -1,7 +1,7 @@
 """The filters of a mapping: what may be done to a value between somebody's column and our field.
 
 A filter is made once from the words after its name and then called for each row: `make(*words)(value, row)`. It raises
-ValueError, in words for the person whose file it is, where a value can not be read.
+ValueError, in words for the person whose file it is, where a value cannot be read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Filter = Callable[[Any, Row], Any]
 
 
 def read_number(value: Any, decimal: str = "") -> float:
-    """A number as people write it; `decimal` says which mark is the decimal one where that can not be told.
+    """A number as people write it; `decimal` says which mark is the decimal one where that cannot be told.
 
     >>> read_number("1 234.50"), read_number("1.234,50"), read_number("12,5"), read_number("12,500", ",")
     (1234.5, 1234.5, 12.5, 12.5)

@@ -75,7 +75,7 @@ class FileMapping:
 
 
 def read_mapping(path: Path) -> FileMapping:
-    """The mapping in a TOML file. Raises MappingMistake where it can not be read or has an unknown entry."""
+    """The mapping in a TOML file. Raises MappingMistake where it cannot be read or has an unknown entry."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -140,7 +140,7 @@ class Mapper:
     def rows(self, row: Row) -> Iterator[Row]:
         """Field values of each event the row stands for; none where `where` or a lookup leaves it out.
 
-        Raises ValueError, in words for the person whose file it is, where a value can not be read.
+        Raises ValueError, in words for the person whose file it is, where a value cannot be read.
         """
         for name, (ours, others) in self.lookups.items():
             other = others.get(str(row.get(ours)))

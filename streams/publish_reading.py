@@ -1,6 +1,6 @@
 """Rows of somebody's file: CSV, JSON lines or Parquet, compressed or not, each row with its line number.
 
-What a file is, is told from its first bytes and not from its name. A line that can not be read is a value among the
+What a file is, is told from its first bytes and not from its name. A line that cannot be read is a value among the
 rows (`BadLine`), so that one bad line never costs the others.
 """
 
@@ -37,7 +37,7 @@ class BadLine(NamedTuple):
 
 
 class UnreadableFile(Exception):
-    """The file as a whole can not be read; the message says why and what to do."""
+    """The file as a whole cannot be read; the message says why and what to do."""
 
 
 def read_lines(

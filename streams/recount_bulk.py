@@ -1,6 +1,6 @@
 """The recount with the worker's own compiled step: the same result a hundred times as fast, for logs of millions.
 
-Many users at once, each with all of their records: no batches in time. What the compiled step can not be told, that a
+Many users at once, each with all of their records: no batches in time. What the compiled step cannot be told, that a
 record was taken at a clock that no record had brought, goes the readable way: few users have any of it.
 """
 

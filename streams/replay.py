@@ -2,7 +2,7 @@
 
 Pure. The reader (`streams.replay_reading`) brings what the topics hold, the recount (`streams.recount`) what the inputs
 mean; here the two are laid side by side. A difference is told so that a person can go and look: which customer, which
-score, which change, which field, where in which topic. What can not be known is not guessed: records that retention
+score, which change, which field, where in which topic. What cannot be known is not guessed: records that retention
 has removed make customers unprovable, and say so.
 """
 
@@ -197,7 +197,7 @@ class Comparison:
         return difference(user, "row", sentence, where, field=name, committed=committed, recounted=recounted)
 
     def decoded(self, value: bytes | None) -> Fields:
-        """The fields of a score change; of one that can not be read a change of no name."""
+        """The fields of a score change; of one that cannot be read a change of no name."""
         try:
             return decode_value("ScoreChange", value or b"", self.registry)
         except Refused as refused:

@@ -47,7 +47,7 @@ def differing_card(
     try:
         card = decode_value("Scorecard", value, encoder.registry)
     except Refused as refused:
-        return difference(user, "scorecard", f"the scorecard at {where} can not be read: {refused.detail}", where)
+        return difference(user, "scorecard", f"the scorecard at {where} cannot be read: {refused.detail}", where)
     closest: Fields = {}
     for row in _rows_at(user, said, card["clock_ms"], versions, until_ms):
         closest = card_of(user, row, versions, names) | {"valid_until_ms": card["valid_until_ms"]}

@@ -234,7 +234,7 @@ class Settings(Part):
         description="stable number of this worker; absent: the lowest free one on this machine",
     )
     partitions: int = Field(
-        default=6, ge=1, le=10_000, description="of each topic `topics apply` creates; can not change later"
+        default=6, ge=1, le=10_000, description="of each topic `topics apply` creates; cannot change later"
     )
     replication_factor: int = Field(
         default=-1, ge=-1, description="of each topic `topics apply` creates; -1: the broker's default"
@@ -361,7 +361,7 @@ def _text_of(path: str, variable: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedSettings(f"{variable} names {path}, which can not be read: {error}", "correct the path") from None
+        raise RefusedSettings(f"{variable} names {path}, which cannot be read: {error}", "correct the path") from None
 
 
 def _layer_of_toml(path: Path, required: bool) -> Layer:

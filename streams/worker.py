@@ -483,7 +483,7 @@ class Worker:
 
     @contextmanager
     def _sent_back(self, number: int) -> Iterator[None]:
-        """A batch that can not be decided now goes back, one that a person must look at halts its partition."""
+        """A batch that cannot be decided now goes back, one that a person must look at halts its partition."""
         try:
             yield
         except PauseAndRetry as wait:
@@ -527,7 +527,7 @@ class Worker:
             self._halt(batches[0].partition.number, reason)
             return
         for batch in batches:
-            self._log.open()  # where it can not: the transaction says so, and RESOLVE finds the way
+            self._log.open()  # where it cannot: the transaction says so, and RESOLVE finds the way
             if self._commit([batch], watch):
                 self._save([batch], watch)
 

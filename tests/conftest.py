@@ -1,7 +1,7 @@
 """A real Kafka and a real Valkey for every test that asks, and topics of its own.
 
 By default both are started here from wheels. `RESCORE_TEST_BOOTSTRAP_SERVERS` and `RESCORE_TEST_REDIS_URL` name servers
-to use instead; `RESCORE_TEST_CONTAINERS=1` starts them with testcontainers. A server that can not be had is a failure,
+to use instead; `RESCORE_TEST_CONTAINERS=1` starts them with testcontainers. A server that cannot be had is a failure,
 not a skip.
 """
 

@@ -35,7 +35,7 @@ LIMITS = (
 LIMITS_OF_TRUTH = (
     "- **Nothing here is real.** What is tested is whether chances are calibrated, rank as the truth does, and say how",
     "  sure they are; not what they are worth in a market.",
-    "- The truth holds two things that mean more together than their sum, which the model can not say.",
+    "- The truth holds two things that mean more together than their sum, which the model cannot say.",
 )
 OTHERWISE = ("What the mapping file says.", "Decisions about people that nobody has approved it for.")
 

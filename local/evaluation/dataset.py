@@ -15,7 +15,7 @@ from streams.scoring.manifest import Manifest
 
 
 class UnusableDataset(Exception):
-    """A data set can not be evaluated: what is wrong with it, and what to do."""
+    """A data set cannot be evaluated: what is wrong with it, and what to do."""
 
 
 class Labelled(NamedTuple):

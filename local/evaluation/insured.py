@@ -4,7 +4,7 @@ There is no public set of such offers. So nothing here says what the models are 
 whether their chances are calibrated, whether they rank as the truth does, and whether their confidence holds, in a
 world whose every chance is known. That world is none the packaged models have seen: other curves than those of
 `local.credit_prior`, eight sellers with terms of their own, and for each kind of cover two things that mean more
-together than their sum, which an additive model can not say.
+together than their sum, which an additive model cannot say.
 """
 
 from __future__ import annotations

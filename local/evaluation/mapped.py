@@ -45,7 +45,7 @@ FEATURE_KEYS = {"column", "kind", "purpose", "source", "knots", "slots", "expect
 
 
 def load(path: Path, mapping: Path) -> Labelled:
-    """The rows of a file as its mapping reads them. Raises UnusableDataset for a mapping that can not be meant."""
+    """The rows of a file as its mapping reads them. Raises UnusableDataset for a mapping that cannot be meant."""
     told = read_mapping(mapping)
     columns = {name: str(spec.get("column", name)) for name, spec in told["features"].items()}
     aside = [str(name) for name in told.get("protected", [])]
@@ -77,7 +77,7 @@ def read_mapping(mapping: Path) -> dict[str, Any]:
     try:
         told = tomllib.loads(mapping.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UnusableDataset(f"{mapping} can not be read: {error}") from None
+        raise UnusableDataset(f"{mapping} cannot be read: {error}") from None
     unknown = sorted(set(told) - KEYS)
     if unknown:
         raise UnusableDataset(f"{mapping}: unknown key {unknown[0]!r}; there are {', '.join(sorted(KEYS))}")

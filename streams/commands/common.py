@@ -41,7 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, ti
 
 
 class CommandFailure(Exception):
-    """A command can not do what was asked: what happened, what to do, and the exit code.
+    """A command cannot do what was asked: what happened, what to do, and the exit code.
 
     With `in_lines`, line breaks of `what` are ours; else they come from an id or a message, and are shown.
     """

@@ -230,7 +230,7 @@ def erase(
         prove(settings(), row, wait_seconds, as_json)
         return
     named = repr(user) if request is None else whose(None, request)
-    if not yes and not typer.confirm(f"forget everything known of {named}? This can not be undone"):
+    if not yes and not typer.confirm(f"forget everything known of {named}? This cannot be undone"):
         fail("nothing was erased")
     _command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
     if proof:

@@ -199,7 +199,7 @@ def _named(letters: Iterable[DeadLetter], names: Sequence[str]) -> list[DeadLett
 
 
 def _user_of(chosen: Settings, letter: DeadLetter, decode: Callable[[str, bytes], dict[str, Any]]) -> bytes | None:
-    """The key a letter's value asks for; None where the value can not be read."""
+    """The key a letter's value asks for; None where the value cannot be read."""
     from schemas.row_keys import kafka_key_of
 
     try:
@@ -232,7 +232,7 @@ def _content(letter: DeadLetter, chosen: Settings, decode: Callable[[str, bytes]
     try:
         fields: Any = finite(decode(letter.origin_topic.removeprefix(chosen.topic_prefix), data))
     except (ValueError, KeyError) as error:
-        fields = f"can not be read: {error}"
+        fields = f"cannot be read: {error}"
     return {"headers": headers, "value": fields, "bytes": len(data), "hex": data[:VALUE_BYTES_SHOWN].hex()}
 
 

@@ -194,7 +194,7 @@ def _theirs(
     counts = require_topics(chosen.kafka, [topic])
     for record in read(chosen.kafka, counts, partitions, open_seconds=open_seconds):
         if origin in INPUT_TOPICS:
-            # What can not be read is perhaps theirs.
+            # What cannot be read is perhaps theirs.
             rank = Rank(INPUT_TOPICS.index(origin))
             is_theirs = record.key == key and row_key_of(record, rank, registry) in (row, None)
         elif name == "rescore-journal":

@@ -62,7 +62,7 @@ def publish(
 ) -> None:
     """Publish events from files, sorted by time, each under its user_id.
 
-    Columns with our field names need no mapping. A line that can not be read is told with its number and left out; then
+    Columns with our field names need no mapping. A line that cannot be read is told with its number and left out; then
     the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp.
 
     Examples:
@@ -197,7 +197,7 @@ def _known_topics(job: _Job) -> None:
 
     for source in job.sources:
         if source.topic not in TIME_FIELDS:
-            fail(f"events can not be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
+            fail(f"events cannot be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
 
 def _show(job: _Job) -> None:

@@ -266,7 +266,7 @@ def _card_words(card: Path) -> str:
     try:
         return f"card {card.name}, sha256 {hashlib.sha256(card.read_bytes()).hexdigest()}"
     except OSError as error:
-        fail(f"the card can not be read: {error}", "rescore evaluate --card FILE writes one", Exit.USAGE)
+        fail(f"the card cannot be read: {error}", "rescore evaluate --card FILE writes one", Exit.USAGE)
 
 
 app.command()(challenge)

@@ -290,7 +290,7 @@ def _of_stray(stray: Stray) -> Difference:
 def _of_letters(recount: Recount, terms: Terms) -> Iterator[Difference]:
     for doubt in recount.doubts:
         where = place_of(doubt.record)
-        sentence = f"{where} was taken, and has no dead letter; it can not be: {doubt.reject.message}"
+        sentence = f"{where} was taken, and has no dead letter; it cannot be: {doubt.reject.message}"
         rank, key = terms.decoder.rank_of(doubt.record.topic), doubt.record.key or b""
         row = row_key_of(doubt.record, rank, terms.decoder.registry) or key
         yield difference(row, "dead letter", sentence, where)

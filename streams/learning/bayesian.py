@@ -56,7 +56,7 @@ class _Additive(base.Estimator):
     # What a model is told and asked.
 
     def learn_one(self, x: dict[Hashable, Any], y: Any) -> None:
-        """Learn one example. What can not be read is absent; a label that is none is counted, not learned."""
+        """Learn one example. What cannot be read is absent; a label that is none is counted, not learned."""
         self.learn_before([cast("Mapping[str, Any]", x)], [y])
 
     def learn_many(self, X: Any, y: Any) -> None:  # noqa: N803 - river's name
@@ -170,7 +170,7 @@ class _Additive(base.Estimator):
             if "mean" in body:
                 model._take(body)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise UnreadableModel(f"weights of kind {cls.kind!r} can not be read: {error}") from error
+            raise UnreadableModel(f"weights of kind {cls.kind!r} cannot be read: {error}") from error
         return model
 
     def _take(self, body: Mapping[str, Any]) -> None:

@@ -247,7 +247,7 @@ def _owner_of(body: bytes) -> bytes:
 
 
 def case_of(said: Mapping[str, Any]) -> CaseExample:
-    """A record about a case from the fields of its record. Raises ValueError for what can not be one."""
+    """A record about a case from the fields of its record. Raises ValueError for what cannot be one."""
     if said["timestamp_ms"] is None or not said["user_hash"] or not said["model"]:
         raise ValueError(f"{said['kind']} without what it needs")
     label = said["label"]

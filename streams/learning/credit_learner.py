@@ -269,7 +269,7 @@ class CreditLearner:
             self.wanted = order
 
     def _refusal(self, order: Order) -> str:
-        """Why a version can not be put in force; empty where it can."""
+        """Why a version cannot be put in force; empty where it can."""
         if order.version in self.trees:
             return never_in_force(order.version, self.trees[order.version].kind)
         if order.what == "rollback" and (not order.version or order.version in self.learners):

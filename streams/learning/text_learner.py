@@ -210,7 +210,7 @@ class TextLearner:
             self.wanted = order
 
     def _refusal(self, order: Order) -> str:
-        """Why a decision can not be obeyed; empty where it can."""
+        """Why a decision cannot be obeyed; empty where it can."""
         if order.what not in ("promote", "rollback"):
             return f"{order.what} is for credit and insurance models"
         if order.what == "rollback" and order.version in ("", LEARNER):
@@ -346,7 +346,7 @@ class TextLearner:
 
 
 def text_of(said: Mapping[str, Any]) -> TextExample:
-    """An example from the fields of its record. Raises ValueError for what can not be one."""
+    """An example from the fields of its record. Raises ValueError for what cannot be one."""
     words, category = said["words"] or (), said["category"]
     if said["timestamp_ms"] is None or not said["user_hash"] or category not in CATEGORY_NAMES:
         raise ValueError("text without what it needs")

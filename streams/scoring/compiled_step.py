@@ -226,7 +226,7 @@ def is_request(keys: NDArray[np.uint8], start: int, end: int) -> bool:
 
 @compiled
 def _unpack(packed: NDArray[np.uint8], start: int, end: int, row: Scratch, tables: Tables) -> bool:
-    """The row of one user, empty where there is none yet; False where it can not be read."""
+    """The row of one user, empty where there is none yet; False where it cannot be read."""
     if end == start:
         clear(row)
     elif not read_row(packed, start, end, row):

@@ -55,7 +55,7 @@ def expected(visits: int, until_last_days: int, days: int) -> Expectation:
     """
     rate = (SHAPE + visits) / (SCALE_DAYS + days)
     still = 1.0
-    if visits:  # who has not come again can not have gone after it, in this model
+    if visits:  # who has not come again cannot have gone after it, in this model
         power = (SHAPE + visits) * math.log((SCALE_DAYS + days) / (SCALE_DAYS + until_last_days))
         still = 1.0 / (1.0 + GOES / (STAYS + visits - 1.0) * math.exp(min(power, 700.0)))
     return Expectation(HORIZON_DAYS * rate * still, still)

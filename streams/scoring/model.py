@@ -86,7 +86,7 @@ def read_model(body: Mapping[str, Any], name: str, purpose: Purpose, version: st
         weights = weights_of(body, layout, unsure)
         return Model(manifest, version, slots, weights, int(body["examples"]))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UnreadableModel(f"model {name} can not be read: {error}") from error
+        raise UnreadableModel(f"model {name} cannot be read: {error}") from error
 
 
 def weights_of(body: Mapping[str, Any], layout: Layout, covariance: Floats) -> Additive:
@@ -112,4 +112,4 @@ def features_of(body: Mapping[str, Any]) -> tuple[Feature, ...] | None:
     try:
         return tuple(Feature(**{**f, "knots": tuple(f.get("knots", ()))}) for f in body["features"]) or None
     except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableModel(f"the features of the weights can not be read: {error}") from error
+        raise UnreadableModel(f"the features of the weights cannot be read: {error}") from error

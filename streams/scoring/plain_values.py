@@ -1,4 +1,4 @@
-"""What somebody's example says, in numbers and words: whatever can not be read is absent, never an error."""
+"""What somebody's example says, in numbers and words: whatever cannot be read is absent, never an error."""
 
 from __future__ import annotations
 

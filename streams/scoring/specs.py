@@ -177,7 +177,7 @@ def spec_of(name: str, body: Mapping[str, Any], effective_ms: int) -> ModelSpec:
     if unknown := sorted(set(body) - set(_FIELDS)):
         raise ValueError(f"a model has no {', '.join(unknown)}; it has {', '.join(_FIELDS)}")
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(f"a model can not be called {name!r}: small letters, digits and _, and not value")
+        raise ValueError(f"a model cannot be called {name!r}: small letters, digits and _, and not value")
     purpose = packaged.manifest.purpose if packaged else body.get("purpose")
     if purpose not in ("credit", "insurance", "marketing") or body.get("purpose", purpose) != purpose:
         raise ValueError(f"purpose of {name} is {body.get('purpose')!r}; credit, insurance or marketing")
@@ -234,7 +234,7 @@ def _features(said: Sequence[Any] | None, begins_with: str) -> tuple[Feature, ..
             try:
                 feature = Feature(**{"source": "request", **one, "knots": tuple(map(float, one.get("knots", ())))})
             except (TypeError, ValueError, AttributeError) as error:
-                raise ValueError(f"feature {one!r} can not be read: {error}") from error
+                raise ValueError(f"feature {one!r} cannot be read: {error}") from error
             if feature.kind not in ("number", "category") or not isinstance(feature.name, str):
                 raise ValueError(f"feature {one!r} is neither a number nor a category")
         found.append(feature)

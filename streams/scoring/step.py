@@ -97,7 +97,7 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     """Take a batch: per user and record fire timers, fold, score, compare; at last fire what the clock has passed.
 
     `batch.users[i]` is `table.users[i]`; the table may have more users behind them (those whose timers are due). Pure:
-    the table given is not changed. Raises `CorruptRow` where a row can not be read. Cost: about 3 us an event and 2 us
+    the table given is not changed. Raises `CorruptRow` where a row cannot be read. Cost: about 3 us an event and 2 us
     a row (docs/benchmarks.md).
     """
     if table.users[: len(batch.users)] != batch.users:
@@ -150,7 +150,7 @@ def _upgraded(table: Table) -> Table:
 
 def _corrupt(user: bytes) -> CorruptRow:
     whose = f"user {user!r}" if request_of(user) is None else name_of(user)
-    return CorruptRow(f"the stored row of {whose} can not be read; the partition has to be rebuilt")
+    return CorruptRow(f"the stored row of {whose} cannot be read; the partition has to be rebuilt")
 
 
 @lru_cache(maxsize=1)

@@ -354,7 +354,7 @@ PROTECTIONS = (
     Protection(
         "rows are held against the index, a slice at a time",
         "streams.worker `_verify`, `Store.verify`",
-        "a row that nobody asks for for months stays lost: `rescore inspect` can not show the customer",
+        "a row that nobody asks for for months stays lost: `rescore inspect` cannot show the customer",
         edited(Worker, "_verify", ("self._check_position(held, partition.standing)", "pass")),
         forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
         (("a row",),),

@@ -56,7 +56,7 @@ def test_a_set_through_kafka_and_in_this_process_gives_the_same_to_the_byte(data
 
 
 def test_an_example_was_forecast_before_any_label_of_its_days_was_known(data):
-    """What comes thirty days after the inputs can not have moved the forecast that was made with them."""
+    """What comes thirty days after the inputs cannot have moved the forecast that was made with them."""
     cut_ms = data.cut_ms
     before = [p for p in data.purchases if p.time_ms < cut_ms]
     journey = journey_of(InProcess().play(sendings_of(before, 10.0), cut_ms, lambda *_: None), StaticRegistry(), cut_ms)

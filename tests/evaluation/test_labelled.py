@@ -193,7 +193,7 @@ def test_any_csv_is_read_as_its_mapping_says(tmp_path):
         (("expected_rise = -1.0", "direction = 1"), "direction"),
         (('model = "mine"', 'modell = "mine"'), "modell"),
         (("knots = [1000, 2000, 3000]", "knots = [3000, 2000]"), "ascend"),
-        (("[features.income]", "[features.income"), "can not be read"),
+        (("[features.income]", "[features.income"), "cannot be read"),
     ],
 )
 def test_a_mapping_that_can_not_be_meant_is_refused_with_the_reason(tmp_path, change, reason):

@@ -324,7 +324,7 @@ compiled kernels and librdkafka, before the first event.
 Of the closed loans that are forgotten the row keeps the newest order day. An unknown loan that was ordered no later is
 a dead letter `LOAN_CLOSED`, which names both causes: it was closed before, or it is published for the first time.
 
-**A batch that is too large for a transaction** can not come up: batches are cut by bytes. **A record too large for its
+**A batch that is too large for a transaction** cannot come up: batches are cut by bytes. **A record too large for its
 output topic** halts its partition alone, with the topic, both sizes and the remedy; others go on. A record that fits
 its input topic compressed and its dead-letter topic not, leaves a dead letter without value that names its place.
 

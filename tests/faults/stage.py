@@ -243,7 +243,7 @@ def small_disk(size_mb: int) -> Iterator[Path]:
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", place], capture_output=True, check=False
         )
-        assert mounted.returncode == 0, f"a file system can not be mounted here: {mounted.stderr.decode().strip()}"
+        assert mounted.returncode == 0, f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}"
         try:
             yield Path(place)
         finally:

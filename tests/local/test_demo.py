@@ -317,7 +317,7 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
     for user, sequence in (("ann", 1), ("ann", 2), ("bob", 1)):
         value = VALUES.encoder("scorecards")(a_scorecard(user, sequence))
         sender.produce(demo_settings.topic("scorecards"), value, user.encode())
-    letter: list[tuple[str, str | bytes | None]] = [("__streams.errors.message", b"The value can not be decoded.")]
+    letter: list[tuple[str, str | bytes | None]] = [("__streams.errors.message", b"The value cannot be decoded.")]
     sender.produce(demo_settings.topic("transactions.dlq"), b"poison", b"farid", headers=letter)
     assert sender.flush(30) == 0
     summary = count_again(demo_settings, 7, 2, tmp_path)
@@ -325,7 +325,7 @@ def test_the_summary_counts_what_the_topics_hold(demo_settings: Settings, tmp_pa
     assert (summary.recount.changes, summary.recount.customers, summary.dead_letters) == (
         3,
         2,
-        {"The value can not be decoded.": 1},
+        {"The value cannot be decoded.": 1},
     )
     lines = list(summary.lines())
     assert lines[:3] == [

@@ -32,15 +32,15 @@ def test_a_packaged_model_keeps_its_purpose_whatever_is_declared():
 @pytest.mark.parametrize(
     "name, body, words",
     [
-        ("value", {"purpose": "credit", "features": [DTI]}, "can not be called"),
-        ("a/b", {"purpose": "credit", "features": [DTI]}, "can not be called"),
+        ("value", {"purpose": "credit", "features": [DTI]}, "cannot be called"),
+        ("a/b", {"purpose": "credit", "features": [DTI]}, "cannot be called"),
         ("mine", {"features": [DTI]}, "purpose of mine"),
         ("mine", {"purpose": "credit"}, "has no features"),
         ("mine", {"purpose": "credit", "features": [DTI, DTI]}, "stands twice"),
         ("mine", {"purpose": "credit", "features": ["never heard of"]}, "no packaged model has a feature"),
         ("mine", {"purpose": "credit", "features": [{"name": "x", "knots": [1, 0]}]}, "do not ascend"),
         ("mine", {"purpose": "credit", "features": [{"name": "x", "kind": "picture"}]}, "neither a number"),
-        ("mine", {"purpose": "credit", "features": [{"nome": "x"}]}, "can not be read"),
+        ("mine", {"purpose": "credit", "features": [{"nome": "x"}]}, "cannot be read"),
         ("mine", {"purpose": "credit", "features": [DTI], "inputs": "gossip"}, "inputs are 'gossip'"),
         ("mine", {"purpose": "credit", "features": [DTI], "begins_with": "x"}, "begins_with is 'x'"),
         ("mine", {"purpose": "credit", "features": [DTI], "colour": "red"}, "a model has no colour"),

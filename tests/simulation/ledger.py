@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def parse(record: Record) -> Line | None:
-    """The event in a record, None for one that can not be read."""
+    """The event in a record, None for one that cannot be read."""
     parts = (record.value or b"").decode("utf-8", "replace").split(" ")
     if len(parts) != 5 or parts[3] not in ("line", "due", "check", "erase") or not record.key:
         return None
@@ -155,7 +155,7 @@ def due_ms_of(row: bytes) -> int | None:
 
 @dataclass
 class LedgerProcessor:
-    """The `Processor` of a program of one layout; it can not read the layout after its own."""
+    """The `Processor` of a program of one layout; it cannot read the layout after its own."""
 
     rates: Callable[[], Rates]
     layout: int = 1
@@ -239,7 +239,7 @@ def recount(
 ) -> Recount:
     """One partition told from the log: its inputs without advances, what was taken behind its time, its last clock.
 
-    What a row refused is decided once: `letters` are the origins of the dead letters. What can not be read must be
+    What a row refused is decided once: `letters` are the origins of the dead letters. What cannot be read must be
     among them, and whatever is among them must be unreadable or older than an erasure.
     """
     inversions: dict[bytes, dict[tuple[str, int], tuple[object, int, int]]] = {}

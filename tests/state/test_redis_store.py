@@ -189,7 +189,7 @@ def test_a_full_server_is_unavailable_and_takes_nothing_by_halves(server: Valkey
     store = store_at(server)
     store.restore(0, Position(0, "session", -1), [[ROW]])
     raw(server).config_set("maxmemory", "1mb")
-    with pytest.raises(StoreUnavailable, match="can not just now"):
+    with pytest.raises(StoreUnavailable, match="cannot just now"):
         store.save(0, 0, Position(1, "session", 0), [RowWrite(b"bob", b"row", 5)])
     assert store.load(0, [b"ann", b"bob"]) == [b"row", None]
     assert store.due(0, 9, 9) == [b"ann"]
@@ -201,7 +201,7 @@ def test_a_server_that_misses_its_replicas_is_unavailable_and_takes_nothing(serv
     store = store_at(server)
     store.restore(0, Position(0, "session", -1), [[ROW]])
     raw(server).config_set("min-replicas-to-write", "1")
-    with pytest.raises(StoreUnavailable, match="can not just now"):
+    with pytest.raises(StoreUnavailable, match="cannot just now"):
         store.save(0, 0, Position(1, "session", 0), [RowWrite(b"bob", b"row", 5)])
     assert store.read(b"bob", 0) == (None, Position(0, "session", -1))
 

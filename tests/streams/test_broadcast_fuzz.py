@@ -282,7 +282,7 @@ def test_a_mutated_body_is_refused_with_its_field_named_or_scores_to_finite_numb
 
 SAYS = (
     " is ", " has ", " must ", " appears ", " not JSON", " nested ", "there is no field", " do not ", " does not ",
-    "there is no model", "stands twice", "may not", "is protected", "can not be", "needs ",
+    "there is no model", "stands twice", "may not", "is protected", "cannot be", "needs ",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Between bytes and bytes: what one batch of records says, and what happens where it can not be decided."""
+"""Between bytes and bytes: what one batch of records says, and what happens where it cannot be decided."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_any_key_of_librdkafka_passes_through_from_both_sides(tmp_path: Path) ->
         ({"RESCORE_KAFKA__LIBRDKAFKA__ACKS": "1"}, "exactly-once needs all"),
         ({"RESCORE_POLICY__TIME_ZONE": "Europe/Prag"}, "did you mean 'Europe/Prague'?"),
         ({"RESCORE_REDIS__URL": "localhost:6379"}, "must begin with redis://"),
-        ({"RESCORE_REDIS__URL_FILE": "/nowhere"}, "RESCORE_REDIS__URL_FILE names /nowhere, which can not be read"),
+        ({"RESCORE_REDIS__URL_FILE": "/nowhere"}, "RESCORE_REDIS__URL_FILE names /nowhere, which cannot be read"),
         ({"RESCORE_CONFIG": "/nowhere.toml"}, "there is no settings file /nowhere.toml"),
     ],
 )
