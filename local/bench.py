@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 from local.bench_bytes import data_bytes
 from local.bench_engines import PEERS, Engine, Load, NotHere, bare_pipe, rescore
-from local.bench_population import DAY_MS, PATTERNS, Population, grown
+from local.bench_population import PATTERNS, Population, grown
 from local.bench_stream import fill_state, in_pieces, publish_transactions
 from local.bench_world import BenchFailed, Place, Positions, Watched, World, make_topics, running, worker
 from local.generator_columns import benchmark_columns, one_each
+from schemas.batch import DAY_MS
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
 FIRST_HOUR_MS = 3_600_000

@@ -10,12 +10,12 @@ from pathlib import Path
 from local.bench_population import Population, grown
 from local.bench_stream import fill_state
 from local.bench_world import World, worker
+from schemas.batch import DAY_MS
 from state.layout import decode_row, encode_row
 from state.redis_store import RedisStore
 from state.row import Row
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
-DAY_MS = 86_400_000
 START_SECONDS = 300.0
 
 PARTS: dict[str, Callable[[Row], Row]] = {

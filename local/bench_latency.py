@@ -22,11 +22,12 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from numpy.typing import NDArray
 
 from local.bench_engines import Engine, Load, bare_pipe
-from local.bench_population import DAY_MS, Population, grown, user_name
+from local.bench_population import Population, grown, user_name
 from local.bench_stream import fill_state, paced, producer_of, transaction_values
 from local.bench_world import Place, Positions, Watched, World, make_topics, running, worker
 from local.generator_columns import benchmark_columns
 from local.generator_transactions import TransactionColumns
+from schemas.batch import DAY_MS
 from schemas.codec import StaticRegistry, decode_value
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z, for days that are not today

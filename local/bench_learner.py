@@ -14,7 +14,8 @@ from time import process_time
 
 import numpy as np
 
-from state.calendar import DAY_MS, day_starts
+from schemas.batch import DAY_MS
+from state.calendar import day_starts
 from streams.learner_memory import LearnerMemory
 from streams.learning.cases import CaseExample, Cases
 from streams.learning.credit_learner import CreditLearner

@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from local.generator import events, population
-from schemas.batch import Record
+from schemas.batch import DAY_MS, Record
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
-from state.calendar import DAY_MS
 from state.versions import Versions
 from streams.avro_values import Values
 from streams.collector import GarbageCollector

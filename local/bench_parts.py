@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from local.bench_population import DAY_MS, Population, first_versions, grown, user_name
+from local.bench_population import Population, first_versions, grown, user_name
 from local.bench_stream import transaction_values
 from local.generator_columns import benchmark_columns
-from schemas.batch import Record
+from schemas.batch import DAY_MS, Record
 from schemas.codec import (
     CloudEvents,
     Decoder,

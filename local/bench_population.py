@@ -19,17 +19,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from schemas.batch import Record
+from schemas.batch import DAY_MS, FOREVER_MS, Record
 from schemas.codec import Decoder, Encoder, StaticRegistry, decode, encode_value
 from schemas.compiled import digest_of
 from schemas.kinds import Rank
 from schemas.times import iso_of
-from state.table import NEVER_MS, Table
+from state.table import Table
 from state.versions import Versions
 from streams.scoring.step import Clocks, step
 from streams.versions import first_policy, packaged_weights
 
-DAY_MS = 86_400_000
 PATTERNS = 3_000
 PATTERNS_A_STEP = 250
 TRANSACTIONS = 100
@@ -57,7 +56,7 @@ class Population:
         whole, cuts = self.packed.tobytes(), self.starts.tolist()
         return [whole[start:end] for start, end in pairwise(cuts)]
 
-    def patterns_of(self, users: list[bytes], due_until_ms: int = NEVER_MS) -> NDArray[np.int64]:
+    def patterns_of(self, users: list[bytes], due_until_ms: int = FOREVER_MS) -> NDArray[np.int64]:
         """The pattern of each customer; where a time is given, only patterns that time looks at by then.
 
         >>> bare = np.zeros(0, np.uint8), np.zeros(5, np.int64), np.array([5, 9, 5, 9]), np.array([0, 0, 1, 1])

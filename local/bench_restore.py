@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from local.bench_latency import START_SECONDS, LatencyOptions, send, stream
-from local.bench_population import DAY_MS, grown
+from local.bench_population import grown
 from local.bench_stream import fill_state, publish_transactions
 from local.bench_world import Place, Positions, Watched, World, worker
 from local.generator_columns import benchmark_columns
+from schemas.batch import DAY_MS
 
 BEGIN_MS = 1_767_247_200_000  # 2026-01-01T06:00:00Z
 FIRST_EVENTS = 1_000

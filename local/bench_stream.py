@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from local.bench_population import Population, user_name
 from local.generator_transactions import TransactionColumns
+from schemas.batch import FOREVER_MS
 from schemas.codec import Encoder, StaticRegistry, encode_value, partition_of
 from schemas.times import iso_of
-from state.table import NEVER_MS
 from streams.avro_values import Values
 from streams.resolve import PROGRESS_KEY, Progress
 
@@ -97,7 +97,7 @@ def fill_state(
     population: Population,
     users: int,
     partitions: int,
-    due_until_ms: int = NEVER_MS,
+    due_until_ms: int = FOREVER_MS,
 ) -> int:
     """Fill the topic of after-images as if the population had been scored; returns the bytes of the rows.
 

@@ -25,8 +25,8 @@ from local.demo_feed import Feed, moment
 from local.demo_publisher import Pace, Publisher
 from local.demo_summary import Summary, count_again
 from local.generator import Beat, Population, events, population
-from local.generator_population import DAY_MS
 from local.view import Scene, plain_lines, print_plain, render
+from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.common import Exit
 from streams.commands.topics import options_of

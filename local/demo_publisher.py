@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from local.generator import SampleEvent
-from local.generator_population import DAY_MS
+from schemas.batch import DAY_MS
 from streams.publish import Producer, Published, finish, send
 
 REMEMBERED = 20_000

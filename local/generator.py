@@ -17,20 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from local.generator_loans import draw_loans, loan_steps
-from local.generator_population import (
-    DAY_MS,
-    STORY_CUSTOMERS,
-    Beat,
-    Population,
-    day_of,
-    draw_people,
-    draw_rates,
-    iso,
-    user_id,
-)
+from local.generator_population import STORY_CUSTOMERS, Beat, Population, day_of, draw_people, draw_rates, iso, user_id
 from local.generator_story import StoryEvent, write_story
 from local.generator_tables import CURRENCIES, CURRENCY_COUNTRIES, FLOWS, SPENDING, STATES, Flow, Spending
 from local.generator_transactions import TransactionColumns, transaction_weeks
+from schemas.batch import DAY_MS
 
 __all__ = ["Beat", "Population", "SampleEvent", "events", "population"]
 

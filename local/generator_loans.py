@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from local.generator_population import DAY_MS, STORY_CUSTOMERS, LoanTable, People, Population, Stream, iso
+from local.generator_population import STORY_CUSTOMERS, LoanTable, People, Population, Stream, iso
 from local.generator_tables import (
     COMMODITIES,
     PERSONAS,
@@ -22,6 +22,7 @@ from local.generator_tables import (
     TENOR_SHARES,
     TENORS_DAYS,
 )
+from schemas.batch import DAY_MS
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local.generator_tables import CURRENCIES, CURRENCY_RATES, PERSONA_NAMES, PERSONAS, POINTS, WEEKLY_RATE_SPREAD
+from schemas.batch import DAY_MS
 
-DAY_MS = 86_400_000
 STORY_CUSTOMERS = 6
 """The first customers of every population live by script (`local.generator_story`)."""
 

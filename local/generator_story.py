@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from local.generator_population import DAY_MS, Beat, iso, user_id
+from local.generator_population import Beat, iso, user_id
 from local.generator_tables import MOVES_MONEY, STATES
+from schemas.batch import DAY_MS
 from schemas.definitions import fingerprint_of, schema
 
 ANA, BRUNO, CARLA, DARIO, ELENA, FARID = range(6)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from local.generator_population import DAY_MS, People, Population, Stream
+from local.generator_population import People, Population, Stream
 from local.generator_tables import (
     CURRENCIES,
     FLOWS,
@@ -24,6 +24,7 @@ from local.generator_tables import (
     PERSONAS,
     SPENDING,
 )
+from schemas.batch import DAY_MS
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

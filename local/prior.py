@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from local.generator import events, population
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from schemas.decode import Decoder, decode
 from schemas.kinds import INPUT_TOPICS, Score
 from schemas.known_schemas import StaticRegistry
@@ -31,7 +31,7 @@ from schemas.times import time_ms
 from state.layout import decode_row
 from state.row import Row
 from state.table import Table
-from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights, pack_currency
+from state.versions import Policy, Rate, Versions, Weights, pack_currency
 from streams.scoring.evaluate import evaluate, features_of
 from streams.scoring.population import cuts
 from streams.scoring.step import Clocks, step

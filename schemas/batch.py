@@ -21,6 +21,11 @@ Columns = NDArray[Any]
 MISSING_TIME_MS = -(2**63)
 """Marks an absent time in an int64 column."""
 
+DAY_MS = 86_400_000
+
+BEGINNING_MS, FOREVER_MS = -(2**62), 2**62
+"""Before and after every moment: in force from the beginning, or never due."""
+
 EVENT = np.dtype(
     [
         ("record", np.int32),  # index into EventBatch.records

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import EVENT, MISSING_TIME_MS
+from schemas.batch import DAY_MS, EVENT, MISSING_TIME_MS
 from schemas.categories import category_of_mcc, hash_words
 from schemas.compiled import compiled
 from schemas.hashing import word_64, xxh64
@@ -29,7 +29,7 @@ from schemas.meaning import (
     ZERO_MS,
 )
 from schemas.plan import SLOTS, Op, Slot
-from schemas.times import DAY_MS, FIRST_MS, LAST_MS, plain_time_ms
+from schemas.times import FIRST_MS, LAST_MS, plain_time_ms
 from schemas.utf8 import is_blank_at, is_utf8
 
 # Enumerations are frozen into the code as plain integers.

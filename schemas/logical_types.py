@@ -12,7 +12,8 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from schemas.times import DAY_MS, FIRST_MS, LAST_MS, iso_of
+from schemas.batch import DAY_MS
+from schemas.times import FIRST_MS, LAST_MS, iso_of
 
 MOMENT_FIELDS = frozenset(
     {

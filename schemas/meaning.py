@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 import xxhash
 
-from schemas.batch import DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
+from schemas.batch import DAY_MS, DECLARED, EVENT, MISSING_TIME_MS, Columns, Record
 from schemas.categories import Category, category_of_code, mcc_of, words_of_text
 from schemas.kinds import GRANTS_TEACH, MODEL_NAME, SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.row_keys import REQUEST_ID_MAX, request_key
-from schemas.times import DAY_MS, FORMS, NO_TIMESTAMP_MS, time_ms
+from schemas.times import FORMS, NO_TIMESTAMP_MS, time_ms
 from schemas.utf8 import is_blank
 
 FUTURE_TOLERANCE_MS = 300_000

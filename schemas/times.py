@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from schemas.batch import MISSING_TIME_MS
+from schemas.batch import DAY_MS, MISSING_TIME_MS
 from schemas.compiled import compiled
 
-DAY_MS = 86_400_000
 NO_TIMESTAMP_MS = -1
 """The timestamp of a record that has none, in Kafka's protocol."""
 FIRST_TIMESTAMP_MS = 1

@@ -12,14 +12,13 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from schemas.batch import WINDOW_DAYS
+from schemas.batch import DAY_MS, FOREVER_MS, WINDOW_DAYS
 from schemas.categories import CATEGORY_NAMES
 from schemas.compiled import compiled
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SCORES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 from schemas.texts import copy_bytes
-from schemas.times import DAY_MS, FIRST_MS, LAST_MS
+from schemas.times import FIRST_MS, LAST_MS
 
-NEVER_MS = 2**62
 VALUE, STATUS, REVENUE, CLASS = int(Score.VALUE), int(Score.STATUS), int(Score.REVENUE), int(Score.CLASS)
 RFM, SEGMENT, RISK, PROFILES = int(Score.RFM), int(Score.SEGMENT), int(Score.RISK), int(Score.PROFILES)
 
@@ -323,7 +322,7 @@ def _word_or_null(out: Any, at: int, words: Any, word_starts: Any, section: int,
 
 @compiled
 def _until(out: Any, at: int, valid_until_ms: int) -> int:
-    return _byte(out, at, 0) if valid_until_ms >= NEVER_MS else _long(out, _byte(out, at, 2), valid_until_ms)
+    return _byte(out, at, 0) if valid_until_ms >= FOREVER_MS else _long(out, _byte(out, at, 2), valid_until_ms)
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import fastavro
 
-from schemas.batch import WINDOW_DAYS, Changes, Columns, EventBatch
+from schemas.batch import FOREVER_MS, WINDOW_DAYS, Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
 from schemas.definitions import parsed
 from schemas.kinds import (
@@ -29,9 +29,6 @@ from schemas.kinds import (
 )
 from schemas.known_schemas import Registry
 from schemas.readable import Fields, read_fields
-
-NEVER_MS = 2**62
-"""A `valid_until_ms` that time alone never reaches; null on the wire."""
 
 VALUE_BAND_FLOORS = (2.0, 3.0, 4.0)
 """From which value on it is medium, high, top, where no policy says otherwise."""
@@ -232,7 +229,7 @@ def or_none(number: float) -> float | None:
 
 
 def _until(row: Columns) -> int | None:
-    return None if row["valid_until_ms"] >= NEVER_MS else int(row["valid_until_ms"])
+    return None if row["valid_until_ms"] >= FOREVER_MS else int(row["valid_until_ms"])
 
 
 def _text(changes: Changes, at: int, length: int) -> str | None:

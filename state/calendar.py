@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import DAY_MS
 from schemas.compiled import compiled
 
-DAY_MS = 86_400_000
 FIRST_DAY = -25_567
 """1900-01-01, counted from 1970-01-01. Earlier moments count as this day."""
 LAST_DAY = 84_006

@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import Columns
+from schemas.batch import BEGINNING_MS, Columns
 from schemas.categories import CATEGORIES, CATEGORY_NAMES, WORDS_MAX, Category
 from schemas.compiled import compiled
 
-BEGINNING_MS = -(2**62)
 SMOOTHING = 0.02
 """Added to each count of a known word: what was never seen together is unlikely, and not impossible."""
 

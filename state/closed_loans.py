@@ -15,7 +15,7 @@ from bisect import insort
 
 import xxhash
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from state.row import LOAN_PAYMENTS_MAX, ROW_CLOSED_MAX, ClosedLoan, Loan, Row
 
 ID_HASH_BITS = 47  # with the bit that says cancelled or settled: 6 bytes

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from schemas.batch import FOREVER_MS
 from state.row_columns import RowColumns
 from state.store import RowWrite
-from state.table import NEVER_MS
 
 DELETE, LEAVE, NOT_DUE = -1, -2, math.nan
 """How `rescore.lua` reads: the row is deleted, the row is left alone, there is no due time."""
@@ -24,7 +24,7 @@ def packed(prefix: bytes, writes: Sequence[RowWrite]) -> tuple[bytes, bytes, mem
     numbers = np.empty(len(columns), NUMBERS)
     numbers["user"] = columns.names.lengths
     numbers["row"] = np.where(columns.deleted, DELETE, columns.rows.lengths)
-    numbers["due_ms"] = np.where(columns.due_ms == NEVER_MS, NOT_DUE, columns.due_ms)
+    numbers["due_ms"] = np.where(columns.due_ms == FOREVER_MS, NOT_DUE, columns.due_ms)
     return prefix, numbers.tobytes(), columns.names.woven_with(columns.rows).packed.data
 
 

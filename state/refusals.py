@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import DAY_MS
 from schemas.kinds import Kind, RejectCode
 from schemas.rejects import sentence_of, words_of
 from schemas.times import iso_of
-from state.calendar import DAY_MS, day_of
+from state.calendar import day_of
 from state.row import ROW_CLOSED_MAX
 
 

@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import FOREVER_MS
 from schemas.texts import AsSequence, Texts
 from state.store import RowWrite
-from state.table import NEVER_MS
 
 
 @dataclass(frozen=True, eq=False)
 class RowColumns(AsSequence[RowWrite]):
     """A sequence of `RowWrite`: of one user after the other, each once.
 
-    `deleted[i]` says that nothing is left of user i, whose row is then empty; `due_ms[i]` is NEVER_MS where time does
+    `deleted[i]` says that nothing is left of user i, whose row is then empty; `due_ms[i]` is FOREVER_MS where time does
     not come back to the row.
     """
 
@@ -38,7 +38,7 @@ class RowColumns(AsSequence[RowWrite]):
         if isinstance(writes, RowColumns):
             return writes
         last = {write.user: write for write in writes}
-        dues = [NEVER_MS if write.due_ms is None else write.due_ms for write in last.values()]
+        dues = [FOREVER_MS if write.due_ms is None else write.due_ms for write in last.values()]
         rows = [write.row for write in last.values()]
         return cls(
             list(last),
@@ -54,8 +54,8 @@ class RowColumns(AsSequence[RowWrite]):
 
     @property
     def earliest_due_ms(self) -> int:
-        """When time comes back to the first of them; NEVER_MS where it does to none."""
-        return int(self.due_ms.min(initial=NEVER_MS))
+        """When time comes back to the first of them; FOREVER_MS where it does to none."""
+        return int(self.due_ms.min(initial=FOREVER_MS))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -63,4 +63,4 @@ class RowColumns(AsSequence[RowWrite]):
     def __iter__(self) -> Iterator[RowWrite]:
         columns = zip(self.users, self.rows.cuts(), self.deleted.tolist(), self.due_ms.tolist(), strict=True)
         for user, row, deleted, due_ms in columns:
-            yield RowWrite(user, None if deleted else row, None if due_ms == NEVER_MS else due_ms)
+            yield RowWrite(user, None if deleted else row, None if due_ms == FOREVER_MS else due_ms)

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import FOREVER_MS
 from schemas.texts import Texts
-
-NEVER_MS = 2**62
-"""Due time of a row that time cannot change."""
 
 
 @dataclass(slots=True)
 class Table:
     """Packed rows of `users`; row i is `packed[starts[i]:starts[i + 1]]`, empty where the user has no row.
 
-    `due_ms[i]` is when time next has to look at the row (NEVER_MS: not at all). `changed[i]` says that the row is not
+    `due_ms[i]` is when time next has to look at the row (FOREVER_MS: not at all). `changed[i]` says that the row is not
     the one that was loaded, so that its after-image has to be written.
     """
 
@@ -44,7 +42,7 @@ class Table:
         packed, starts = Texts.of([row or b"" for row in rows])
         n = len(rows)
         names = Texts.of(users)
-        return cls(list(users), names, packed, starts, np.full(n, NEVER_MS, np.int64), np.zeros(n, np.bool_))
+        return cls(list(users), names, packed, starts, np.full(n, FOREVER_MS, np.int64), np.zeros(n, np.bool_))
 
     def row(self, i: int) -> bytes | None:
         """The packed row of user i, None where there is none."""

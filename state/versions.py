@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import BEGINNING_MS
 from state.calendar import day_starts
 from state.category_text import TextTable, TextWeights
 from state.profiles import ProfileBook
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-BEGINNING_MS = -(2**62)
-"""Effective time of the packaged versions: in force before anything else is."""
 
 
 def pack_currency(code: str) -> int:

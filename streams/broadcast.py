@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 from streams.log import TopicPartition
-from streams.merge import FOREVER_MS
 
 NOTICE_MS = 30_000
 """A version's effective time is at least this much later than its own timestamp, or counts as that."""

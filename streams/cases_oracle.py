@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.batch import EventBatch
+from schemas.batch import BEGINNING_MS, EventBatch
 from schemas.kinds import GRANTS_TEACH, Cause, Kind
 from schemas.readable import read_fields
 from schemas.writing import Encoder, encode_value
@@ -28,7 +28,6 @@ from streams.scoring.evaluate import risk_row_of
 from streams.scoring.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.step import Clocks, Step, step
 
-LONG_AGO_MS = -(2**62)
 Fields = dict[str, Any]
 
 
@@ -153,7 +152,7 @@ class OracleCases:
         later = np.flatnonzero(self.batch.events["timestamp_ms"][mine] >= moment_ms)
         return self._row_of(user, mine[: later[0] if len(later) else len(mine)].tolist(), moment_ms)
 
-    def _row_of(self, user: int, events: list[int], until_ms: int = LONG_AGO_MS) -> Row | None:
+    def _row_of(self, user: int, events: list[int], until_ms: int = BEGINNING_MS) -> Row | None:
         name, row = self.done.table.users[user], self.before[user]
         if events:
             mine = self.batch.events[events]

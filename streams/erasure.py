@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from schemas.batch import Record
+from schemas.batch import DAY_MS, Record
 from state.layout import CorruptRow, decode_row
 from state.row import Row
 from streams.avro_values import Values
 
-FOREVER_MS = -1
-DAY_MS = 86_400_000
+UNLIMITED_MS = -1
 SEGMENT_MS = 7 * DAY_MS
 """How long a segment takes at most by a broker's default until it is closed; only closed ones expire."""
 CLEANER_MS = DAY_MS
@@ -161,8 +160,8 @@ def in_log(place: str, records: Sequence[Record], settings: Mapping[str, str]) -
     if not records:
         return Copy(place, "gone", "nothing")
     what = f"{len(records):,} record{'' if len(records) == 1 else 's'}"
-    retention_ms = int(settings.get("retention.ms", FOREVER_MS))
-    if retention_ms == FOREVER_MS:
+    retention_ms = int(settings.get("retention.ms", UNLIMITED_MS))
+    if retention_ms == UNLIMITED_MS:
         return Copy(place, "remains", f"{what}, kept for ever: retention.ms is -1")
     newest_ms = max(record.timestamp_ms for record in records)
     # A segment expires as a whole, once its newest record does: up to a segment's time later.

@@ -22,15 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from schemas.row_keys import rows_under
 from state.store import RowWrite
 from streams.failures import NAMED, Failure, failure_of, forget_frames, is_of_environment
 from streams.log import HaltPartition
 from streams.output import Message, Output, PauseAndRetry, Processor, Thought, answered
-
-NEVER_MS = -(2**62)
-"""A clock at which no timer is due, and a moment that never was."""
 
 ASKED_TWICE_MAX = 64
 """So many records are asked twice before they are blamed."""
@@ -42,15 +39,15 @@ LetterOf = Callable[[Record, Failure], tuple[str, Message]]
 class Moments(NamedTuple):
     """See `streams.output.Processor`; what is not known is left out."""
 
-    swept_ms: int = NEVER_MS
-    erased_ms: int = NEVER_MS
-    before_ms: int = NEVER_MS
+    swept_ms: int = BEGINNING_MS
+    erased_ms: int = BEGINNING_MS
+    before_ms: int = BEGINNING_MS
 
     def known(self) -> dict[str, int]:
         """Those that are known."""
         if self == NOTHING_KNOWN:  # as nearly always: nobody was erased, nothing was swept
             return {}
-        return {name: moment_ms for name, moment_ms in self._asdict().items() if moment_ms != NEVER_MS}
+        return {name: moment_ms for name, moment_ms in self._asdict().items() if moment_ms != BEGINNING_MS}
 
 
 NOTHING_KNOWN = Moments()
@@ -76,9 +73,9 @@ class GuardedProcessor:
         records: Sequence[Record],
         due_users: Sequence[bytes],
         clock_ms: int,
-        swept_ms: int = NEVER_MS,
-        erased_ms: int = NEVER_MS,
-        before_ms: int = NEVER_MS,
+        swept_ms: int = BEGINNING_MS,
+        erased_ms: int = BEGINNING_MS,
+        before_ms: int = BEGINNING_MS,
     ) -> Thought:
         """See `streams.output.Processor`."""
         moments = Moments(swept_ms, erased_ms, before_ms)
@@ -124,7 +121,7 @@ class _Isolation:
     outputs: list[Output] = field(default_factory=list)
     users: dict[bytes, None] = field(default_factory=dict)  # whom these records are about
     blamed: list[Failure] = field(default_factory=list)
-    newest_ms: int = NEVER_MS
+    newest_ms: int = BEGINNING_MS
 
     def output(self, records: Sequence[Record], due_users: Sequence[bytes], failure: Failure) -> Output:
         """What the batch comes to without the records that raise. Raises `HaltPartition` where none is to blame."""
@@ -182,7 +179,7 @@ class _Isolation:
             raise self._halt(failure, _of_customer(users[0], self.clock_ms) if users else "an empty batch")
 
     def _attempt(
-        self, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int = NEVER_MS
+        self, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int = BEGINNING_MS
     ) -> Failure | None:
         """Take a piece; what it raised, None where all went well and it counts."""
         try:
@@ -206,10 +203,10 @@ class _Isolation:
         self.outputs.append(output)
         self.users.update(dict.fromkeys(users))
         self.rows.update((image.user, image.row) for image in output.images)
-        self.newest_ms = max(self.newest_ms, max((record.timestamp_ms for record in records), default=NEVER_MS))
+        self.newest_ms = max(self.newest_ms, max((record.timestamp_ms for record in records), default=BEGINNING_MS))
         # As a worker says of the next batch: when somebody was erased, and how far time had come before it.
         erased_ms = self.clock_ms if output.erases else self.moments.erased_ms
-        if erased_ms != NEVER_MS:
+        if erased_ms != BEGINNING_MS:
             passed_ms = max(self.moments.before_ms, self.newest_ms)
             self.moments = self.moments._replace(erased_ms=erased_ms, before_ms=passed_ms)
 

@@ -8,10 +8,9 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from schemas.batch import DECLARED
+from schemas.batch import DAY_MS, DECLARED
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
-from state.calendar import DAY_MS
 from state.currencies import LETTERS, money_text, scale_of
 from state.row import Account, Loan, Row
 from state.versions import unpack_currency

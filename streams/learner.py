@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.times import FIRST_TIMESTAMP_MS
 from state.versions import Weights
@@ -294,16 +294,16 @@ class Learner:
         known = self._broadcast.versions
         checkpoint: Mapping[str, Any] = checked_checkpoint(memory[CHECKPOINT]) if CHECKPOINT in memory else {}
         done_ms = checkpoint.get("done_ms")
-        policy = known.epochs.policy_at(2**62 if done_ms is None else done_ms)
+        policy = known.epochs.policy_at(FOREVER_MS if done_ms is None else done_ms)
         model = ValueLearner(known.versions.weights[0], policy)
         self._memory = LearnerMemory()
 
         def begin(spec: ModelSpec) -> CreditLearner:
             body = packaged_body(spec.begins_with) if spec.begins_with else None
-            return CreditLearner(spec, self._broadcast.versions.epochs.policy_at(2**62), body)
+            return CreditLearner(spec, self._broadcast.versions.epochs.policy_at(FOREVER_MS), body)
 
         def again(name: str) -> CreditLearner:
-            spec = spec_at(known.specs, name, 2**62)
+            spec = spec_at(known.specs, name, FOREVER_MS)
             if spec is None:
                 raise HaltPartition(f"model {name!r} was learned here and is declared no more: declare it again")
             return begin(spec)

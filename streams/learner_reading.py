@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.batch import FEATURE_SLOTS, Record
-from state.calendar import DAY_MS, FIRST_DAY, LAST_DAY
+from schemas.batch import BEGINNING_MS, DAY_MS, FEATURE_SLOTS, Record
+from state.calendar import FIRST_DAY, LAST_DAY
 from streams.failures import NAMED, Failure, failure_of
 from streams.learning.cases import CaseExample, case_of
 from streams.learning.population_sample import Member
@@ -82,7 +82,7 @@ class ReadPartition:
             return failure_of(error, "read")
         self.next_offset = record.offset + 1
         if example is None:
-            self.mark_ms = max(at_ms, -(2**62) if self.mark_ms is None else self.mark_ms)
+            self.mark_ms = max(at_ms, BEGINNING_MS if self.mark_ms is None else self.mark_ms)
         else:
             due_ms = example.timestamp_ms if self.mark_ms is None else max(example.timestamp_ms, self.mark_ms + 1)
             if is_ahead(due_ms, done_ms):

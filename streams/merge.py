@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, islice, repeat
 from operator import itemgetter
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 
 AdvanceTo = Callable[[Record], int | None]
 """The clock an `advance` command asks for (ms), None for every other record of `commands`."""
-
-FOREVER_MS = 2**62
 
 
 @dataclass(frozen=True, slots=True)

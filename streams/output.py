@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from state.store import RowWrite
 
 Thought = Generator[Sequence[bytes], "list[bytes | None]", "Output"]
@@ -86,9 +86,9 @@ class Processor(Protocol):
         records: Sequence[Record],
         due_users: Sequence[bytes],
         clock_ms: int,
-        swept_ms: int = -(2**62),
-        erased_ms: int = -(2**62),
-        before_ms: int = -(2**62),
+        swept_ms: int = BEGINNING_MS,
+        erased_ms: int = BEGINNING_MS,
+        before_ms: int = BEGINNING_MS,
     ) -> Thought:
         """Take records of one partition (in merge order, possibly none) and the users whose timers are due.
 

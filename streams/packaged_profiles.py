@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from schemas.batch import BEGINNING_MS
 from state.profiles import Profile, ProfileBook
-from state.versions import BEGINNING_MS
 from streams.profile_files import read_profile
 
 PACKAGED_BOOK = "profiles-1"

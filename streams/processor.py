@@ -14,7 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from schemas.batch import EventBatch, Record, Reject
+from schemas.batch import BEGINNING_MS, FOREVER_MS, EventBatch, Record, Reject
 from schemas.codec import (
     CloudEvents,
     Decoder,
@@ -35,7 +35,7 @@ from schemas.row_keys import record_key, request_of
 from schemas.texts import Texts
 from state.layout import CorruptRow
 from state.row_columns import RowColumns
-from state.table import NEVER_MS, Table
+from state.table import Table
 from state.versions import Versions
 from streams.borrower_reports import reports
 from streams.credit_examples import CreditExamples, user_hash
@@ -79,9 +79,9 @@ class ScoreProcessor:
         records: Sequence[Record],
         due_users: Sequence[bytes],
         clock_ms: int,
-        swept_ms: int = -(2**62),
-        erased_ms: int = -(2**62),
-        before_ms: int = -(2**62),
+        swept_ms: int = BEGINNING_MS,
+        erased_ms: int = BEGINNING_MS,
+        before_ms: int = BEGINNING_MS,
     ) -> Thought:
         """See `streams.output.Processor`."""
         try:
@@ -191,7 +191,7 @@ def rows_written(table: Table) -> tuple[RowColumns, list[tuple[bytes, int | None
     changed, same = np.flatnonzero(table.changed), np.flatnonzero(~table.changed)
     users, images = [table.users[i] for i in changed.tolist()], rows.of_those(changed)
     looked_at = zip([table.users[i] for i in same.tolist()], dues_ms[same].tolist(), strict=True)
-    checked = [(user, None if due_ms == NEVER_MS else due_ms) for user, due_ms in looked_at]
+    checked = [(user, None if due_ms == FOREVER_MS else due_ms) for user, due_ms in looked_at]
     return RowColumns(users, images, images.lengths == 0, dues_ms[changed]), checked
 
 

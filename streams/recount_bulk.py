@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from schemas.batch import EVENT, EventBatch, Record
+from schemas.batch import BEGINNING_MS, EVENT, EventBatch, Record
 from schemas.codec import decode, encode_changes
 from schemas.kinds import Kind
 from state.table import Table
@@ -19,8 +19,6 @@ from streams.recount import Doubt, Inverted, Recount, Said, Story, Terms, fired,
 from streams.scoring.step import Clocks, Step, step
 
 RECORDS_PER_STEP = 20_000
-BEFORE_ALL_MS = -(2**62)
-"""A clock at which no timer is due."""
 
 
 def recount_in_bulk(
@@ -64,7 +62,7 @@ def _order(story: Story) -> list[Record] | None:
     count = len(story.plain) + len(story.late)
     if len(late) != len(story.late) or max(late) >= count:
         return None
-    plain, order, clock_ms = iter(story.plain), [], BEFORE_ALL_MS
+    plain, order, clock_ms = iter(story.plain), [], BEGINNING_MS
     for ordinal in range(count):
         if ordinal in late:
             record, entry = late[ordinal]
@@ -95,7 +93,7 @@ def _recount(batch: EventBatch, terms: Terms, until_ms: int, into: Recount) -> N
     """All users of a batch: first their records, then the time behind them."""
     users = batch.users
     nothing = EventBatch(batch.partition, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
-    taken = step(Table.of(users, [None] * len(users)), batch, terms.versions, Clocks(BEFORE_ALL_MS))
+    taken = step(Table.of(users, [None] * len(users)), batch, terms.versions, Clocks(BEGINNING_MS))
     rows = [taken.table.row(i) for i in range(len(users))]
     passed = step(Table.of(users, rows), nothing, terms.versions, Clocks(until_ms))
     for i, user in enumerate(users):
@@ -159,7 +157,7 @@ def _stepped(
     chosen["user"] = [i for i, user in enumerate(users) for _ in events[user]]
     names = [batch.users[user] for user in users]
     part = EventBatch(batch.partition, batch.records, chosen, batch.text, names[: len([u for u in users if events[u]])])
-    done = step(Table.of(names, [rows[user] for user in users]), part, terms.versions, Clocks(BEFORE_ALL_MS))
+    done = step(Table.of(names, [rows[user] for user in users]), part, terms.versions, Clocks(BEGINNING_MS))
     return {user: done.table.row(i) for i, user in enumerate(users)}
 
 

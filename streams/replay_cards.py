@@ -11,12 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from schemas.batch import CARD, CHANGE, REASON, WINDOW_DAYS, Changes
+from schemas.batch import CARD, CHANGE, FOREVER_MS, REASON, WINDOW_DAYS, Changes
 from schemas.codec import Encoder, Refused, VersionNames, card_to_dict, decode_value, encode_value
 from schemas.kinds import Score
 from schemas.readable import Fields
 from schemas.row_keys import request_of
-from schemas.writing import NEVER_MS
 from state.calendar import day_of
 from state.layout import decode_row
 from state.row import Row
@@ -94,7 +93,7 @@ def card_of(user: bytes, row: Row, versions: Versions, names: VersionNames) -> F
     one["incarnation_rank"], one["incarnation_offset"] = row.incarnation_rank, row.incarnation_offset
     one["segment"], one["first_payment_default"] = seen.segment, seen.first_payment_default
     one["has_override"], one["open_loans"] = bool(row.overrides), seen.open_loans
-    one["clock_ms"], one["valid_until_ms"] = row.clock_ms, NEVER_MS
+    one["clock_ms"], one["valid_until_ms"] = row.clock_ms, FOREVER_MS
     one["first_event_ms"], one["last_event_ms"], one["events"] = row.first_event_ms, row.last_event_ms, row.events
     one["score"], one["sequence"], one["confidence"] = emitted, row.sequences, seen.confidence
     one["counts"], one["forecast"], one["consistency"] = seen.counts, seen.forecast, row.consistency

@@ -19,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.errors import RefusedSettings
 
@@ -37,7 +38,6 @@ OUTPUT_BYTES_MAX = 2**20
 """Rows and changes are far smaller, but a client sends up to 1,000,000 bytes of records as one batch: a topic that
 takes less refuses them all."""
 
-DAY_MS = 86_400_000
 COMPACTION_DAYS_MAX = 7
 """What was overwritten or erased in a compacted topic is gone from the disk after so many days at the latest."""
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from state.versions import BEGINNING_MS, Policy, RiskWeights, Weights
+from schemas.batch import BEGINNING_MS
+from state.versions import Policy, RiskWeights, Weights
 from streams.learning.epochs import LearningPolicy
 from streams.scoring.model import Model, ModelWeights, read_model
 from streams.scoring.risk import RISK_MANIFEST

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from schemas.codec import RegistryUnavailable
 from state.category_text import packaged_text_weights
 from state.profiles import Profile
-from state.versions import BEGINNING_MS, Policy, Rate, Versions, Weights
+from state.versions import Policy, Rate, Versions, Weights
 from streams.learning.epochs import Epochs, LearningPolicy
 from streams.packaged_models import packaged_model
 from streams.packaged_profiles import packaged_book

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from state.layout import due_ms_of
 from state.versions import Weights
 from streams.avro_values import Values
 from streams.learner import LearnerWire
-from streams.merge import FOREVER_MS
 from streams.output import Message, PauseAndRetry
 from streams.resolve import Progress
 from streams.scoring.model import ModelWeights

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 from streams.failures import Failure, tell_each
 from streams.log import TopicPartition
-from streams.merge import FOREVER_MS
 from streams.output import Message
 from streams.resolve import ProgressCodec, Standing
 

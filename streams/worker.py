@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from schemas.batch import Record
+from schemas.batch import FOREVER_MS, Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.row_keys import name_of, request_of
 from state.errors import StoreAhead, StoreUnavailable
@@ -46,7 +46,7 @@ from streams.log import (
     no_failpoint,
 )
 from streams.lost_rows import Losses, StoreLostRows, StoreMoved
-from streams.merge import FOREVER_MS, Merge, Taken
+from streams.merge import Merge, Taken
 from streams.output import Output, PauseAndRetry, Processor, Thought, answered
 from streams.ownership import (
     FOREVER_SECONDS,

@@ -24,6 +24,7 @@ from local.evaluation.journey import (
     known_of,
     progress_of,
 )
+from schemas.batch import FOREVER_MS
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
@@ -35,7 +36,6 @@ from streams.learner import Learner, LearnerOptions
 from streams.learner_log import MemoryLearnerLog
 from streams.learning.epochs import LearningPolicy
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.merge import FOREVER_MS
 from streams.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
 from streams.topics import BROADCAST_TOPICS, DEAD_LETTERS, MEMORY_TOPIC

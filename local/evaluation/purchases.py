@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from local.evaluation.dataset import UnusableDataset, find, find_all, rows_of
+from schemas.batch import DAY_MS
 from schemas.times import time_ms
 
-DAY_MS = 86_400_000
 HOUSEHOLD_UNITS = 10.0
 
 

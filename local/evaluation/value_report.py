@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from local.evaluation.figures import correlation, coverage, difference, rank_correlation
 from local.evaluation.journey import BASE_CURRENCY, Deployment, Journey, Sending, Told, journey_of
-from local.evaluation.purchases import DAY_MS, Purchase, Purchases
+from local.evaluation.purchases import Purchase, Purchases
+from schemas.batch import DAY_MS
 from schemas.known_schemas import Registry, StaticRegistry
 
 Floats = NDArray[np.float64]

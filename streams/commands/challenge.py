@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def challenge(
     from streams.version_reading import declared_model
 
     chosen = settings()
-    spec = spec_at(known_versions(chosen).specs, model, 2**62)
+    spec = spec_at(known_versions(chosen).specs, model, FOREVER_MS)
     if spec is None:
         fail(f"there is no model {model!r} that learns from requests", "rescore models declare --help", Exit.USAGE)
     wanted: dict[str, Any] = {"kind": kind, "half_life_examples": half_life_examples,

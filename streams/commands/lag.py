@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.terminal import echo, print_json, say
 
@@ -99,7 +100,6 @@ def _learning(chosen: Settings, answer: Answer) -> Answer:
     from streams.commands.wire import values
     from streams.kafka_client import require_topics
     from streams.lag import waits_for_learning
-    from streams.merge import FOREVER_MS
     from streams.open_transactions import BehindOpenTransaction
     from streams.replay_reading import last_progress
     from streams.topics import STATE_TOPIC

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from schemas.batch import DAY_MS
 from streams.commands.common import AsJson, Exit, guarded, settings
 from streams.terminal import echo, print_json
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from streams.topics import Problem, TopicOptions
 
 app = typer.Typer(help="Kafka topics: as they have to be, or what is wrong with them.", no_args_is_help=True)
-
-DAY_MS = 86_400_000
 
 
 @app.command()

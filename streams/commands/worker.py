@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, guarded, program_version, settings
 from streams.terminal import print_json
 
@@ -223,7 +224,6 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     from streams.commands.wire import registry_for
     from streams.epochs import EpochMarks
     from streams.guard import GuardedProcessor
-    from streams.merge import FOREVER_MS
     from streams.processor import ScoreProcessor, letter_of_failure
     from streams.scoring.reasons import REASON_TEXTS
     from streams.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES

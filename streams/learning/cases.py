@@ -29,7 +29,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-DAY_MS = 86_400_000
+from schemas.batch import DAY_MS
+
 LEFTOVERS_MAX = 1_000
 KEY_BYTES = 230  # of a case in memory beside its body: key, places in the dictionary and in two heaps (measured)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import BEGINNING_MS, DAY_MS
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.cases import CaseExample, Cases, Labelled
 from streams.learning.chances import RunningChances, RunningDifference, losses
@@ -31,8 +32,6 @@ from streams.scoring.specs import Challenger, ModelSpec, never_in_force
 
 Floats = NDArray[np.float64]
 
-DAY_MS = 86_400_000
-LONG_AGO_MS = -(2**62)
 APPROVED_MAX = 8
 RECENT_SHARE = 0.15
 """Of the half-life: what says whether a drift is over forgets sooner."""
@@ -76,7 +75,7 @@ class CreditLearner:
         """The learners at the last closing at which nothing was wrong: where they go back to after a drift."""
         self.approved: list[ApprovedModel] = []
         if packaged is not None and _has_features(packaged, spec):
-            self.approved.append(self._approved(f"{spec.name}-1", packaged, LONG_AGO_MS))
+            self.approved.append(self._approved(f"{spec.name}-1", packaged, BEGINNING_MS))
         self.recent = RunningChances()  # of the champion, soon forgotten
         self.drift = PageHinkley()
         self.people = RecentRows()
@@ -86,7 +85,7 @@ class CreditLearner:
         self.frozen = False
         self.wanted: Order | None = None
         self.envelope: Order | None = None
-        self.enveloped_ms = LONG_AGO_MS
+        self.enveloped_ms = BEGINNING_MS
         self.envelope_now = ""  # why an envelope would let nothing in, as of the last closing
         self.stability = 0.0
         self.shadow: dict[str, dict[str, Any]] = {}
@@ -178,7 +177,7 @@ class CreditLearner:
         known: list[Labelled] = []
         for example in examples:
             known += self.cases.pass_time(example.timestamp_ms - 1)
-            if example.timestamp_ms <= erased.get(example.user_hash, LONG_AGO_MS):
+            if example.timestamp_ms <= erased.get(example.user_hash, BEGINNING_MS):
                 continue
             example = self._seen(example)  # noqa: PLW2901
             if example.kind == "request" and example.inputs is not None and example.case not in self.cases.held:
@@ -188,7 +187,7 @@ class CreditLearner:
                 known.append(found)
         known += self.cases.pass_time(boundary_ms)
         self.cases.shrink(self.policy.requests_max)
-        known = [one for one in known if one.asked_ms > erased.get(one.user_hash, LONG_AGO_MS)]
+        known = [one for one in known if one.asked_ms > erased.get(one.user_hash, BEGINNING_MS)]
         known.sort(key=lambda one: (one.known_ms, one.user_hash, one.case))
         if known:
             self._teach(known, boundary_ms)

@@ -14,12 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import FOREVER_MS
 from state.calendar import day_of, start_of_day
 
 NOTICE_MS = 30_000
 """What is learned up to a boundary comes into force at least this much later."""
-
-FOREVER_MS = 2**62
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from schemas.batch import FOREVER_MS
 from state.category_text import TextWeights
 from state.versions import Weights
 from streams.learning.cases import CaseExample
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.decisions import Happening, Order
-from streams.learning.epochs import FOREVER_MS, Epochs, LearningPolicy, moment_text
+from streams.learning.epochs import Epochs, LearningPolicy, moment_text
 from streams.learning.text_learner import TEXT, TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.scoring.model import ModelWeights

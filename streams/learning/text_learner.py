@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from schemas.batch import BEGINNING_MS, DAY_MS
 from schemas.categories import CATEGORY_NAMES, WORDS_MAX, Category
 from state.category_text import CONFIDENCE_MIN, Counts, OnlineGuesser, TextWeights, body_of_counts, packaged_counts
 from streams.learning.decisions import TIMELINE_MAX, Happening, Order
@@ -24,8 +25,6 @@ TEXT = "categories"
 LEARNER = "online"
 """The one that learns: what `rescore models promote` calls it."""
 
-DAY_MS = 86_400_000
-LONG_AGO_MS = -(2**62)
 CUSTOMERS_MIN = 5
 """A word that fewer customers have used is no word of the model yet."""
 WORDS_KNOWN_MAX = 5_000
@@ -110,7 +109,7 @@ class TextLearner:
         self.policy = policy
         self.model = OnlineGuesser(packaged_counts())
         self.lately = RunningGuesses()
-        self.approved = [ApprovedText("categories-1", packaged_counts(), LONG_AGO_MS)]
+        self.approved = [ApprovedText("categories-1", packaged_counts(), BEGINNING_MS)]
         self.followed = ["categories-1"]
         """Versions that were in force, so that each is approved once."""
         self.waiting: dict[int, WaitingWord] = {}
@@ -139,7 +138,7 @@ class TextLearner:
         """Take an epoch's examples in their order, each guessed before it is learned from; how many there were."""
         self.forget(erased_ms)
         half_life = float(self.policy.error_half_life_examples)
-        live = [one for one in examples if one.timestamp_ms > erased_ms.get(one.user_hash, LONG_AGO_MS)]
+        live = [one for one in examples if one.timestamp_ms > erased_ms.get(one.user_hash, BEGINNING_MS)]
         for one in live:
             for version in self.approved:
                 _guess(version.model, one, version.lately, half_life)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS
+from schemas.batch import BEGINNING_MS, DAY_MS, FEATURE_SLOTS
 from state.versions import Policy, Weights
 from streams.learning.decisions import TIMELINE_MAX, Happening, Order
 from streams.learning.epochs import LearningPolicy
@@ -27,7 +27,6 @@ from streams.scoring.value import RECENCY_AT, consistency_after, unpack_features
 
 Floats = NDArray[np.float64]
 
-DAY_MS = 86_400_000
 LEARNERS = ("steady", "nimble")
 """`steady` forgets nothing, `nimble` follows a population that changes."""
 
@@ -81,7 +80,7 @@ class ValueLearner:
         self.good = {name: model.body() for name, model in self.learners.items()}
         """The learners as they were at the last adoption: where they go back to if what came later was no good."""
         self.errors = {name: RunningError() for name in LEARNERS}
-        self.approved = [Approved(first.version, first.beta, -(2**62), math.inf)]
+        self.approved = [Approved(first.version, first.beta, BEGINNING_MS, math.inf)]
         self.sample = PopulationSample(policy.sample_max)
         self.borrowers = PopulationSample(policy.sample_max)
         self.drift = PageHinkley()
@@ -107,7 +106,7 @@ class ValueLearner:
         """Take an epoch's examples in their order: forecast, compare, then learn. Returns how many taught something."""
         erased = {example.user_hash: example.timestamp_ms for example in examples if example.erased}
         if erased:  # what is still to be learned of them is forgotten with the rest
-            examples = [e for e in examples if e.erased or e.timestamp_ms > erased.get(e.user_hash, -(2**62))]
+            examples = [e for e in examples if e.erased or e.timestamp_ms > erased.get(e.user_hash, BEGINNING_MS)]
         labelled = [e for e in examples if e.features is not None and e.label is not None]
         features = unpack_features(np.array([e.features for e in labelled], np.uint16).reshape(-1, FEATURE_SLOTS))
         labels = np.array([e.label for e in labelled], np.float64)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import Columns
+from schemas.batch import FOREVER_MS, Columns
 from schemas.compiled import compiled
 from schemas.kinds import FIRST_CODE, LAST_CODE, SCORES, Score
 from state.calendar import day_of, start_of_day
@@ -41,7 +41,6 @@ from state.compiled_row import (
     O_UNTIL,
     Scratch,
 )
-from state.table import NEVER_MS
 from streams.scoring.compiled_evaluate import (
     W_LOANS_UNTIL,
     Seen,
@@ -77,7 +76,7 @@ def versions_at(tables: Tables, moment_ms: int) -> tuple[int, int, int]:
 @compiled
 def next_moment(row: Scratch, due: int, looked: int, tables: Tables) -> int:
     """When time has to look at the row: a timer, or new weights that everyone is scored with."""
-    moment = NEVER_MS if due == NO_TIME_MS else due
+    moment = FOREVER_MS if due == NO_TIME_MS else due
     if row.h[H_INCARNATION_OFFSET] >= 0:
         moment = min(moment, _rescore_after(tables.weights, max(looked, row.h[H_CLOCK])))
     return moment
@@ -86,7 +85,7 @@ def next_moment(row: Scratch, due: int, looked: int, tables: Tables) -> int:
 @compiled
 def _rescore_after(weights: Columns, moment_ms: int) -> int:
     """When everyone is scored anew next."""
-    found = NEVER_MS
+    found = FOREVER_MS
     for w in range(len(weights) - 1, 0, -1):
         if weights[w]["effective_ms"] <= moment_ms:
             break
@@ -101,7 +100,7 @@ def rescore_until(weights: Columns, moment_ms: int) -> int:
     for w in range(len(weights) - 1, 0, -1):
         if weights[w]["rescore"] and weights[w]["effective_ms"] <= moment_ms:
             return weights[w]["effective_ms"]
-    return -NEVER_MS
+    return -FOREVER_MS
 
 
 @compiled

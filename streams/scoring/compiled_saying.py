@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import WINDOW_DAYS
+from schemas.batch import FOREVER_MS, WINDOW_DAYS
 from schemas.compiled import compiled
 from schemas.kinds import FIRST_CODE, LAST_CODE, NO_SCORES, SCORES, Cause, Reason, Score
 from state.calendar import start_of_day
@@ -44,7 +44,6 @@ from state.compiled_row import (
     P_POINT_LENGTH,
     Scratch,
 )
-from state.table import NEVER_MS
 from streams.scoring.compiled_ahead import PROFILES, RISK, held_at, score_moves, versions_at
 from streams.scoring.compiled_evaluate import (
     LEVELS,
@@ -99,7 +98,7 @@ def fill_in_until(room: Room, first_change: int, due: int) -> None:
     """Write into the changes just made until when they hold."""
     i = room.used[U_CHANGES] - 1
     while i >= first_change and room.changes[i]["valid_until_ms"] == 0:
-        room.changes[i]["valid_until_ms"] = NEVER_MS if due == NO_TIME_MS else due
+        room.changes[i]["valid_until_ms"] = FOREVER_MS if due == NO_TIME_MS else due
         i -= 1
 
 
@@ -327,7 +326,7 @@ def emit_erasure(
         change["old"], change["new"] = emitted[score], none
         change["base"], change["confidence"] = math.nan, math.nan
         change["event_time_ms"], change["decided_ms"] = event_time_ms, row.h[H_CLOCK]
-        change["valid_until_ms"] = NEVER_MS
+        change["valid_until_ms"] = FOREVER_MS
         change["first_event_ms"], change["last_event_ms"], change["events"] = 0, 0, 0
         change["weights_version"], change["policy_version"] = _model_index(score, w, r, b, tables), p
         change["reasons_at"], change["reasons_count"] = room.used[U_REASONS], 0
@@ -350,7 +349,7 @@ def write_card(row: Scratch, user: int, due: int, tables: Tables, eyes: Eyes, ro
     card["has_override"] = h[H_OVERRIDES] > 0
     card["incarnation_rank"], card["incarnation_offset"] = h[H_INCARNATION_RANK], h[H_INCARNATION_OFFSET]
     card["clock_ms"] = h[H_CLOCK]
-    card["valid_until_ms"] = NEVER_MS if due == NO_TIME_MS else due
+    card["valid_until_ms"] = FOREVER_MS if due == NO_TIME_MS else due
     card["first_event_ms"], card["last_event_ms"], card["events"] = h[H_FIRST_EVENT], h[H_LAST_EVENT], h[H_EVENTS]
     card["open_loans"] = seen.whole[W_OPEN_LOANS]
     card["forecast"], card["consistency"] = seen.numbers[N_FORECAST], f[F_CONSISTENCY]

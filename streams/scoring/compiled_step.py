@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import FEATURE_SLOTS, MISSING_TIME_MS, Columns
+from schemas.batch import FEATURE_SLOTS, FOREVER_MS, MISSING_TIME_MS, Columns
 from schemas.compiled import compiled, copy_into
 from schemas.kinds import SCORES, Cause, Kind
 from state.calendar import day_of, start_of_day
@@ -64,7 +64,6 @@ from state.compiled_row import (
     Scratch,
     clear,
 )
-from state.table import NEVER_MS
 from streams.scoring.compiled_ahead import (
     PROFILES,
     UNKNOWN_MS,
@@ -157,16 +156,16 @@ def run(
         changed = False
         first_change = used[U_CHANGES]
         phase = np.int64(user_hash[user] % np.uint64(tables.policies[0]["label_days"]))
-        due, looked = row.h[H_DUE], np.int64(-NEVER_MS)
+        due, looked = row.h[H_DUE], np.int64(-FOREVER_MS)
         eyes.is_request = is_request(names, name_starts[user], name_starts[user + 1])
         if eyes.is_request:
-            looked = np.int64(NEVER_MS)  # no new weights are for a row without scores
+            looked = np.int64(FOREVER_MS)  # no new weights are for a row without scores
         elif row.h[H_INCARNATION_OFFSET] >= 0:
             looked = np.int64(swept_ms)
             swept = rescore_until(tables.weights, swept_ms)
             if swept > row.h[H_CLOCK]:
                 due = next_due(row, phase, swept, False, tables, eyes)
-        wake = np.int64(-NEVER_MS)  # no timer is due before this; only from then on `due` has to be known
+        wake = np.int64(-FOREVER_MS)  # no timer is due before this; only from then on `due` has to be known
         known = False  # `eyes.now` is the row as it stands
         erased, passed = np.int64(erased_ms), np.int64(before_ms)
         for k in range(order_starts[user], order_starts[user + 1]):
@@ -265,7 +264,7 @@ def _leave(before: NDArray[np.uint8], user: int, due: int, changed: bool, row: S
     used = room.used
     at = used[U_ROWS]
     room.starts[user] = at
-    room.due_ms[user] = NEVER_MS if due == NO_TIME_MS else due
+    room.due_ms[user] = FOREVER_MS if due == NO_TIME_MS else due
     room.changed[user] = changed
     if not changed:
         if at + len(before) > len(room.rows):

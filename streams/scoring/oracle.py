@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from schemas.batch import WINDOW_DAYS, Columns, EventBatch, Reject
+from schemas.batch import BEGINNING_MS, FOREVER_MS, WINDOW_DAYS, Columns, EventBatch, Reject
 from schemas.kinds import NO_SCORES, SCORES, Cause, Kind, Reason, RejectCode, Score, is_code
 from schemas.row_keys import request_of
 from state.calendar import day_of, start_of_day
@@ -150,9 +150,9 @@ class Walk:
     due_ms: int | None
     is_request: bool = False  # of someone who is no customer: nothing is scored, and time changes nothing
     changed: bool = False
-    looked_ms: int = -(2**62)  # new weights up to then have been looked at
-    erased_ms: int = -(2**62)  # the clock when an erasure was last taken: the partition's, in this batch the user's
-    passed_ms: int = -(2**62)  # time that has passed: the partition's before this batch, the user's records since
+    looked_ms: int = BEGINNING_MS  # new weights up to then have been looked at
+    erased_ms: int = BEGINNING_MS  # the clock when an erasure was last taken: the partition's, in this batch the user's
+    passed_ms: int = BEGINNING_MS  # time that has passed: the partition's before this batch, the user's records since
 
     @property
     def is_scored(self) -> bool:
@@ -172,9 +172,9 @@ def step(
     batch: EventBatch,
     versions: Versions,
     clock_ms: int,
-    swept_ms: int = -(2**62),
-    erased_ms: int = -(2**62),
-    before_ms: int = -(2**62),
+    swept_ms: int = BEGINNING_MS,
+    erased_ms: int = BEGINNING_MS,
+    before_ms: int = BEGINNING_MS,
 ) -> OracleStep:
     """Take a batch, user by user. `users` begins with the batch's; those behind have timers due and no event.
 
@@ -290,7 +290,7 @@ def adopted_from(row: Row, moment_ms: int, versions: Versions) -> Evaluation | N
 
 def valid_until(walk: Walk) -> int:
     """No change by time alone before this."""
-    return 2**62 if walk.due_ms is None else walk.due_ms
+    return FOREVER_MS if walk.due_ms is None else walk.due_ms
 
 
 def fire_timers(walk: Walk, until_ms: int) -> None:
@@ -311,7 +311,7 @@ def next_moment(walk: Walk) -> int:
     if walk.is_scored:
         after_ms = max(walk.looked_ms, walk.row.clock_ms)
         moments += [moment for moment in walk.versions.rescores if moment > after_ms][:1]
-    return min(moments, default=2**62)
+    return min(moments, default=FOREVER_MS)
 
 
 def fire(walk: Walk, moment_ms: int) -> None:
@@ -565,7 +565,7 @@ def emit_erasure(walk: Walk, index: int, event: Event, before: Row) -> None:
                     score, versions.weights_index_at(clock_ms), versions.risk_index_at(clock_ms),
                     versions.book_index_at(clock_ms), versions,
                 ),
-                versions.policy_index_at(clock_ms), 2**62,
+                versions.policy_index_at(clock_ms), FOREVER_MS,
             )
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from schemas.batch import BEGINNING_MS
 from schemas.kinds import MODEL_NAME
 from streams.scoring.acceptance import ACCEPTANCE_MANIFEST, OPTIONAL_FEATURES, household_row
 from streams.scoring.insurance import HOME_MANIFEST, LIFE_MANIFEST, home_row, life_row
@@ -83,7 +84,7 @@ class ModelSpec(NamedTuple):
     favourable: bool
     begins_with: str = ""  # the packaged model whose knowledge it starts from
     challengers: Mapping[str, Challenger] = CHALLENGERS
-    effective_ms: int = -(2**62)
+    effective_ms: int = BEGINNING_MS
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import (
+    BEGINNING_MS,
     CARD,
     CHANGE,
     EXAMPLE,
@@ -75,9 +76,9 @@ class Clocks(NamedTuple):
     """
 
     partition_ms: int
-    swept_ms: int = -(2**62)
-    erased_ms: int = -(2**62)
-    before_ms: int = -(2**62)
+    swept_ms: int = BEGINNING_MS
+    erased_ms: int = BEGINNING_MS
+    before_ms: int = BEGINNING_MS
 
 
 class Step(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from schemas.times import DAY_MS
+from schemas.batch import BEGINNING_MS, DAY_MS
 from state.calendar import LAST_DAY
 
 BODY_CHARS_MAX = 4 * 2**20
@@ -28,7 +28,7 @@ SHOWN_CHARS_MAX = 60
 ITEMS_SHOWN_MAX = 8
 ERRORS_SHOWN = 3
 
-MOMENT_MS_MIN, MOMENT_MS_MAX = -(2**62), LAST_DAY * DAY_MS
+MOMENT_MS_MIN, MOMENT_MS_MAX = BEGINNING_MS, LAST_DAY * DAY_MS
 """Effective times: the calendar of scores ends with 2199, and the packaged versions begin at the lower bound."""
 
 MAGNITUDE_MIN = 1e-12

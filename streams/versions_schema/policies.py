@@ -11,8 +11,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from schemas.times import DAY_MS
-from state.versions import BEGINNING_MS
+from schemas.batch import BEGINNING_MS, DAY_MS
 from streams.versions_schema.base import (
     WHOLE,
     Body,

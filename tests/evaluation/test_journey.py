@@ -16,8 +16,8 @@ from local.evaluation.journey import HISTORIES, journey_of
 from local.evaluation.requests import answers_of, ask, terms_of
 from local.evaluation.requests import sendings_of as requests_of
 from local.evaluation.value_report import evaluate_value, sendings_of
+from schemas.batch import DAY_MS
 from schemas.known_schemas import StaticRegistry
-from state.calendar import DAY_MS
 from streams.avro_values import Values
 from streams.learning.value_regression import design_of
 from tests.evaluation.test_histories import write_cdnow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
 from confluent_kafka import Producer
 
 from schemas.cloud_events import Headers
@@ -18,7 +16,6 @@ from streams.kafka_log_reading import UNREADABLE_HEADERS
 from streams.output import Message
 from streams.wiring import Observer
 from tests.integration.kafka_world import KafkaWorld, PrefixedProcessor
-from tests.streams.world import INPUTS
 
 
 class Told(Observer):
@@ -33,15 +30,6 @@ class Told(Observer):
 
     def failed(self, failure: Failure) -> None:
         self.failures.append(failure)
-
-
-@pytest.fixture
-def world(kafka: Any, topics: Any) -> Iterator[KafkaWorld]:
-    topics.make(*INPUTS, "score-changes", "loans.dlq", partitions=2, config={"retention.ms": "-1"})
-    topics.make("rescore-state", partitions=2, config={"cleanup.policy": "compact"})
-    made = KafkaWorld(bootstrap_servers=kafka.bootstrap_servers, prefix=topics.prefix)
-    yield made
-    made.close()
 
 
 def test_a_record_on_which_the_program_fails_is_a_dead_letter_and_the_rest_is_taken(

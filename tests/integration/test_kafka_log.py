@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,15 +22,6 @@ from streams.log import (
 from streams.output import Message
 from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
-
-
-@pytest.fixture
-def world(kafka: Any, topics: Any) -> Iterator[KafkaWorld]:
-    topics.make(*INPUTS, "score-changes", "loans.dlq", partitions=2, config={"retention.ms": "-1"})
-    topics.make("rescore-state", partitions=2, config={"cleanup.policy": "compact"})
-    made = KafkaWorld(bootstrap_servers=kafka.bootstrap_servers, prefix=topics.prefix)
-    yield made
-    made.close()
 
 
 def join(log: Any, eventually: Callable[..., None]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,15 +28,6 @@ class Told(Observer):
 
     def halted(self, partition: int, reason: str) -> None:
         self.reasons[partition] = reason
-
-
-@pytest.fixture
-def world(kafka: Any, topics: Any) -> Iterator[KafkaWorld]:
-    topics.make(*INPUTS, "score-changes", "loans.dlq", partitions=2, config=KEPT)
-    topics.make("rescore-state", partitions=2, config={"cleanup.policy": "compact"})
-    made = KafkaWorld(bootstrap_servers=kafka.bootstrap_servers, prefix=topics.prefix)
-    yield made
-    made.close()
 
 
 def publish(world: KafkaWorld, count: int, from_ms: int) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from schemas.registry import ConfluentRegistry
 from schemas.writing import decode_value
 from tests.integration.deployment import deployment
+from tests.schemas.registry_server import RegistryServer, running
 
 CASE = Path(__file__).parents[1] / "cases" / "avro-writers-schema-of-other-types"
 
@@ -25,17 +24,13 @@ def lines(name: str) -> list[Any]:
     return [json.loads(line) for line in (CASE / name).read_text("utf-8").splitlines()]
 
 
-class Registry(ThreadingHTTPServer):
+class Registry(RegistryServer):
     """The schemas of the case by id; what the program registers itself comes behind them."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.texts = {line["id"]: json.dumps(line["schema"]) for line in lines("schemas.jsonl")}
         self.subjects: dict[str, list[int]] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
         asked = re.match(r"/schemas/ids/(\d+)", path)
@@ -52,36 +47,10 @@ class Registry(ThreadingHTTPServer):
         return 404, {"error_code": 40403, "message": "Schema not found"}
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Registry
-
-    def do_GET(self) -> None:
-        self._send(*self.server.answer(self.path, None))
-
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._send(*self.server.answer(self.path, json.loads(raw or b"{}")))
-
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    with Registry() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Registry()) as registry:
+        yield registry
 
 
 @pytest.mark.timeout(600)

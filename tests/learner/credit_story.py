@@ -7,7 +7,7 @@ import json
 import random
 from typing import Any
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.publish import text_of_ms
 
 FIRST_MS = 20_089 * DAY_MS

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from state.calendar import DAY_MS, day_starts
+from schemas.batch import DAY_MS
+from state.calendar import day_starts
 from streams.learning.cases import CaseExample
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.decisions import Order

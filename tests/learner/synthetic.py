@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from schemas.batch import FEATURE_SLOTS
-from state.calendar import DAY_MS, day_starts
+from schemas.batch import DAY_MS, FEATURE_SLOTS
+from state.calendar import day_starts
 from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs, LearningPolicy
 from streams.learning.rounds import Closed, Decided, Rounds, Waiting

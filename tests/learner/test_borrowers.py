@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.borrower_reports import is_sampled
 from streams.learner_reading import example_of
 from streams.learning.population_sample import Member

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.cases import CaseExample
 from streams.learning.decisions import Order

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.learner_log import LEARNER_STEPS
 from streams.learning.chances import RunningChances
 from streams.log import STEPS

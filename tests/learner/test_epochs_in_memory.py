@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from schemas.batch import DAY_MS
 from schemas.codec import decode_value
-from state.calendar import DAY_MS
 from streams.learner import Learner, waiting_words
 from streams.learner_log import LEARNER_STEPS
 from streams.log import STEPS

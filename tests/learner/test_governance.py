@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.learning.decisions import Order
 from streams.learning.monitoring import RunningError
 from streams.learning.value_learner import ValueLearner

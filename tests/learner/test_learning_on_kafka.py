@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from state.calendar import DAY_MS
+from schemas.batch import DAY_MS
 from streams.publish import text_of_ms
 from streams.resolve import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from schemas.batch import DAY_MS
 from schemas.categories import Category, words_of_text
-from state.calendar import DAY_MS
 from streams.publish import text_of_ms
 from tests.learner.credit_story import FIRST_MS, Teller
 from tests.learner.world import POLICY, VALUES, LearningWorld

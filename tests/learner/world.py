@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 from local.generator import events, population
+from schemas.batch import DAY_MS, FOREVER_MS
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
-from state.calendar import DAY_MS
 from state.memory_store import MemoryStore
 from streams.avro_values import Values
 from streams.broadcast import Broadcast
@@ -25,7 +25,6 @@ from streams.learner_log import MemoryLearnerLog
 from streams.learning.epochs import LearningPolicy
 from streams.log import Failpoint, no_failpoint
 from streams.memory_log import MemoryBroker, MemoryLog
-from streams.merge import FOREVER_MS
 from streams.processor import ScoreProcessor
 from streams.resolve import Progress
 from streams.scoring.reasons import REASON_TEXTS

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.learning.cases import DAY_MS, KEY_BYTES, CaseExample, Cases, case_of
+from schemas.batch import DAY_MS
+from streams.learning.cases import KEY_BYTES, CaseExample, Cases, case_of
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.epochs import LearningPolicy
 from streams.packaged_models import packaged_body

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator, default_rng
 
-from schemas.batch import CARD, CHANGE, EXAMPLE, HIT, INVERSION, REASON, Changes, EventBatch
+from schemas.batch import CARD, CHANGE, EXAMPLE, FOREVER_MS, HIT, INVERSION, REASON, Changes, EventBatch
 from schemas.categories import CATEGORIES
 from schemas.codec import (
     CloudEvents,
@@ -35,7 +35,7 @@ from schemas.kinds import SCORES, Cause, Reason, Score, is_code
 from schemas.known_schemas import CONFLUENT, StaticRegistry
 from schemas.texts import Texts
 from schemas.times import iso_of
-from schemas.writing import NEVER_MS, ProfileWords
+from schemas.writing import ProfileWords
 from tests.schemas.samples import NOW_MS, REGISTRY, record, transaction
 
 NAMES = VersionNames(
@@ -110,7 +110,7 @@ def random_changes(random: Generator, count: int, events: int) -> Changes:
         columns["incarnation_rank"], columns["incarnation_offset"] = random.integers(0, 5, count), whole(random, count)
         columns["first_event_ms"], columns["last_event_ms"] = -whole(random, count), whole(random, count)
         columns["events"], columns["weights_version"] = whole(random, count), random.integers(0, 2, count)
-        columns["valid_until_ms"] = np.where(random.random(count) < 0.3, NEVER_MS, whole(random, count))
+        columns["valid_until_ms"] = np.where(random.random(count) < 0.3, FOREVER_MS, whole(random, count))
         columns["point_at"], columns["point_length"] = 4, random.choice([0, 5], count)
     rows["sequence"], rows["decided_ms"] = whole(random, count), whole(random, count)
     cards["score"][:, Score.PROFILES] = random.integers(0, 2 ** len(NAMES.profile_ids), count)
@@ -145,7 +145,7 @@ def test_a_change_comes_back_as_it_was_said() -> None:
     row = changes.rows[:1]
     row["score"], row["cause"], row["event"], row["sequence"] = Score.RFM, Cause.EVENT, 0, 7
     row["user"], row["incarnation_rank"], row["incarnation_offset"] = 0, 3, 120
-    row["old"], row["new"], row["reasons_count"], row["valid_until_ms"] = np.nan, 545.0, 0, NEVER_MS
+    row["old"], row["new"], row["reasons_count"], row["valid_until_ms"] = np.nan, 545.0, 0, FOREVER_MS
     (value,) = encode_changes(changes, batch, Texts.of(USERS), NAMES, encoder).cuts()
     said = decode_value("ScoreChange", value, REGISTRY)
     assert said["change_id"] == "ann/rfm/3-120/7"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,25 +13,23 @@ from schemas.definitions import SCHEMA_OF_TOPIC, schema
 from schemas.kinds import RejectCode
 from schemas.readable import read_fields
 from schemas.registry import ConfluentRegistry, RegistryUnavailable, SchemaNotRegistered
+from tests.schemas.registry_server import RegistryServer, running
 from tests.schemas.samples import record, transaction
 
 
-class Server(ThreadingHTTPServer):
+class Server(RegistryServer):
     """Holds texts of schemas by id; `status` other than 200 is what it answers to everything."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.texts: list[dict[str, Any]] = []
         self.status = 200
         self.requests: list[str] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
         parts = path.partition("?")[0].strip("/").split("/")
         self.requests.append(f"{'POST' if body else 'GET'} {'/'.join(parts)}")
+        body = body and {"schema": body["schema"]}
         if self.status != 200:
             return self.status, {"message": "a proxy says no"}
         if body is None and parts[:2] == ["schemas", "ids"]:
@@ -54,36 +50,10 @@ class Server(ThreadingHTTPServer):
         return 200, body | {"subject": parts[1], "id": number, "version": number}
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self._send(*self.server.answer(self.path, None))
-
-    def do_POST(self) -> None:
-        raw = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._send(*self.server.answer(self.path, {"schema": raw["schema"]}))
-
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server()) as server:
+        yield server
 
 
 def test_what_is_registered_is_written_framed_and_read_back(server: Server) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.batch import MISSING_TIME_MS
-from schemas.times import DAY_MS, iso_of, plain_time_ms, time_ms
+from schemas.batch import DAY_MS, MISSING_TIME_MS
+from schemas.times import iso_of, plain_time_ms, time_ms
 from schemas.write_kernel import write_iso
 
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1, 9999))

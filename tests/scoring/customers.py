@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from schemas.batch import Record, Reject
+from schemas.batch import FOREVER_MS, Record, Reject
 from schemas.decode import Decoder, decode
 from schemas.kinds import CAUSE_NAMES, SCORE_NAMES, Reason
 from schemas.known_schemas import StaticRegistry
@@ -15,7 +15,7 @@ from schemas.writing import hit_to_dict, list_of
 from state.category_text import packaged_text_weights
 from state.layout import decode_row
 from state.row import Row
-from state.table import NEVER_MS, Table
+from state.table import Table
 from state.versions import Policy, Rate, Versions
 from streams.packaged_profiles import packaged_book
 from streams.scoring.step import Clocks, Step, step
@@ -158,7 +158,7 @@ class Customers:
             "sequence": int(change["sequence"]),
             "day": (int(change["decided_ms"]) - at_ms(0)) / 86_400_000,
             "valid_until": None
-            if change["valid_until_ms"] == NEVER_MS
+            if change["valid_until_ms"] == FOREVER_MS
             else (int(change["valid_until_ms"]) - at_ms(0)) / 86_400_000,
             "loan": done.changes.slice_of_text(change["loan_at"], change["loan_length"]).decode(),
             "point": done.changes.slice_of_text(change["point_at"], change["point_length"]).decode(),

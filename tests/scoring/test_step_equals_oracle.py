@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from schemas.batch import MISSING_TIME_MS, EventBatch
+from schemas.batch import FOREVER_MS, MISSING_TIME_MS, EventBatch
 from schemas.kinds import Kind, RejectCode, Score
 from schemas.row_keys import request_of
 from state.layout import decode_row
 from state.row import Row
-from state.table import NEVER_MS, Table
+from state.table import Table
 from streams.scoring import oracle
 from streams.scoring.step import Clocks, Step, step
 from tests.scoring import random_streams as streams
@@ -44,7 +44,7 @@ def assert_same(fast: Step, slow: oracle.OracleStep) -> None:
         if packed != row and packed and row:
             assert decode_row(packed) == decode_row(row)
         assert packed == row
-    dues = [NEVER_MS if due is None else due for due in slow.dues]
+    dues = [FOREVER_MS if due is None else due for due in slow.dues]
     assert fast.table.due_ms.tolist() == dues
     assert fast.table.changed.tolist() == slow.changed
     assert fast.journal.rejects == slow.rejects
@@ -79,7 +79,7 @@ def test_a_request_without_a_customer_has_a_row_and_nothing_is_said_of_it(seed: 
         for i, user in enumerate(users):
             if request_of(user) is not None:
                 rows[user] = one.table.row(i)
-                marked += one.table.due_ms[i] != NEVER_MS
+                marked += one.table.due_ms[i] != FOREVER_MS
         taken += sum(request_of(part.users[user]) is not None for user in part.events["user"].tolist())
     assert len(rows) == 3
     assert taken > 50

@@ -9,7 +9,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
@@ -17,7 +17,7 @@ from schemas.row_keys import request_of
 from schemas.times import iso_of
 from state.category_text import packaged_text_weights
 from state.layout import due_ms_of
-from state.versions import BEGINNING_MS, Policy, Rate, Versions, pack_currency
+from state.versions import Policy, Rate, Versions, pack_currency
 from streams.avro_values import Values
 from streams.dead_letters import ERROR_PREFIX
 from streams.failures import Failure

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.batch import FOREVER_MS
 from state.row_columns import RowColumns
 from state.store import RowWrite
-from state.table import NEVER_MS
 
 users = st.sampled_from([b"ann", b"bob", b"cem", b"", "žofie".encode()])
 writes = st.lists(
@@ -24,4 +24,4 @@ def test_columns_say_what_the_writes_said_the_last_of_each_user(given_writes: li
     assert columns.names.cut() == list(last)
     assert RowColumns.of(columns) is columns
     dues = [write.due_ms for write in last.values() if write.due_ms is not None]
-    assert columns.earliest_due_ms == min(dues, default=NEVER_MS)
+    assert columns.earliest_due_ms == min(dues, default=FOREVER_MS)

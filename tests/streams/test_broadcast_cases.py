@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, DAY_MS, Record
 from schemas.codec import RegistryUnavailable, decode_value, encode_value
 from schemas.times import time_ms
-from state.calendar import DAY_MS
-from state.versions import BEGINNING_MS
 from streams.broadcast import Broadcast
 from streams.commands.config import as_plain
 from streams.commands.versions import REFUSALS_TOLD, adopter, refused_words

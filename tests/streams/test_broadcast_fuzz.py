@@ -18,11 +18,10 @@ import fastavro
 import numpy as np
 import pytest
 
-from schemas.batch import EventBatch, Record
+from schemas.batch import DAY_MS, EventBatch, Record
 from schemas.codec import Encoder, StaticRegistry, encode_value
 from schemas.definitions import parsed
 from schemas.kinds import Kind, Score
-from state.calendar import DAY_MS
 from state.category_text import body_of_counts
 from state.table import Table
 from streams.learning.bayesian import BayesianLogisticRegression

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.batch import Record
+from schemas.batch import DAY_MS, Record
 from state.row import Row
-from streams.erasure import DAY_MS, Copy, in_examples, in_log, in_memory, in_store, in_table, is_through
+from streams.erasure import Copy, in_examples, in_log, in_memory, in_store, in_table, is_through
 
 LAG = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 

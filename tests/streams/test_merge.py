@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.batch import Record
-from streams.merge import FOREVER_MS, Merge
+from schemas.batch import FOREVER_MS, Record
+from streams.merge import Merge
 
 INPUTS = ("commands", "loans", "transactions")
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from schemas.batch import Record
+from schemas.batch import BEGINNING_MS, Record
 from schemas.codec import Encoder, StaticRegistry, encode_value
-from state.versions import BEGINNING_MS, Policy, pack_currency
+from state.versions import Policy, pack_currency
 from streams.packaged_models import packaged_body
 from streams.scoring.model import ModelWeights
 from streams.versions import (

@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.batch import FOREVER_MS
 from streams.log import TopicPartition
 from streams.memory_log import CommitFault
-from streams.merge import FOREVER_MS
 from streams.wiring import BatchReport, Observer
 from tests.streams.world import INPUTS, World
 
