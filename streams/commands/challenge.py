@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def challenge(
 
       rescore models challenge risk grove --end --reason "nothing"
     """
+    from schemas.batch import FOREVER_MS
     from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
     from streams.commands.versions import known_versions
     from streams.commands.wire import present_ms, who

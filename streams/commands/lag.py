@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.terminal import echo, print_json, say
 
@@ -96,6 +95,7 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
 
 def _learning(chosen: Settings, answer: Answer) -> Answer:
     """The same answer with what is to be learned first, where that is what everything waits for."""
+    from schemas.batch import FOREVER_MS
     from streams.commands.versions import known_versions
     from streams.commands.wire import values
     from streams.kafka_client import require_topics

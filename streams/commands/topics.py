@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from schemas.batch import DAY_MS
 from streams.commands.common import AsJson, Exit, guarded, settings
 from streams.terminal import echo, print_json
 
@@ -109,6 +108,7 @@ def _changed_topics(chosen: Settings) -> list[Problem]:
 
 def options_of(chosen: Settings) -> TopicOptions:
     """The topics this deployment asks for."""
+    from schemas.batch import DAY_MS
     from streams.topics import FOR_EVER, TopicOptions
 
     return TopicOptions(

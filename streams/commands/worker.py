@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.batch import FOREVER_MS
 from streams.commands.common import AsJson, guarded, program_version, settings
 from streams.terminal import print_json
 
@@ -216,6 +215,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     import uuid
     from functools import partial
 
+    from schemas.batch import FOREVER_MS
     from schemas.codec import CloudEvents, Decoder, Encoder
     from schemas.partitioner import Partitioner
     from streams.avro_values import Values

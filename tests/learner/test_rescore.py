@@ -109,7 +109,7 @@ def test_requests_that_name_no_customer_are_not_looked_at_for_new_weights(monkey
     world.publish(tuple(sorted([*STORY, *strangers], key=lambda event: event[3])))
     world.run(world.worker(records_max=60), world.learner())
     assert world.swept()
-    rows = {user for partition in range(world.partitions) for user in world.store.users(partition, b"", 1_000)[0]}
+    rows = {user for partition in range(world.partitions) for user in world.store.users_at(partition, b"", 1_000)[0]}
     assert {request_key(n) for n in range(40)} <= rows
     assert len(asked) > 100
     assert not [user for user in asked if request_of(user) is not None]

@@ -136,7 +136,12 @@ def stream(
         if user >= users:
             kind = KINDS_OF_REQUESTS[rng.choice(len(KINDS_OF_REQUESTS), p=[0.55, 0.35, 0.1])]
         if sent and rng.random() < 0.04:
-            again = sent[int(rng.integers(len(sent)))]
+            # Of the last few, or of long ago: an id is remembered for a day.
+            again = (
+                sent[-int(rng.integers(1, min(len(sent), 4) + 1))]
+                if rng.random() < 0.5
+                else sent[int(rng.integers(len(sent)))]
+            )
             columns[i] = again
             if rng.random() < 0.2:
                 fields["content_hash"] += 1
