@@ -106,7 +106,7 @@ def bank(kafka, shared_valkey, tmp_path_factory) -> Iterator[Deployment]:
     """A worker that has taken a hostile customer with a loan, and refused some of their events."""
     folder = tmp_path_factory.mktemp("hostile")
     more = {"PARTITIONS": "1", "RETENTION_DAYS": "365"}
-    with deployment(kafka.bootstrap_servers, shared_valkey.url, f"bad{os.getpid()}", folder, **more) as made:
+    with deployment(kafka.bootstrap_servers, shared_valkey.url, f"hostile{os.getpid()}", folder, **more) as made:
         made.start_worker()
         producer = Producer({"bootstrap.servers": made.bootstrap_servers})
 
