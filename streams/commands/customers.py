@@ -265,6 +265,7 @@ def override(
       rescore override c-000417 --score status --lift
     """
     from schemas.kinds import SCORE_NAMES
+    from streams.commands.versions import policy_zone
     from streams.commands.wire import present_ms
     from streams.publish import text_of_ms
     from streams.publish_events import time_ms
@@ -278,9 +279,10 @@ def override(
         fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
     chosen = settings()
     try:
-        until_ms = time_ms(until)
+        time_ms(until)
     except ValueError as error:
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
+    until_ms = time_ms(until, policy_zone(chosen))
     if until_ms <= (now_ms := present_ms(chosen)):
         past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
         fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)

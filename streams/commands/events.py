@@ -17,6 +17,7 @@ from streams.commands.common import Exit, fail, guarded, settings
 from streams.terminal import echo, error_console, print_json
 
 if TYPE_CHECKING:
+    from schemas.zones import Zone
     from streams.avro_values import Values
     from streams.publish import Published
     from streams.publish_events import Event, Source
@@ -75,7 +76,7 @@ def publish(
     """
     from schemas.times import FIRST_TIMESTAMP_MS
     from streams.commands.wire import values
-    from streams.publish_events import Source, time_ms
+    from streams.publish_events import Source
 
     chosen, files = settings(), files or []
     if not files and not advance_to:
@@ -84,10 +85,10 @@ def publish(
         Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
-    bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
+    zone, bounds = _bounds(chosen, (from_time, until_time, advance_to), ask=not dry_run)
     if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
-    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
+    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen), zone)
     if dry_run:
         _show(job)
     else:
@@ -112,11 +113,19 @@ def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence
     return [mapping.with_options(options) for mapping in mappings]
 
 
-def _time(text: str, time_ms: Callable[[str], int]) -> int | None:
+def _bounds(chosen: Settings, texts: tuple[str, ...], ask: bool) -> tuple[Zone, tuple[int | None, ...]]:
+    """The zone of times that name none, and the times of options. With `ask` Kafka is asked for the policy in force."""
+    from schemas.zones import zone_of
+    from streams.commands.versions import policy_zone
+    from streams.publish_events import time_ms
+
     try:
-        return time_ms(text) if text else None
+        for text in filter(None, texts):
+            time_ms(text)
     except ValueError as error:
         fail(str(error), "for example 1993-01-01 or 2024-06-30T12:00:00Z", Exit.USAGE)
+    zone = policy_zone(chosen) if ask else zone_of(chosen.policy.time_zone)
+    return zone, tuple(time_ms(text, zone) if text else None for text in texts)
 
 
 @dataclass(slots=True)
@@ -130,6 +139,7 @@ class _Job:
     as_is: bool
     json_values: bool
     values: Values
+    zone: Zone
     bad_lines: int = 0
     remarks: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
@@ -165,7 +175,7 @@ class _Job:
         schema = self.values.schema(source.topic)
         stamp = self.settings.clock == "records" and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
         pipe, remark = sys.stdin.buffer, self.tell_remark
-        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
+        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark, self.zone):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):
