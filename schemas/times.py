@@ -79,7 +79,7 @@ def time_fault(text: str) -> str:
     """
     found = _MOMENT.fullmatch(text)
     if found is None:
-        return f"not {FORMS}"
+        return f"not a time: write {FORMS}"
     if found["second"] == "60":
         return "a leap second, which clocks here do not have: write second 59"
     if found["hour"] == "24":

@@ -265,6 +265,8 @@ def override(
       rescore override c-000417 --score status --lift
     """
     from schemas.kinds import SCORE_NAMES
+    from schemas.times import has_zone
+    from schemas.zones import UTC
     from streams.commands.versions import policy_zone
     from streams.commands.wire import present_ms
     from streams.publish import text_of_ms
@@ -282,7 +284,7 @@ def override(
         time_ms(until)
     except ValueError as error:
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
-    until_ms = time_ms(until, policy_zone(chosen))
+    until_ms = time_ms(until, UTC if has_zone(until) else policy_zone(chosen))
     if until_ms <= (now_ms := present_ms(chosen)):
         past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
         fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)

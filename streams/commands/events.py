@@ -85,6 +85,7 @@ def publish(
         Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
+    _known_topics(sources)
     zone, bounds = _bounds(chosen, (from_time, until_time, advance_to), ask=not dry_run)
     if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
@@ -202,10 +203,10 @@ class _Job:
             echo("more such lines are counted, not shown", err=True)
 
 
-def _known_topics(job: _Job) -> None:
+def _known_topics(sources: Sequence[Source]) -> None:
     from streams.publish_events import TIME_FIELDS
 
-    for source in job.sources:
+    for source in sources:
         if source.topic not in TIME_FIELDS:
             fail(f"events cannot be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
@@ -215,7 +216,6 @@ def _show(job: _Job) -> None:
     from streams.avro_values import encode_json
     from streams.publish import text_of_ms
 
-    _known_topics(job)
     for number, source in enumerate(job.sources):
         check = job.encoder(source.topic)
 
@@ -235,7 +235,6 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
     from streams.kafka_client import latest_timestamps_ms, producer, require_topics
     from streams.publish import Published, publish, refuse_to_go_back
 
-    _known_topics(job)
     chosen, stamp = job.settings, job.settings.clock == "records"
     names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])
