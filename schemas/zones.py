@@ -99,7 +99,7 @@ def instant_ms(zone: Zone, local_ms: int) -> int:
     >>> int(instant_ms(new_york, eight)) - eight == 5 * 3_600_000
     True
     """
-    return local_ms - zone.offset_ms[_index(zone, local_ms)]
+    return local_ms - zone.offset_ms[_index(zone, local_ms)]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -110,7 +110,7 @@ def first_of_day_ms(zone: Zone, day: int) -> int:
     86400000
     """
     at = _index(zone, day * DAY_MS)
-    return min(day * DAY_MS - zone.offset_ms[at], zone.since_ms[at + 1])
+    return min(day * DAY_MS - zone.offset_ms[at], zone.since_ms[at + 1])  # type: ignore[no-any-return]
 
 
 @compiled

@@ -250,7 +250,9 @@ def override(
     user: User,
     score: Annotated[str, typer.Option(help="value, status, revenue, class, rfm or segment.")],
     value: Annotated[float | None, typer.Option(help="The value to hold it at.")] = None,
-    until: Annotated[str, typer.Option(metavar="TIME", help="When the override ends by itself.")] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="When the override ends by itself; local without a zone.")
+    ] = "",
     lift: Annotated[bool, typer.Option("--lift", help="End an override now.")] = False,
     reason: Why = "",
     author: Author = "",

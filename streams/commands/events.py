@@ -64,7 +64,8 @@ def publish(
     """Publish events from files, sorted by time, each under its user_id.
 
     Columns with our field names need no mapping. A line that cannot be read is told with its number and left out; then
-    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp.
+    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp. Dates and
+    times without a zone are local in the policy's time zone.
 
     Examples:
 

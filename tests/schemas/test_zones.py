@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, date, datetime, timedelta
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 
 from schemas.batch import DAY_MS, EventBatch
 from schemas.decode import Decoder, decode
+from schemas.definitions import schema
 from schemas.times import time_ms
 from schemas.zones import first_of_day_ms, zone_of
 from tests.schemas.almost_times import almost_times
 from tests.schemas.samples import REGISTRY, loan, record, transaction
 from tests.schemas.test_decode import NoPlans, assert_same
+from tests.schemas.test_writers_schemas import Ids, framed
 
 ZONES = ("America/New_York", "America/Sao_Paulo", "Pacific/Honolulu", "Europe/Prague", "Asia/Kathmandu")
 RARE = (
@@ -106,6 +110,31 @@ def test_skipped_and_repeated_local_times(name: str, text: str, instant: str) ->
 def test_a_text_with_a_zone_is_the_same_moment_everywhere(text: str) -> None:
     assert {time_ms(text, zone_of(name)) for name in [*ZONES, *RARE, "UTC"]} == {time_ms(text)}
     assert {both(text, name) for name in ZONES} == {time_ms(text)}
+
+
+@pytest.mark.parametrize("name", ["America/New_York", "Asia/Kathmandu", "UTC"])
+@pytest.mark.parametrize(
+    "written,value,same_as",
+    [
+        ({"type": "int", "logicalType": "date"}, 20_777, "2026-11-20"),
+        ({"type": "long", "logicalType": "local-timestamp-millis"}, 1_795_217_400_000, "2026-11-20T23:30:00"),
+        ({"type": "long", "logicalType": "local-timestamp-micros"}, 1_795_217_400_000_999, "2026-11-20T23:30:00"),
+        ({"type": "long", "logicalType": "timestamp-millis"}, 1_795_217_400_000, "2026-11-20T23:30:00Z"),
+        ({"type": "long", "logicalType": "timestamp-micros"}, 1_795_217_400_000_999, "2026-11-20T23:30:00Z"),
+    ],
+)
+def test_avro_dates_and_local_timestamps_are_local_and_timestamps_are_moments(
+    name: str, written: Any, value: int, same_as: str
+) -> None:
+    theirs = copy.deepcopy(schema("Transaction"))
+    next(field for field in theirs["fields"] if field["name"] == "transaction_date")["type"] = written
+    registry = Ids(theirs)
+    one = record(transaction())._replace(
+        value=framed(1, theirs, transaction(transaction_date=value)), timestamp_ms=LATER_MS
+    )
+    batch = decode([one], 0, Decoder(registry, 1), zone_of(name))
+    assert_same(batch, decode([one], 0, Decoder(registry, 1, plans=NoPlans()), zone_of(name)))
+    assert [event["event_time_ms"] for event in batch.events] == [time_ms(same_as, zone_of(name))]
 
 
 @pytest.mark.parametrize("name", ZONES)
