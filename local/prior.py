@@ -70,7 +70,7 @@ def run(
     inputs, labels = [], []
     batches = [records[start : start + BATCH] for start in range(0, len(records), BATCH)]
     for batch_records in track(batches, "scoring the generated customers"):
-        batch = decode(batch_records, 0, decoder)
+        batch = decode(batch_records, 0, decoder, versions.zone)
         clock_ms = batch_records[-1].timestamp_ms
         due = [user for user, at in dues.items() if at <= clock_ms and user not in set(batch.users)]
         users = [*batch.users, *due]

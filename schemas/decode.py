@@ -29,6 +29,7 @@ from schemas.readable import Refused, read_fields
 from schemas.rejects import refuse
 from schemas.row_keys import number_in, request_key
 from schemas.texts import Texts, copy_bytes
+from schemas.zones import UTC, Zone
 
 VALUE_BYTES_MAX = 10_000_000
 
@@ -61,8 +62,10 @@ class Decoder:
         return Rank(INPUT_TOPICS.index(topic.removeprefix(self.topic_prefix)))
 
 
-def decode(records: list[Record], partition: int, decoder: Decoder) -> EventBatch:
+def decode(records: list[Record], partition: int, decoder: Decoder, zone: Zone = UTC) -> EventBatch:
     """Events of the records of one partition, which come in merge order.
+
+    `zone` is the policy's (`Versions.zone`): times without a zone are read in it, on every run alike.
 
     An `advance` belongs to no user: its `user` is -1. Raises RegistryUnavailable where a schema is needed that the
     registry does not answer for: nothing is decided then, and the same call can be made again. Cost: about 1 us an
@@ -75,12 +78,12 @@ def decode(records: list[Record], partition: int, decoder: Decoder) -> EventBatc
     source = Source(values.packed)
     # A column of blanks: this way is five times as fast as numpy.full.
     events: Columns = np.frombuffer(bytearray(BLANK.tobytes()) * len(records), EVENT)
-    good = _read_in_bulk(arrived, partition, decoder, values, events)
+    good = _read_in_bulk(arrived, partition, decoder, values, events, zone)
     rejects: list[Reject] = []
     fields: dict[int, dict[str, Any]] = {}
     of_requests: dict[int, bytes] = {}
     for i in np.flatnonzero(~good).tolist():
-        said = read_one(records[i], partition, Rank(arrived.ranks[i]), decoder)
+        said = read_one(records[i], partition, Rank(arrived.ranks[i]), decoder, zone)
         if isinstance(said, Event):
             events[i], good[i] = source.put(said), True
             if said.user is not None and said.user != arrived.keys[i]:
@@ -127,22 +130,22 @@ class AskedOnce:
         self.schema_of_fingerprint = cache(registry.schema_of_fingerprint)
 
 
-def read_one(record: Record, partition: int, rank: Rank, decoder: Decoder) -> Event | Refused:
+def read_one(record: Record, partition: int, rank: Rank, decoder: Decoder, zone: Zone = UTC) -> Event | Refused:
     """One record, read in plain Python: the definition of `decode`. Raises RegistryUnavailable."""
     try:
-        return _read(record, partition, rank, decoder)
+        return _read(record, partition, rank, decoder, zone)
     except Refused as refused:
         return refused
 
 
-def _read(record: Record, partition: int, rank: Rank, decoder: Decoder) -> Event:
+def _read(record: Record, partition: int, rank: Rank, decoder: Decoder, zone: Zone) -> Event:
     if not record.value:
         raise Refused(RejectCode.UNDECODABLE, "the record has no value")
     if len(record.value) > decoder.value_bytes_max:
         detail = f"the value has {len(record.value):,} bytes, more than {decoder.value_bytes_max:,}"
         raise Refused(RejectCode.TOO_LARGE, detail)
     name = SCHEMA_OF_TOPIC[INPUT_TOPICS[rank]]
-    event = event_of(read_fields(record.value, name, decoder.registry), rank, record)
+    event = event_of(read_fields(record.value, name, decoder.registry), rank, record, zone)
     if event.user is not None:
         _check_partition(record.key or b"", partition, decoder)
     return event
@@ -199,7 +202,7 @@ class Source:
 
 
 def _read_in_bulk(
-    arrived: Arrived, partition: int, decoder: Decoder, values: Texts, events: Columns
+    arrived: Arrived, partition: int, decoder: Decoder, values: Texts, events: Columns, zone: Zone
 ) -> NDArray[np.bool_]:
     """Fill the rows of all that is plainly good; returns which those are."""
     (data, starts), (packed_keys, key_starts) = values, Texts.of(arrived.keys)
@@ -214,7 +217,7 @@ def _read_in_bulk(
         data, starts, packed_keys, key_starts, groups, found[:count, 0].astype(np.int64), skips, plan_starts,
         np.concatenate([NO_PLAN, *plans]), _is_here(arrived.keys, packed_keys, key_starts, partition, decoder),
         np.array(arrived.offsets, np.int64), np.array(arrived.timestamps_ms, np.int64), events,
-        events.view(np.uint8).reshape(len(events), ROW_BYTES), Fields.room(), good,
+        events.view(np.uint8).reshape(len(events), ROW_BYTES), Fields.room(), good, zone,
     )  # fmt: skip
     return good
 

@@ -31,6 +31,7 @@ from schemas.meaning import (
 from schemas.plan import SLOTS, Op, Slot
 from schemas.times import FIRST_MS, LAST_MS, plain_time_ms
 from schemas.utf8 import is_blank_at, is_utf8
+from schemas.zones import Zone
 
 # Enumerations are frozen into the code as plain integers.
 WHOLE, DOUBLE, TEXT, BOOLEAN = int(Op.WHOLE), int(Op.DOUBLE), int(Op.TEXT), int(Op.BOOLEAN)
@@ -86,12 +87,14 @@ LOAN_EVENT_WORDS = _words(["issued", "repaid", "cancelled"])
 def read_events(
     data: Any, starts: Any, keys: Any, key_starts: Any, groups: Any, ranks: Any, skips: Any, plan_starts: Any,
     program: Any, is_here: Any, offsets: Any, timestamps: Any, events: Any, raw: Any, fields: Fields, done: Any,
+    zone: Zone,
 ) -> None:  # fmt: skip
     """Fill `events[i]` from value i for each record of a planned group; `done` is told which of them were plainly good.
 
     Value i is `data[starts[i]:starts[i + 1]]`, its key likewise. `groups[i]` is its group, -1 for none, and by group:
     `ranks` of the topic, `skips` bytes of prefix, `plan_starts` into `program`. `is_here`: the partition is its key's.
-    Positions of texts are positions in `data`. `raw[i]` are the bytes of `events[i]`. About 0.3 us an event.
+    Positions of texts are positions in `data`. `raw[i]` are the bytes of `events[i]`. Times without a zone are those
+    of `zone`. About 0.3 us an event.
     """
     at, length, number = fields
     for i in range(len(groups)):
@@ -109,9 +112,9 @@ def read_events(
         row.rank, row.offset, row.timestamp_ms = ranks[group], offsets[i], timestamps[i]
         good = _common(row, length, number)
         if ranks[group] == TRANSACTIONS:
-            good = good and _transaction(row, data, at, length, number)
+            good = good and _transaction(row, data, at, length, number, zone)
         else:
-            good = good and _loan(row, data, at, length, number)
+            good = good and _loan(row, data, at, length, number, zone)
         good = good and _identify(row, raw[i], data, at, length)
         done[i] = good and _clamp(row)
 
@@ -230,10 +233,10 @@ def _is_amount(number: Any, length: Any, slot: int) -> bool:
 
 
 @compiled
-def _moment(data: Any, at: Any, length: Any, slot: int) -> int:
+def _moment(data: Any, at: Any, length: Any, slot: int, zone: Zone) -> int:
     if length[slot] == IS_MOMENT:
         return at[slot]  # type: ignore[no-any-return]
-    return MISSING_TIME_MS if length[slot] < 0 else plain_time_ms(data, at[slot], length[slot])
+    return MISSING_TIME_MS if length[slot] < 0 else plain_time_ms(data, at[slot], length[slot], zone)
 
 
 @compiled
@@ -265,11 +268,11 @@ def _common(row: Any, length: Any, number: Any) -> bool:
 
 
 @compiled
-def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
+def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any, zone: Zone) -> bool:
     row.kind = TRANSACTION
     state = _state(data, at, length, STATE)
     row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
-    row.event_time_ms = _moment(data, at, length, EVENT_TIME)
+    row.event_time_ms = _moment(data, at, length, EVENT_TIME, zone)
     if state < 0 or row.currency == 0 or row.event_time_ms == MISSING_TIME_MS or not _is_amount(number, length, AMOUNT):
         return False
     row.state, row.amount = state, number[AMOUNT]
@@ -277,7 +280,7 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
         if not _is_amount(number, length, BALANCE):
             return False
         row.balance = number[BALANCE]
-    row.created_ms = _moment(data, at, length, CREATED)
+    row.created_ms = _moment(data, at, length, CREATED, zone)
     if length[CREATED] >= 0 and not _is_opening(row.created_ms):
         return False
     if length[CATEGORY] >= 0:
@@ -293,17 +296,17 @@ def _transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool
         hash_words(data, at[DESCRIPTION], length[DESCRIPTION], row.words)
     if (length[PREVIOUS] == 0) != (row.revision > 0):
         return False
-    return length[PREVIOUS] < 0 or _previous_transaction(row, data, at, length, number)
+    return length[PREVIOUS] < 0 or _previous_transaction(row, data, at, length, number, zone)
 
 
 @compiled
-def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
+def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any, zone: Zone) -> bool:
     state = _state(data, at, length, PREVIOUS_STATE)
     if state < 0 or not _is_amount(number, length, PREVIOUS_AMOUNT):
         return False
     row.has_previous, row.previous_state, row.previous_amount = (True, state, number[PREVIOUS_AMOUNT])
     row.previous_currency = _currency(data, at[PREVIOUS_CURRENCY], length[PREVIOUS_CURRENCY])
-    row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME)
+    row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME, zone)
     bought = category_of_mcc(data, at[PREVIOUS_MCC], length[PREVIOUS_MCC])
     if length[PREVIOUS_MCC] > 0 and bought < 0:
         return False
@@ -312,21 +315,21 @@ def _previous_transaction(row: Any, data: Any, at: Any, length: Any, number: Any
 
 
 @compiled
-def _loan(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
+def _loan(row: Any, data: Any, at: Any, length: Any, number: Any, zone: Zone) -> bool:
     event = _word_at(LOAN_EVENT_WORDS, data, at[LOAN_EVENT], length[LOAN_EVENT], 0)
     if length[LOAN_ID] <= 0 or event < 0 or is_blank_at(data, at[LOAN_ID], length[LOAN_ID]):
         return False
     if event == 0:
-        return _issued(row, data, at, length, number)
+        return _issued(row, data, at, length, number, zone)
     if event == 1:
-        return _repaid(row, data, at, length, number)
+        return _repaid(row, data, at, length, number, zone)
     row.kind = CANCELLED
-    row.event_time_ms = _moment(data, at, length, CANCELLED_AT)
+    row.event_time_ms = _moment(data, at, length, CANCELLED_AT, zone)
     return bool(length[CANCELLED_AT] < 0 or row.event_time_ms != MISSING_TIME_MS)
 
 
 @compiled
-def _issued(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
+def _issued(row: Any, data: Any, at: Any, length: Any, number: Any, zone: Zone) -> bool:
     row.kind = ISSUED
     if not _is_amount(number, length, ORDER_AMOUNT) or number[ORDER_AMOUNT] <= 0.0:
         return False
@@ -340,15 +343,15 @@ def _issued(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
             return False
         row.promo = number[PROMO]
     row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
-    row.event_time_ms = _moment(data, at, length, ORDER_DATE)
-    row.due_ms = _moment(data, at, length, DUE_DATE)
+    row.event_time_ms = _moment(data, at, length, ORDER_DATE, zone)
+    row.due_ms = _moment(data, at, length, DUE_DATE, zone)
     return bool(
         row.currency != 0 and row.event_time_ms > MISSING_TIME_MS and FIRST_EVENT_MS <= row.due_ms < LAST_DATE_MS
     )
 
 
 @compiled
-def _repaid(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
+def _repaid(row: Any, data: Any, at: Any, length: Any, number: Any, zone: Zone) -> bool:
     row.kind = REPAID
     if not _is_amount(number, length, AMOUNT) or number[AMOUNT] < 0.0 or (number[AMOUNT] == 0.0 and row.revision == 0):
         return False
@@ -357,14 +360,14 @@ def _repaid(row: Any, data: Any, at: Any, length: Any, number: Any) -> bool:
         row.currency = _currency(data, at[CURRENCY], length[CURRENCY])
         if row.currency == 0:
             return False
-    row.event_time_ms = _moment(data, at, length, EVENT_TIME)
+    row.event_time_ms = _moment(data, at, length, EVENT_TIME, zone)
     if row.event_time_ms == MISSING_TIME_MS or (length[PREVIOUS] == 0) != (row.revision > 0):
         return False
     if length[PREVIOUS] == 0:
         if not _is_amount(number, length, PREVIOUS_AMOUNT) or number[PREVIOUS_AMOUNT] < 0.0:
             return False
         row.has_previous, row.previous_amount = True, number[PREVIOUS_AMOUNT]
-        row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME)
+        row.previous_time_ms = _moment(data, at, length, PREVIOUS_TIME, zone)
         return bool(row.previous_time_ms != MISSING_TIME_MS)
     return True
 

@@ -19,8 +19,9 @@ from schemas.categories import Category, category_of_code, mcc_of, words_of_text
 from schemas.kinds import GRANTS_TEACH, MODEL_NAME, SCORE_NAMES, Kind, Rank, RejectCode, TransactionState
 from schemas.readable import INT_MAX, Fields, Refused
 from schemas.row_keys import REQUEST_ID_MAX, request_key
-from schemas.times import FORMS, NO_TIMESTAMP_MS, time_ms
+from schemas.times import NO_TIMESTAMP_MS, time_fault, time_ms
 from schemas.utf8 import is_blank
+from schemas.zones import UTC, Zone
 
 FUTURE_TOLERANCE_MS = 300_000
 """How far an event time may be ahead of its record's timestamp; it then counts as the timestamp."""
@@ -99,13 +100,16 @@ class Event(NamedTuple):
     fields: Fields
 
 
-def event_of(fields: Fields, rank: Rank, record: Record) -> Event:
-    """The event that a record's fields mean. Raises Refused. Positions of texts are set by the codec."""
+def event_of(fields: Fields, rank: Rank, record: Record, zone: Zone = UTC) -> Event:
+    """The event that a record's fields mean. Raises Refused. Positions of texts are set by the codec.
+
+    `zone` is the policy's: times without a zone are read in it.
+    """
     row = BLANK.copy()
     texts = {name: _id(fields, name) for name in TEXTS if _is_said(fields, name)}
     row["rank"], row["offset"], row["timestamp_ms"] = (rank, record.offset, record.timestamp_ms)
     row["revision"] = _revision(fields)
-    MEANINGS[rank](fields, row)
+    MEANINGS[rank](fields, row, zone)
     if row["revision"] and "event_id" not in texts:
         how = "missing" if fields.get("event_id") is None else "blank"
         raise Refused(RejectCode.MISSING_FIELD, f"event_id is {how}, so that nothing says what is corrected")
@@ -198,19 +202,19 @@ def _clamp(row: Columns, name: str, timestamp_ms: int) -> None:
             raise Refused(RejectCode.EVENT_TIME_IN_FUTURE, detail)
         row[name] = timestamp_ms
     elif moment_ms < FIRST_EVENT_MS:
-        raise Refused(RejectCode.BEFORE_FIRST_DAY, "the event time is before 1900-01-01")
+        raise Refused(RejectCode.BEFORE_FIRST_DAY, "the event time is before 1900-01-01T00:00:00Z")
 
 
-def _transaction(fields: Fields, row: Columns) -> None:
+def _transaction(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.TRANSACTION
     row["state"] = _state(fields)
     row["currency"] = _currency(fields, "transaction_currency")
     row["amount"] = _amount(fields, "transaction_amount")
     if fields.get("user_balance") is not None:
         row["balance"] = _amount(fields, "user_balance")
-    row["created_ms"] = _created(fields)
+    row["created_ms"] = _created(fields, zone)
     row["web"] = _is_web(fields)
-    row["event_time_ms"] = _moment(fields, "transaction_date")
+    row["event_time_ms"] = _moment(fields, "transaction_date", zone)
     _spending(fields, row)
     previous = _previous(fields, row)
     if previous is not None:
@@ -218,7 +222,7 @@ def _transaction(fields: Fields, row: Columns) -> None:
         row["previous_category"] = _category(previous, "previous.mcc")
         row["previous_currency"] = _currency(previous, "transaction_currency")
         row["previous_amount"] = _amount(previous, "transaction_amount")
-        row["previous_time_ms"] = _moment(previous, "transaction_date")
+        row["previous_time_ms"] = _moment(previous, "transaction_date", zone)
 
 
 def _spending(fields: Fields, row: Columns) -> None:
@@ -237,16 +241,16 @@ def _category(fields: Fields, name: str) -> Category:
     return category_of_code(given)
 
 
-def _loan(fields: Fields, row: Columns) -> None:
+def _loan(fields: Fields, row: Columns, zone: Zone) -> None:
     if is_blank(fields["loan_id"]):
         raise Refused(RejectCode.MISSING_FIELD, "loan_id is blank")
     meaning = {"issued": _issued, "repaid": _repaid, "cancelled": _cancelled}.get(fields["event"])
     if meaning is None:
         raise Refused(RejectCode.WRONG_TYPE, f"event is {fields['event'][:40]!r}, not issued, repaid or cancelled")
-    meaning(fields, row)
+    meaning(fields, row, zone)
 
 
-def _issued(fields: Fields, row: Columns) -> None:
+def _issued(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.LOAN_ISSUED
     row["order_amount"] = _amount(fields, "order_amount")
     if row["order_amount"] <= 0:
@@ -254,46 +258,48 @@ def _issued(fields: Fields, row: Columns) -> None:
     for name in ("gross_margin", "promo"):
         row[name] = 0.0 if fields.get(name) is None else _amount(fields, name)
     row["currency"] = _currency(fields, "currency")
-    row["event_time_ms"] = _loan_date(fields, "order_date")
-    row["due_ms"] = _loan_date(fields, "due_date")
+    row["event_time_ms"] = _loan_date(fields, "order_date", zone)
+    row["due_ms"] = _loan_date(fields, "due_date", zone)
     if row["due_ms"] >= LAST_DATE_MS:
-        raise Refused(RejectCode.IMPLAUSIBLE_DATE, f"due_date is {fields['due_date'][:60]!r}, after 2199-12-31")
+        raise Refused(
+            RejectCode.IMPLAUSIBLE_DATE, f"due_date is {fields['due_date'][:60]!r}, not before 2200-01-01T00:00:00Z"
+        )
 
 
-def _repaid(fields: Fields, row: Columns) -> None:
+def _repaid(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.LOAN_REPAID
     row["amount"] = _amount(fields, "amount")
     if row["amount"] < 0 or (row["amount"] == 0 and not row["revision"]):
         raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"amount is {fields['amount']}")
     if fields.get("currency") is not None:
         row["currency"] = _currency(fields, "currency")
-    row["event_time_ms"] = _loan_date(fields, "paid_at")
+    row["event_time_ms"] = _loan_date(fields, "paid_at", zone)
     previous = _previous(fields, row)
     if previous is not None:
         row["previous_amount"] = _amount(previous, "amount")
         if row["previous_amount"] < 0:
             raise Refused(RejectCode.NON_POSITIVE_PAYMENT, f"previous.amount is {previous['amount']}")
-        row["previous_time_ms"] = _loan_date(previous, "paid_at", "previous.")
+        row["previous_time_ms"] = _loan_date(previous, "paid_at", zone, "previous.")
 
 
-def _cancelled(fields: Fields, row: Columns) -> None:
+def _cancelled(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.LOAN_CANCELLED
     if fields.get("cancelled_at") is not None:
-        row["event_time_ms"] = _loan_date(fields, "cancelled_at")
+        row["event_time_ms"] = _loan_date(fields, "cancelled_at", zone)
 
 
-def _applicant(fields: Fields, row: Columns) -> None:
+def _applicant(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.APPLICANT
-    row["event_time_ms"] = _moment(fields, "declared_at", required=False)
+    row["event_time_ms"] = _moment(fields, "declared_at", zone, required=False)
     for i, name in enumerate(DECLARED):
         if fields.get(name) is not None:
             row["declared"][i] = _amount(fields, name)
 
 
-def _outcome(fields: Fields, row: Columns) -> None:
+def _outcome(fields: Fields, row: Columns, zone: Zone) -> None:
     row["kind"] = Kind.OUTCOME
     row["value"] = _finite(fields, "label")
-    row["event_time_ms"] = _moment(fields, "known_at", required=False)
+    row["event_time_ms"] = _moment(fields, "known_at", zone, required=False)
     _check_case(fields)
 
 
@@ -309,7 +315,7 @@ def _check_case(fields: Fields) -> None:
         raise Refused(RejectCode.OUTCOME_OF_NOTHING, detail)
 
 
-def _command(fields: Fields, row: Columns) -> None:
+def _command(fields: Fields, row: Columns, zone: Zone) -> None:
     kind = {"erase": Kind.ERASE, "override": Kind.OVERRIDE, "lift": Kind.LIFT, "advance": Kind.ADVANCE}.get(
         fields["command"]
     )
@@ -323,14 +329,14 @@ def _command(fields: Fields, row: Columns) -> None:
         row["score"] = _score(fields)
     if kind == Kind.OVERRIDE:
         row["value"] = _finite(fields, "value")
-        row["until_ms"] = _moment(fields, "expires_at")
+        row["until_ms"] = _moment(fields, "expires_at", zone)
     if kind == Kind.ADVANCE:
         if fields.get("to") is None:
             raise Refused(RejectCode.MISSING_FIELD, "to is missing")
         row["until_ms"] = fields["to"]
 
 
-MEANINGS: dict[Rank, Callable[[Fields, Columns], None]] = {
+MEANINGS: dict[Rank, Callable[[Fields, Columns, Zone], None]] = {
     Rank.COMMANDS: _command,
     Rank.APPLICANTS: _applicant,
     Rank.LOANS: _loan,
@@ -374,27 +380,27 @@ def _amount(fields: Fields, name: str) -> float:
     return number
 
 
-def _moment(fields: Fields, name: str, required: bool = True) -> int:
+def _moment(fields: Fields, name: str, zone: Zone, required: bool = True) -> int:
     if not required and fields.get(name) is None:
         return MISSING_TIME_MS
-    moment_ms = time_ms(_required(fields, name))
+    moment_ms = time_ms(_required(fields, name), zone)
     if moment_ms is None:
-        raise Refused(RejectCode.WRONG_TYPE, f"{name} is {fields[name][:60]!r}, not {FORMS}")
+        raise Refused(RejectCode.WRONG_TYPE, f"{name} is {fields[name][:60]!r}, {time_fault(fields[name])}")
     return moment_ms
 
 
-def _loan_date(fields: Fields, name: str, within: str = "") -> int:
+def _loan_date(fields: Fields, name: str, zone: Zone, within: str = "") -> int:
     """A date of a loan. What the policy and the loan itself say of it is looked at in the fold."""
-    moment_ms = _moment(fields, name)
+    moment_ms = _moment(fields, name, zone)
     if moment_ms < FIRST_EVENT_MS:
-        detail = f"{within}{name} is {fields[name][:60]!r}, before 1900-01-01"
+        detail = f"{within}{name} is {fields[name][:60]!r}, before 1900-01-01T00:00:00Z"
         raise Refused(RejectCode.IMPLAUSIBLE_DATE, detail)
     return moment_ms
 
 
-def _created(fields: Fields) -> int:
+def _created(fields: Fields, zone: Zone) -> int:
     """When the account was opened. It may lie long before anything else, but not on a day on which clocks are zero."""
-    moment_ms = _moment(fields, "user_created", required=False)
+    moment_ms = _moment(fields, "user_created", zone, required=False)
     is_default = moment_ms < FIRST_EVENT_MS + DAY_MS or abs(moment_ms) <= ZERO_MS or moment_ms >= LAST_DATE_MS
     if moment_ms != MISSING_TIME_MS and is_default:
         detail = f"user_created is {fields['user_created'][:60]!r}, a default value"

@@ -47,7 +47,7 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.TOO_LARGE: Words("the value or one of its fields is too long", "shorten it"),
     RejectCode.EVENT_TIME_IN_FUTURE: Words(
         "the event time is ahead of the time at which the record was written",
-        "mend the clock or the time zone of the producer; a time without a zone is read as UTC",
+        "correct the clock or the time zone of the producer; a time without a zone is read in the policy's time zone",
     ),
     RejectCode.UNKNOWN_CURRENCY: Words(
         "the currency is not known",

@@ -1,6 +1,7 @@
 """Moments as text: the ISO 8601 forms that events may use, as milliseconds since 1970-01-01 UTC.
 
-A time without a zone is UTC; a date alone is its midnight. Anything finer than a millisecond is cut off.
+A time without a zone is that local time, and a date alone that local day, in the zone of the deployment's policy: the
+moments of `schemas.zones`. Anything finer than a millisecond is cut off. The rule for people is in docs/times.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from schemas.batch import DAY_MS, MISSING_TIME_MS
 from schemas.compiled import compiled
+from schemas.zones import UTC, Zone, first_of_day_ms, instant_ms
 
 NO_TIMESTAMP_MS = -1
 """The timestamp of a record that has none, in Kafka's protocol."""
@@ -24,15 +26,18 @@ FORMS = "YYYY-MM-DDTHH:MM:SS with optional fraction and zone (Z or +hh:mm), or Y
 
 _MOMENT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?(?:(Z|z)|([+-])([0-9]{2}):?([0-9]{2}))?)?"
+    r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"(?:(?P<zulu>[Zz])|(?P<sign>[+-])(?P<zone_hour>[0-9]{2}):?(?P<zone_minute>[0-9]{2}))?)?"
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - everything here is UTC, and says so itself
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
-def time_ms(text: str) -> int | None:
+def time_ms(text: str, zone: Zone = UTC) -> int | None:
     """Milliseconds of an ISO 8601 text; None where it is none of the forms above or no such moment exists.
+
+    `zone` is that of the policy, for a text that names none.
 
     >>> time_ms("1970-01-02"), time_ms("2024-06-30T12:00:00.5+02:00"), time_ms("2024-02-30")
     (86400000, 1719741600500, None)
@@ -40,16 +45,51 @@ def time_ms(text: str) -> int | None:
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second, fraction, _, sign, zone_hour, zone_minute = found.groups(default="0")
+    year, month, day, hour, minute, second, fraction, zulu, sign, zone_hour, zone_minute = found.groups(default="0")
     try:
         days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
     if int(hour) > 23 or int(minute) > 59 or int(second) > 59 or int(zone_hour) > 23 or int(zone_minute) > 59:
         return None
-    zone_ms = (int(zone_hour) * 60 + int(zone_minute)) * 60_000
+    if found["hour"] is None:
+        return int(first_of_day_ms(zone, days))
     moment = ((int(hour) * 60 + int(minute)) * 60 + int(second)) * 1_000 + int(fraction.ljust(3, "0")[:3])
+    if zulu == sign == "0":
+        return int(instant_ms(zone, days * DAY_MS + moment))
+    zone_ms = (int(zone_hour) * 60 + int(zone_minute)) * 60_000
     return days * DAY_MS + moment - (-zone_ms if sign == "-" else zone_ms)
+
+
+def has_zone(text: str) -> bool:
+    """Whether a text that `time_ms` reads says its own zone.
+
+    >>> has_zone("2024-06-30T12:00:00Z"), has_zone("2024-06-30T12:00:00"), has_zone("2024-06-30")
+    (True, False, False)
+    """
+    found = _MOMENT.fullmatch(text)
+    return found is not None and (found["zulu"] or found["sign"]) is not None
+
+
+def time_fault(text: str) -> str:
+    """What is wrong with a text that `time_ms` does not read, as words behind it, and what to write instead.
+
+    >>> time_fault("2024-02-30"), time_fault("2024-06-30T24:00:00")
+    ('a day that no calendar has', 'beyond 23:59:59: midnight is 00:00:00 of the next day')
+    """
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return f"not a time: write {FORMS}"
+    if found["second"] == "60":
+        return "a leap second, which clocks here do not have: write second 59"
+    if found["hour"] == "24":
+        return "beyond 23:59:59: midnight is 00:00:00 of the next day"
+    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
+    if hour > 23 or minute > 59 or second > 59:
+        return "a time that no clock shows: hours are 00 to 23, minutes and seconds 00 to 59"
+    if int(found["zone_hour"] or 0) > 23 or int(found["zone_minute"] or 0) > 59:
+        return "in a zone that does not exist: offsets are -23:59 to +23:59"
+    return "a day that no calendar has"
 
 
 def iso_of(moment_ms: int) -> str:
@@ -110,7 +150,7 @@ def _days_of(year: int, month: int, day: int) -> int:
 
 
 @compiled
-def plain_time_ms(text: Any, at: int, length: int) -> int:
+def plain_time_ms(text: Any, at: int, length: int, zone: Zone) -> int:
     """`time_ms` of `text[at:at + length]` (UTF-8) in its commonest forms, about 30 ns; MISSING_TIME_MS for any other.
 
     Those are YYYY-MM-DD and YYYY-MM-DDTHH:MM:SS with optional fraction after a point and zone Z or +hh:mm.
@@ -119,17 +159,20 @@ def plain_time_ms(text: Any, at: int, length: int) -> int:
         return MISSING_TIME_MS
     days = _days_of(_digits(text, at, 4), _digits(text, at + 5, 2), _digits(text, at + 8, 2))
     if days == MISSING_TIME_MS or length == 10:
-        return days if days == MISSING_TIME_MS else days * DAY_MS
+        return days if days == MISSING_TIME_MS else first_of_day_ms(zone, days)
     if text[at + 10] != 84 or text[at + 13] != 58 or text[at + 16] != 58:
         return MISSING_TIME_MS
     hour, minute, second = _digits(text, at + 11, 2), _digits(text, at + 14, 2), _digits(text, at + 17, 2)
     if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
         return MISSING_TIME_MS
     fraction_ms, end = _fraction_ms(text, at + 19, at + length)
-    zone_ms = _zone_ms(text, end, at + length)
-    if fraction_ms < 0 or zone_ms == MISSING_TIME_MS:
+    if fraction_ms < 0:
         return MISSING_TIME_MS
-    return days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1_000 + fraction_ms - zone_ms
+    local_ms = days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1_000 + fraction_ms
+    if end == at + length:
+        return instant_ms(zone, local_ms)
+    zone_ms = _zone_ms(text, end, at + length)
+    return MISSING_TIME_MS if zone_ms == MISSING_TIME_MS else local_ms - zone_ms
 
 
 @compiled
@@ -149,8 +192,8 @@ def _fraction_ms(text: Any, at: int, end: int) -> tuple[int, int]:
 
 @compiled
 def _zone_ms(text: Any, at: int, end: int) -> int:
-    """Offset of a zone (none is UTC); MISSING_TIME_MS where it is malformed."""
-    if at == end or (end - at == 1 and text[at] == 90):
+    """Offset of a zone that is written out; MISSING_TIME_MS where it is malformed."""
+    if end - at == 1 and text[at] == 90:
         return 0
     if end - at != 6 or (text[at] != 43 and text[at] != 45) or text[at + 3] != 58:
         return MISSING_TIME_MS

@@ -6,59 +6,31 @@ does that day begin) are the same search, zone transitions included, in the kern
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import DAY_MS
 from schemas.compiled import compiled
-
-FIRST_DAY = -25_567
-"""1900-01-01, counted from 1970-01-01. Earlier moments count as this day."""
-LAST_DAY = 84_006
-"""2200-01-01. Later moments count as this day."""
+from schemas.zones import FIRST_DAY, LAST_DAY, zone_of
 
 
 @lru_cache(maxsize=8)
 def day_starts(time_zone: str) -> NDArray[np.int64]:
     """First millisecond of each day from FIRST_DAY to LAST_DAY in a zone of the IANA database.
 
-    Cost: nothing for UTC, about half a second once for another zone.
+    A day that a zone skipped altogether (the date line) begins, empty, where the next does: `first_of_day_ms` of each.
 
     >>> int(day_starts("UTC")[-FIRST_DAY])
     0
     """
-    days = np.arange(FIRST_DAY, LAST_DAY + 1, dtype=np.int64)
-    if time_zone == "UTC":
-        starts = days * DAY_MS
-    else:
-        zone = ZoneInfo(time_zone)
-        starts = np.array([_first_instant_ms(int(day), zone) for day in days], np.int64)
-        # A day that a zone skipped altogether (the date line) has no instant: it begins, empty, where the next does.
-        starts = np.minimum.accumulate(starts[::-1])[::-1].copy()
+    zone = zone_of(time_zone)
+    midnights = np.arange(FIRST_DAY, LAST_DAY + 1, dtype=np.int64) * DAY_MS
+    at = np.searchsorted(zone.local_ms, midnights, side="right") - 1
+    starts: NDArray[np.int64] = np.minimum(midnights - zone.offset_ms[at], zone.since_ms[at + 1])
     starts.setflags(write=False)
     return starts
-
-
-def _first_instant_ms(day: int, zone: ZoneInfo) -> int:
-    midnight = datetime(1970, 1, 1) + timedelta(days=day)  # noqa: DTZ001 - a local time, of the zone at hand
-    first = midnight.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if first.astimezone(zone).replace(tzinfo=None) != midnight:
-        # Midnight does not exist: the clock was put forward over it. The offset before the gap names its first instant.
-        before = (midnight - timedelta(hours=3)).replace(tzinfo=zone).utcoffset()
-        after = (midnight + timedelta(hours=3)).replace(tzinfo=zone).utcoffset()
-        assert before is not None
-        assert after is not None
-        low, high = midnight - max(before, after), midnight - min(before, after)
-        while high - low > timedelta(milliseconds=1):
-            middle = low + (high - low) / 2
-            local = middle.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
-            low, high = (low, middle) if local >= midnight else (middle, high)
-        first = high.replace(tzinfo=UTC)
-    return round((first - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
 
 
 @compiled

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import BEGINNING_MS
+from schemas.zones import Zone, zone_of
 from state.calendar import day_starts
 from state.category_text import TextTable, TextWeights
 from state.profiles import ProfileBook
@@ -175,6 +176,11 @@ class Versions:
     def days(self) -> NDArray[np.int64]:
         """The calendar of the policy's time zone, which is fixed for the life of the state."""
         return day_starts(self.policies[0].time_zone)
+
+    @cached_property
+    def zone(self) -> Zone:
+        """The policy's time zone, in which events' times without one are read; fixed for the life of the state."""
+        return zone_of(self.policies[0].time_zone)
 
     @cached_property
     def rescores(self) -> tuple[int, ...]:

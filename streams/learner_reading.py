@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.batch import BEGINNING_MS, DAY_MS, FEATURE_SLOTS, Record
-from state.calendar import FIRST_DAY, LAST_DAY
+from schemas.zones import FIRST_DAY, LAST_DAY
 from streams.failures import NAMED, Failure, failure_of
 from streams.learning.cases import CaseExample, case_of
 from streams.learning.population_sample import Member

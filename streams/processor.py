@@ -87,7 +87,7 @@ class ScoreProcessor:
         try:
             with stage("decode"):
                 versions = self.versions()
-                batch = decode(list(records), partition, self.decoder)
+                batch = decode(list(records), partition, self.decoder, versions.zone)
             with stage("examples"):
                 # Looked for while the events are at hand: behind the step a look through a column is one into memory.
                 erases = bool((batch.events["kind"] == Kind.ERASE).any())

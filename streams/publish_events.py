@@ -9,13 +9,15 @@ import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from schemas import times
 from schemas.row_keys import kafka_key_of
 from schemas.times import FIRST_TIMESTAMP_MS
 from schemas.utf8 import is_blank
+from schemas.zones import UTC, Zone
 from streams.publish_filters import Row, read_number
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
@@ -82,12 +84,13 @@ def read_events(
     progress: Progress = lambda _done: None,
     stamp: bool = False,
     remark: Callable[[BadLine], None] = lambda _line: None,
+    zone: Zone = UTC,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
 
     With `stamp` the time of an event becomes the timestamp of its record, so that a time that cannot be one makes a bad
     line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present. `remark` hears of lines that become
-    events, and not those that their writer meant.
+    events, and not those that their writer meant. Times without a zone are read in `zone`, the policy's.
 
     An event without `event_id` gets `<file>:<line>` as its own, so that a file published again changes nothing.
     """
@@ -100,7 +103,7 @@ def read_events(
         try:
             for repeat, row in enumerate(mapper.rows(line.row)):
                 value = _value(row, shape.convert)
-                event = _event(source, (number, line.number, repeat), value, shape, encode)
+                event = _event(source, (number, line.number, repeat), value, shape, encode, zone)
                 if said := remark_on(source.topic, value):
                     remark(BadLine(source.name, line.number, said))
                 yield _stampable(event) if stamp else event
@@ -142,7 +145,9 @@ def _no_input() -> IO[bytes]:
     return io.BytesIO()
 
 
-def _event(source: Source, order: tuple[int, int, int], value: dict[str, Any], shape: Shape, encode: Encode) -> Event:
+def _event(
+    source: Source, order: tuple[int, int, int], value: dict[str, Any], shape: Shape, encode: Encode, zone: Zone
+) -> Event:
     names = TIME_FIELDS.get(source.topic, ())
     written = next((value[name] for name in names if value.get(name)), None)
     if written is None:
@@ -154,12 +159,12 @@ def _event(source: Source, order: tuple[int, int, int], value: dict[str, Any], s
         raise ValueError(f"has no {', '.join(missing)}: map a column to it (--map {missing[0]}=COLUMN)")
     if source.topic == "fx-rates":
         key = f"{value['currency']}/{value['effective_at']}"
-        known_ms = max(time_ms(written) - RATE_AHEAD_MS, FIRST_TIMESTAMP_MS)
+        known_ms = max(time_ms(written, zone) - RATE_AHEAD_MS, FIRST_TIMESTAMP_MS)
         return Event(known_ms, order, source.topic, key.encode(), encode(value))
     owner = kafka_key_of(value)
     if owner is None:
         raise ValueError("has no user_id: map the column that says whose it is")
-    return Event(time_ms(written), order, source.topic, owner.encode(), encode(value))
+    return Event(time_ms(written, zone), order, source.topic, owner.encode(), encode(value))
 
 
 def _stampable(event: Event) -> Event:
@@ -276,18 +281,16 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def time_ms(written: str) -> int:
-    """Milliseconds UTC of an ISO 8601 date or date and time; without a zone it is UTC. Raises ValueError.
+def time_ms(written: str, zone: Zone = UTC) -> int:
+    """The moment of a text as the worker reads it: local in `zone`, the policy's, if it names none. Raises ValueError.
 
     >>> time_ms("1993-01-01"), time_ms("2024-06-30T12:00:00+02:00")
     (725846400000, 1719741600000)
     """
-    try:
-        moment = datetime.fromisoformat(written)
-    except ValueError:
-        raise ValueError(f"{written!r} is not a time (YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, with zone or UTC)") from None
-    elapsed = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return elapsed.days * 86_400_000 + elapsed.seconds * 1_000 + elapsed.microseconds // 1_000
+    moment_ms = times.time_ms(written, zone)
+    if moment_ms is None:
+        raise ValueError(f"{written[:60]!r} is {times.time_fault(written)}")
+    return moment_ms
 
 
 def _lookup_rows(source: Source) -> dict[str, dict[str, Row]]:

@@ -7,8 +7,9 @@ ValueError, in words for the person whose file it is, where a value cannot be re
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -65,9 +66,15 @@ def _whole(argument: str) -> Callable[[Row], int]:
 def _parse_date(pattern: str) -> Filter:
     def parse(value: Any, _row: Row) -> str:
         try:
-            return _iso(datetime.strptime(str(value), pattern))  # noqa: DTZ007 - the file's own zone, or none
+            moment = datetime.strptime(str(value), pattern)  # noqa: DTZ007 - the file's own zone, or none
+            name = time.strptime(str(value), pattern).tm_zone if "%Z" in pattern and moment.tzinfo is None else None
         except ValueError:
             raise ValueError(f"{value!r} is not a date written {pattern}") from None
+        if name is not None and name.upper() not in ("UTC", "GMT"):
+            raise ValueError(
+                f"{value!r} is in the zone {name}, which is more than one: %Z reads UTC and GMT, %z +01:00"
+            )
+        return _iso(moment if name is None else moment.replace(tzinfo=UTC))
 
     return parse
 

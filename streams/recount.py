@@ -367,7 +367,8 @@ def _batch_of(user: bytes, records: list[Record], terms: Terms, into: Recount) -
     good: list[Meant] = []
     taken: list[int] = []
     for i, record in enumerate(records):
-        meant = read_one(record, record.partition, terms.decoder.rank_of(record.topic), terms.decoder)
+        rank = terms.decoder.rank_of(record.topic)
+        meant = read_one(record, record.partition, rank, terms.decoder, terms.versions.zone)
         if isinstance(meant, Refused):
             into.doubts.append(Doubt(record, refuse(i, "decode", meant.code, meant.detail)))
         elif int(meant.row["kind"]) != Kind.ADVANCE:

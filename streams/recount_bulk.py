@@ -77,7 +77,7 @@ def _order(story: Story) -> list[Record] | None:
 
 def _decoded(orders: Mapping[bytes, Sequence[Record]], terms: Terms) -> EventBatch:
     records = [record for order in orders.values() for record in order]
-    return decode(records, records[0].partition if records else 0, terms.decoder)
+    return decode(records, records[0].partition if records else 0, terms.decoder, terms.versions.zone)
 
 
 def _miscounted(batch: EventBatch, stories: Mapping[bytes, Story]) -> set[bytes]:

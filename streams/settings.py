@@ -155,7 +155,10 @@ class PolicySettings(Part):
     """What the first worker writes into the packaged policy; afterwards the policy on the topic is what counts."""
 
     base_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217; amounts are summed in it")
-    time_zone: str = Field(default="UTC", description="IANA name; days begin in it; fixed for the life of the state")
+    time_zone: str = Field(
+        default="UTC",
+        description="IANA name; days begin in it, times without a zone are read in it; fixed for the life of the state",
+    )
 
     @field_validator("time_zone")
     @classmethod

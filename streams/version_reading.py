@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from schemas.batch import Record
 from schemas.codec import Refused, Registry
 from schemas.readable import read_fields
-from schemas.times import time_ms
+from schemas.times import has_zone, time_ms
 from state.category_text import text_weights
 from state.versions import Rate, pack_currency
 from streams.profile_files import profile_of
@@ -54,6 +54,7 @@ class Version(NamedTuple):
     rescore: bool = False
     epoch_ms: int | None = None  # everything learned up to there is published
     base_currency: str = ""
+    local: str = ""  # of a rate: its effective time as written, where that names no zone; `effective_ms` is then UTC's
 
 
 Read = Callable[[Record], Version]
@@ -103,7 +104,8 @@ def _rate(fields: Mapping[str, Any]) -> Version:
     effective_ms = time_ms(made.effective_at)
     assert effective_ms is not None, "the schema has read it"
     rate = Rate(pack_currency(made.currency), effective_ms, float(made.rate))
-    return Version(RATE, made.currency, effective_ms, rate, base_currency=made.base_currency)
+    local = "" if has_zone(made.effective_at) else made.effective_at
+    return Version(RATE, made.currency, effective_ms, rate, base_currency=made.base_currency, local=local)
 
 
 def _learned(said: LearnedFields, fields: Mapping[str, Any]) -> Version:

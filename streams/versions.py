@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from schemas.batch import BEGINNING_MS, Record
 from schemas.codec import RegistryUnavailable
+from schemas.times import time_ms
+from schemas.zones import Zone, zone_of
 from state.category_text import packaged_text_weights
 from state.profiles import Profile
 from state.versions import Policy, Rate, Versions, Weights
@@ -189,8 +191,9 @@ def build(records: Iterable[Record], read: dict[Place, Version | str], policy: P
     policies, weights = accepted(POLICY, _policy), accepted(VALUE, _weights)
     specs = accepted(SPEC, _with_its_time)
     models = accepted(MODEL, lambda version, at_ms, _: _model(specs, version, at_ms))
-    base_currency = (policies or [policy])[0].base_currency
-    rates = accepted(RATE, lambda version, at_ms, _: _rate(base_currency, version, at_ms))
+    first = (policies or [policy])[0]
+    found[RATE] = _in_zone(found.get(RATE, []), zone_of(first.time_zone))
+    rates = accepted(RATE, lambda version, at_ms, _: _rate(first.base_currency, version, at_ms))
     profiles = accepted(PROFILE, _profile)
     texts = accepted(TEXT, _with_its_time)
     learning, decisions = accepted(LEARNING, _with_its_time), accepted(DECISION, _with_its_time)
@@ -244,6 +247,16 @@ def _rescored_at(weights: list[Weights], moments: Iterable[int]) -> list[Weights
             again = replace(before[-1], effective_ms=moment_ms, rescore=True)
             weights = [*before, again, *weights[len(before) :]]
     return weights
+
+
+def _in_zone(entries: list[Entry], zone: Zone) -> list[Entry]:
+    """Rates whose effective times name no zone, read in the policy's: which policy is the first is known only here."""
+    return [(record, version._replace(effective_ms=_moment_ms(version, zone))) for record, version in entries]
+
+
+def _moment_ms(version: Version, zone: Zone) -> int:
+    moment_ms = time_ms(version.local, zone) if version.local else None
+    return version.effective_ms if moment_ms is None else moment_ms
 
 
 def _accepted(entries: list[Entry], refused: list[Refusal], make: Make) -> list[Any]:

@@ -250,7 +250,9 @@ def override(
     user: User,
     score: Annotated[str, typer.Option(help="value, status, revenue, class, rfm or segment.")],
     value: Annotated[float | None, typer.Option(help="The value to hold it at.")] = None,
-    until: Annotated[str, typer.Option(metavar="TIME", help="When the override ends by itself.")] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="When the override ends by itself; local without a zone.")
+    ] = "",
     lift: Annotated[bool, typer.Option("--lift", help="End an override now.")] = False,
     reason: Why = "",
     author: Author = "",
@@ -265,6 +267,9 @@ def override(
       rescore override c-000417 --score status --lift
     """
     from schemas.kinds import SCORE_NAMES
+    from schemas.times import has_zone
+    from schemas.zones import UTC
+    from streams.commands.versions import policy_zone
     from streams.commands.wire import present_ms
     from streams.publish import text_of_ms
     from streams.publish_events import time_ms
@@ -278,9 +283,10 @@ def override(
         fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
     chosen = settings()
     try:
-        until_ms = time_ms(until)
+        time_ms(until)
     except ValueError as error:
         fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
+    until_ms = time_ms(until, UTC if has_zone(until) else policy_zone(chosen))
     if until_ms <= (now_ms := present_ms(chosen)):
         past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
         fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)

@@ -17,6 +17,7 @@ from streams.commands.common import Exit, fail, guarded, settings
 from streams.terminal import echo, error_console, print_json
 
 if TYPE_CHECKING:
+    from schemas.zones import Zone
     from streams.avro_values import Values
     from streams.publish import Published
     from streams.publish_events import Event, Source
@@ -63,7 +64,8 @@ def publish(
     """Publish events from files, sorted by time, each under its user_id.
 
     Columns with our field names need no mapping. A line that cannot be read is told with its number and left out; then
-    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp.
+    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp. Dates and
+    times without a zone are local in the policy's time zone.
 
     Examples:
 
@@ -75,7 +77,7 @@ def publish(
     """
     from schemas.times import FIRST_TIMESTAMP_MS
     from streams.commands.wire import values
-    from streams.publish_events import Source, time_ms
+    from streams.publish_events import Source
 
     chosen, files = settings(), files or []
     if not files and not advance_to:
@@ -84,10 +86,11 @@ def publish(
         Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
-    bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
+    _known_topics(sources)
+    zone, bounds = _bounds(chosen, (from_time, until_time, advance_to), ask=not dry_run)
     if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
-    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
+    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen), zone)
     if dry_run:
         _show(job)
     else:
@@ -112,11 +115,19 @@ def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence
     return [mapping.with_options(options) for mapping in mappings]
 
 
-def _time(text: str, time_ms: Callable[[str], int]) -> int | None:
+def _bounds(chosen: Settings, texts: tuple[str, ...], ask: bool) -> tuple[Zone, tuple[int | None, ...]]:
+    """The zone of times that name none, and the times of options. With `ask` Kafka is asked for the policy in force."""
+    from schemas.zones import zone_of
+    from streams.commands.versions import policy_zone
+    from streams.publish_events import time_ms
+
     try:
-        return time_ms(text) if text else None
+        for text in filter(None, texts):
+            time_ms(text)
     except ValueError as error:
         fail(str(error), "for example 1993-01-01 or 2024-06-30T12:00:00Z", Exit.USAGE)
+    zone = policy_zone(chosen) if ask else zone_of(chosen.policy.time_zone)
+    return zone, tuple(time_ms(text, zone) if text else None for text in texts)
 
 
 @dataclass(slots=True)
@@ -130,6 +141,7 @@ class _Job:
     as_is: bool
     json_values: bool
     values: Values
+    zone: Zone
     bad_lines: int = 0
     remarks: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
@@ -165,7 +177,7 @@ class _Job:
         schema = self.values.schema(source.topic)
         stamp = self.settings.clock == "records" and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
         pipe, remark = sys.stdin.buffer, self.tell_remark
-        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
+        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark, self.zone):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
             elif self.within(one.time_ms):
@@ -192,10 +204,10 @@ class _Job:
             echo("more such lines are counted, not shown", err=True)
 
 
-def _known_topics(job: _Job) -> None:
+def _known_topics(sources: Sequence[Source]) -> None:
     from streams.publish_events import TIME_FIELDS
 
-    for source in job.sources:
+    for source in sources:
         if source.topic not in TIME_FIELDS:
             fail(f"events cannot be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
@@ -205,7 +217,6 @@ def _show(job: _Job) -> None:
     from streams.avro_values import encode_json
     from streams.publish import text_of_ms
 
-    _known_topics(job)
     for number, source in enumerate(job.sources):
         check = job.encoder(source.topic)
 
@@ -225,7 +236,6 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
     from streams.kafka_client import latest_timestamps_ms, producer, require_topics
     from streams.publish import Published, publish, refuse_to_go_back
 
-    _known_topics(job)
     chosen, stamp = job.settings, job.settings.clock == "records"
     names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])

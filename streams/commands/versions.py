@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from schemas.batch import Record
     from schemas.writing import Encoder
+    from schemas.zones import Zone
     from streams.settings import Settings
     from streams.versions import Known
 
@@ -165,6 +166,22 @@ def known_versions(chosen: Settings, *, tell: bool = True, open_seconds: float |
     if known.refused and tell:
         remark(refused_words(known))
     return known
+
+
+def policy_zone(chosen: Settings) -> Zone:
+    """The time zone of this deployment's policy, in which times without a zone are read.
+
+    Where the topic has no policy, or we may not read it, that of the settings, which the first worker will write there.
+    """
+    from schemas.zones import zone_of
+    from streams.commands.wire import registry_for
+    from streams.kafka_client import partition_counts, read
+    from streams.versions import Known, first_policy, reader
+
+    policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
+    records = read(chosen.kafka, partition_counts(chosen.kafka, [chosen.topic("rescore-config")]))
+    known = Known.first(policy).adopt(list(records), reader(registry_for(chosen), chosen.topic_prefix))
+    return zone_of(known.versions.policies[0].time_zone)
 
 
 def refused_words(known: Known) -> str:

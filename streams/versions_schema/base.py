@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.batch import BEGINNING_MS, DAY_MS
-from state.calendar import LAST_DAY
+from schemas.zones import LAST_DAY
 
 BODY_CHARS_MAX = 4 * 2**20
 """Of a body: what the broadcast topics take (`max.message.bytes`)."""

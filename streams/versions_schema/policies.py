@@ -85,7 +85,9 @@ class PolicyBody(Body):
         "formula-1", description="version of the formulas; a worker that does not know it stops"
     )
     base_currency: Currency = Field("EUR", description="fixed for the life of the state")
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="fixed for the life of the state")
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="days begin in it, and times without a zone are read in it; fixed for the life of the state"
+    )
     observation_from_ms: Moment = Field(BEGINNING_MS, description="loans ordered earlier do not count")
     cancel_after_due: bool = Field(False, description="whether a loan may be cancelled after its due date")
     look_ahead_candidates: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(

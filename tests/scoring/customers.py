@@ -130,7 +130,7 @@ class Customers:
         return decode_row(packed)
 
     def _step(self, records: list[Record], clock_ms: int) -> list[dict[str, Any]]:
-        batch = decode(records, 0, self.decoder)
+        batch = decode(records, 0, self.decoder, self.versions.zone)
         self.rejects += batch.rejects
         due = sorted(user for user, at in self.dues.items() if at <= clock_ms and user not in batch.users)
         users = [*batch.users, *due]

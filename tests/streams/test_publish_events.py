@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from schemas.times import FIRST_TIMESTAMP_MS, iso_of
+from schemas.zones import zone_of
 from streams.publish import (
     NotDelivered,
     Published,
@@ -137,8 +138,9 @@ def test_a_value_is_brought_to_the_type_of_its_field(avro: Any, raw: Any, value:
     assert converter(avro)(raw) == value
 
 
-def test_times_without_a_zone_are_utc() -> None:
+def test_times_without_a_zone_are_those_of_the_policys_zone() -> None:
     assert time_ms("2024-06-30T12:00:00") == time_ms("2024-06-30T12:00:00Z") == time_ms("2024-06-30T14:00:00+02:00")
+    assert time_ms("2024-06-30T12:00:00", zone_of("Asia/Tokyo")) == time_ms("2024-06-30T03:00:00Z")
 
 
 def _event(time: int, file: int, line: int) -> Event:

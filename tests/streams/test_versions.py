@@ -8,6 +8,8 @@ import pytest
 
 from schemas.batch import BEGINNING_MS, Record
 from schemas.codec import Encoder, StaticRegistry, encode_value
+from schemas.times import time_ms
+from schemas.zones import zone_of
 from state.versions import Policy, pack_currency
 from streams.packaged_models import packaged_body
 from streams.scoring.model import ModelWeights
@@ -241,3 +243,23 @@ def test_a_policy_without_the_rules_of_dates_has_their_defaults() -> None:
     old = policy_of({"base_currency": "CZK"}, "old", 0)
     assert (old.dates_from, old.payment_days_before_order, old.count_unpaid_from_day) == ("1981-01-01", 366, 1)
     assert policy_of({"dates_from": "1900-01-01"}, "all", 0).dates_from_day == -25_567
+
+
+def test_a_rate_without_a_zone_is_in_force_from_its_local_time_on() -> None:
+    """In the zone of the first policy on the topic, whichever is read first; a rate with a zone from its own moment."""
+    first = policy(0, 0, 0, base_currency="EUR", time_zone="America/New_York")
+    texts = {"2026-01-10": "2026-01-10T05:00:00Z", "2026-01-10T18:00:00": "2026-01-10T23:00:00Z"}
+    for text, moment in {**texts, "2026-01-10T18:00:00Z": "2026-01-10T18:00:00Z"}.items():
+        for records in ([first, rate(0, 1_000, text)], [rate(0, 1_000, text), first]):
+            found = known(*records)
+            assert found.refused == ()
+            assert [one.effective_ms for one in found.versions.rates] == [time_ms(moment)], text
+        assert [one.effective_ms for one in known(rate(0, 1_000, text)).versions.rates] == [time_ms(text)]
+
+
+def test_the_zone_of_the_first_policy_counts_and_another_is_refused() -> None:
+    first, other = (policy(n, 0, n * 10**9, time_zone=zone) for n, zone in enumerate(["Asia/Kathmandu", "UTC"]))
+    found = known(first, other)
+    assert found.versions.zone == zone_of("Asia/Kathmandu")
+    (refused,) = found.refused
+    assert refused.reason == "policy: time_zone is fixed for the life of the state: 'Asia/Kathmandu'"
