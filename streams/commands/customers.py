@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.row import Row
+    from streams.commands.store import Place
     from streams.explain import Beside
     from streams.settings import Settings
 
@@ -43,8 +44,7 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
       rescore inspect --request 88120
     """
     from streams.commands.store import read_row
-    from streams.inspection import as_json as plain
-    from streams.inspection import expected_of, profiles_held, tables
+    from streams.inspection import tables
 
     _one_of(user, request)
     if request is not None:
@@ -60,21 +60,26 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
             )
         fail(f"no customer {user!r} is known", "rescore publish, or check the user_id (it is case-sensitive)")
     row, place = found
-    names = _profile_names(chosen, row)
     if as_json:
-        expected = expected_of(row)
-        told = {
-            "profiles": profiles_held(row, names),
-            "expected_30d": None if expected is None else expected._asdict(),
-            "row": plain(row),
-        }
-        print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
+        print_json(_document(chosen, user, row, place))
         return
+    names = _profile_names(chosen, row)
     echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in tables(row, names):
         echo("")
         console().print(table)
     echo("", f"next: rescore explain {quoted(user)}", err=True)
+
+
+def _document(chosen: Settings, user: str, row: Row, place: Place) -> dict[str, Any]:
+    """The customer for programs, by the versions that are in force."""
+    from streams.commands.versions import known_versions
+    from streams.customer_document import customer_document
+    from streams.inspection import packaged_names
+
+    versions = known_versions(chosen).versions
+    names = packaged_names() | {profile.key: profile.profile_id for book in versions.books for profile in book.profiles}
+    return customer_document(user, row, place.partition, place.seq, versions, names)
 
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
@@ -132,8 +137,8 @@ def explain(
     if not user:
         fail("whom?", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
     from streams.commands.subscribe import changes, local_time
+    from streams.documents import explanation
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
-    from streams.explain import as_json as plain
 
     chosen = settings()
     missing: list[str] = []
@@ -150,8 +155,7 @@ def explain(
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
     beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
-        scores_told = [plain(story, beside.get(story.score)) for story in told]
-        print_json({"user_id": user, "scores": scores_told, "contest": CONTEST if adverse else None})
+        print_json(explanation(user, told, beside if adverse else None))
         tell_missing(missing)
         return
     for story in told:
@@ -170,7 +174,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     Without the store the story of the topic is told all the same, and that the rest is missing.
     """
     from state.errors import StoreUnavailable
-    from streams.attainable import data_used, way_words, ways
+    from streams.attainable import data_used, ways
     from streams.commands.store import read_row
     from streams.commands.versions import known_versions
     from streams.explain import CREDIT_SCORES, Beside
@@ -185,7 +189,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     row, _ = found
     near = ways(row, known_versions(chosen).versions)
     return {
-        score: Beside(data_used(row, score), [way_words(way) for way in near if way.score == score])
+        score: Beside(data_used(row, score), [way for way in near if way.score == score])
         for score in scores
         if score in CREDIT_SCORES
     }
@@ -232,7 +236,7 @@ def erase(
     named = repr(user) if request is None else whose(None, request)
     if not yes and not typer.confirm(f"forget everything known of {named}? This cannot be undone"):
         fail("nothing was erased")
-    _command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
+    publish_command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
     if proof:
         prove(settings(), row, wait_seconds, as_json)
 
@@ -245,59 +249,7 @@ def _one_of(user: str, request: int | None) -> None:
         fail(f"{request} is no number of a request", f"0 to {REQUEST_ID_MAX} (2^53 - 1)", Exit.USAGE)
 
 
-@guarded
-def override(
-    user: User,
-    score: Annotated[str, typer.Option(help="value, status, revenue, class, rfm or segment.")],
-    value: Annotated[float | None, typer.Option(help="The value to hold it at.")] = None,
-    until: Annotated[str, typer.Option(metavar="TIME", help="When the override ends by itself.")] = "",
-    lift: Annotated[bool, typer.Option("--lift", help="End an override now.")] = False,
-    reason: Why = "",
-    author: Author = "",
-    as_json: AsJson = False,
-) -> None:
-    """Hold a score at a value until a time, or lift that; both with an author, for the record.
-
-    Examples:
-
-      rescore override c-000417 --score status --value 3.5 --until 2027-01-31 --reason "documents seen"
-
-      rescore override c-000417 --score status --lift
-    """
-    from schemas.kinds import SCORE_NAMES
-    from streams.commands.wire import present_ms
-    from streams.publish import text_of_ms
-    from streams.publish_events import time_ms
-
-    if score not in SCORE_NAMES:
-        fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
-    if lift:
-        _command(settings(), user.encode(), as_json, command="lift", score=score, author=author, reason=reason)
-        return
-    if value is None or not until:
-        fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
-    chosen = settings()
-    try:
-        until_ms = time_ms(until)
-    except ValueError as error:
-        fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
-    if until_ms <= (now_ms := present_ms(chosen)):
-        past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
-        fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)
-    _command(
-        chosen,
-        user.encode(),
-        as_json,
-        command="override",
-        score=score,
-        value=value,
-        expires_at=until,
-        author=author,
-        reason=reason,
-    )
-
-
-def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
+def publish_command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
     """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics

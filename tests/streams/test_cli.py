@@ -155,7 +155,9 @@ def test_a_dry_run_reads_all_lines_and_says_what_is_odd_with_which(run: Run, tmp
 
 
 def test_an_override_until_the_past_is_refused_before_it_is_sent(run: Run) -> None:
-    result = run("override", "ann", "--score", "status", "--value", "3", "--until", "2020-01-01", env=NOWHERE)
+    result = run(
+        "override", "ann", "--score", "status", "--value", "3", "--until", "2020-01-01", "--reason", "x", env=NOWHERE
+    )
     assert result.exit_code == Exit.USAGE
     assert "an override until 2020-01-01 would have expired: it is 20" in result.stderr
 
