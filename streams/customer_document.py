@@ -60,7 +60,9 @@ def customer_document(
             "transactions": str(row.transactions),
             "failed_attempts": str(row.failed),
         },
-        "expected_30d": None if expected is None else expected._asdict(),
+        "expected_30d": None
+        if expected is None
+        else {"days": expected.days, "still_customer": number_of(expected.still_customer)},
         "consistency": number_of(row.consistency),
         "currencies": _currencies(row),
         "days": _days(row),

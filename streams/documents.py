@@ -110,14 +110,25 @@ def coverage_of(events: int, first_ms: int, last_ms: int) -> Document:
     return {"events": str(events), "first_event_at": first, "last_event_at": last}
 
 
-def explanation(user_id: str, stories: Sequence[Story], besides: Mapping[str, Beside] | None = None) -> Document:
+def explanation(
+    user_id: str,
+    stories: Sequence[Story],
+    besides: Mapping[str, Beside] | None = None,
+    *,
+    whole: bool = True,
+    not_found: Sequence[str] = (),
+) -> Document:
     """How each score came to be. `besides`, by score: what an adverse decision says beside the reasons; else none is.
 
+    `whole`: all that the topic holds of the customer was looked for; else `not_found` are scores of which even the last
+    change lies further back than was read.
     `besides` lacks a score whose row was not to be had: its `data_used` and `enough` are then null, not empty.
     """
     return {
         "user_id": user_id,
         "scores": [_story(story, besides) for story in stories],
+        "whole": whole,
+        "not_found": list(not_found),
         "contest": None if besides is None else CONTEST,
     }
 

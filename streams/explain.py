@@ -21,6 +21,7 @@ from streams.subscribe import (
     why,
     words_of,
 )
+from streams.terminal import counted
 
 if TYPE_CHECKING:
     from streams.attainable import Way
@@ -103,8 +104,8 @@ def shortfalls(story: Story) -> list[tuple[str, float]]:
     return sorted(negative, key=lambda one: one[1])[:SHORTFALLS_MAX]
 
 
-def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str]:
-    """The story in lines for a terminal."""
+def as_lines(story: Story, time_text: TimeText, steps_max: int = 10, *, whole: bool = True) -> list[str]:
+    """The story in lines for a terminal. `whole`: the topic holds no further change of it."""
     now = story.now
     band = f", {now['new_band']}" if now["new_band"] else ""
     lines = [
@@ -120,11 +121,9 @@ def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str
     lines += [f"    {hit_words(hit)}" for hit in now.get("hits") or () if hit["held"]]
     lines.append(f"    {trust(now, time_text)}")
     if story.missing:
-        lines.append(
-            f"    {story.missing:,} earlier changes are no longer on the topic"
-            if story.missing > 1
-            else "    1 earlier change is no longer on the topic"
-        )
+        one = story.missing == 1
+        earlier = f"{counted(story.missing, 'earlier change')} {'is' if one else 'are'}"
+        lines.append(f"    {earlier} no longer on the topic" if whole else f"    {earlier} not shown: --all reads on")
     hidden = max(len(story.changes) - steps_max, 0)
     lines.append(
         "    how it came there:" + (f" (the last {steps_max} of {len(story.changes):,} steps)" if hidden else "")

@@ -46,8 +46,14 @@ def time_text(time_ms: int | None) -> str:
 
 
 def expected_of(row: Row) -> Expectation | None:
-    """What a row lets expect at its clock; from its own latest day on, where the clock in UTC is a day behind that."""
-    return expectation(row, max(row.clock_ms // DAY_MS, row.last_transaction_day or 0))
+    """What a row lets expect at its clock; from its own latest day on, where the clock in UTC is a day behind that.
+
+    `still_customer` is NaN of who has had no transaction in the last 365 days.
+    """
+    found = expectation(row, max(row.clock_ms // DAY_MS, row.last_transaction_day or 0))
+    if found is None or any(day.transactions for day in row.days):
+        return found
+    return found._replace(still_customer=math.nan)  # of who has been silent for a year nothing is left to tell it by
 
 
 def expected_text(row: Row) -> str:
@@ -55,7 +61,10 @@ def expected_text(row: Row) -> str:
     found = expected_of(row)
     if found is None:
         return "-"
-    return f"{found.days:.1f} days with a transaction; still a customer: {found.still_customer:.0%}"
+    days = f"{found.days:.1f} days with a transaction"
+    if math.isnan(found.still_customer):
+        return f"{days}; none in the last 365 days"
+    return f"{days}; still a customer: {found.still_customer:.0%}"
 
 
 def events_text(row: Row) -> str:

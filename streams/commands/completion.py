@@ -1,4 +1,4 @@
-"""Values that a shell completes: scores, bands, topics, data sets, profiles. Called by the shell alone."""
+"""Values that a shell completes: scores, bands, topics, profiles. Called by the shell alone."""
 
 from __future__ import annotations
 
@@ -31,13 +31,6 @@ def complete_input_topic(incomplete: str) -> list[str]:
     from schemas.kinds import INPUT_TOPICS
 
     return _beginning(incomplete, INPUT_TOPICS)
-
-
-def complete_data_set(incomplete: str) -> list[str]:
-    """Data sets of `rescore evaluate`."""
-    from streams.commands.evaluate import DATASETS
-
-    return _beginning(incomplete, DATASETS)
 
 
 def complete_profile(incomplete: str) -> list[str]:

@@ -9,9 +9,10 @@ import typer
 
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
 from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
-from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.commands.completion import complete_score
+from streams.commands.partial import tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
-from streams.terminal import console, echo, print_json, quoted
+from streams.terminal import console, echo, print_json, quoted, remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,9 @@ def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
 @guarded
 def explain(
     user: UserOrNone = "",
-    scores: Annotated[list[str] | None, typer.Option("--score", help="Only this score (repeatable).")] = None,
+    scores: Annotated[
+        list[str] | None, typer.Option("--score", help="Only this score (repeatable).", autocompletion=complete_score)
+    ] = None,
     adverse: Annotated[
         bool, typer.Option("--adverse", help="Only what a decision against the customer must say.")
     ] = False,
@@ -114,12 +117,18 @@ def explain(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="How many of the latest steps to show of each score.")] = 10,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read the whole topic for earlier steps; it may take minutes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of each score: value, reasons that add up, when and why it moved, until when it holds.
 
-    A request that names no customer is not of the customer of that number: it is told by --request alone. With USER as
-    well the customer's own request of that number comes first; the answer says which of the two it is.
+    Where the topic is large, its last 200,000 records up to the customer's last change are searched; what lies further
+    back is told to be missing.
+
+    For a request without a customer, give its number by --request alone. With USER as well, the customer's own request
+    of that number comes first; the answer says which of the two it is.
 
     Examples:
 
@@ -135,18 +144,22 @@ def explain(
         explain_request(settings(), user, request, as_json)
         return
     if not user:
-        fail("whom?", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
-    from streams.commands.subscribe import changes, local_time
+        fail("no customer is named", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
+    from streams.commands.history import changes_of
+    from streams.commands.subscribe import local_time
     from streams.documents import explanation
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
 
     chosen = settings()
-    missing: list[str] = []
-    found = changes(chosen, from_beginning=True, exit_at_end=True, users=[user])
-    told = stories(user, as_far_as_committed(found, missing))
-    told = [story for story in told if not scores or story.score in scores]
+    found, not_found, missing = changes_of(chosen, user, scores or (), steps, everything=everything)
+    told = [story for story in stories(user, found.changes) if not scores or story.score in scores]
     if not told:
         tell_missing(missing)
+        if not found.whole:
+            fail(
+                f"no change of {user!r} is among the last {found.records:,} records read of score-changes",
+                f"rescore explain {quoted(user)} --all reads the whole topic",
+            )
         if (number := is_published(chosen, user)) is not None:
             fail(
                 f"no score of a customer {user!r} has changed; there is a request {number}, which names no customer",
@@ -155,14 +168,20 @@ def explain(
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
     beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
-        print_json(explanation(user, told, beside if adverse else None))
+        print_json(explanation(user, told, beside if adverse else None, whole=found.whole, not_found=not_found))
         tell_missing(missing)
         return
     for story in told:
         lines = (
-            adverse_lines(story, local_time, beside.get(story.score)) if adverse else as_lines(story, local_time, steps)
+            adverse_lines(story, local_time, beside.get(story.score))
+            if adverse
+            else as_lines(story, local_time, steps, whole=found.whole)
         )
         echo(*lines, "")
+    if not_found:
+        remark(
+            f"{', '.join(not_found)}: last changed before the {found.records:,} records that were read; --all reads on"
+        )
     if adverse:
         echo(CONTEST)
     tell_missing(missing)
@@ -203,20 +222,23 @@ def erase(
     author: Author = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     proof: Annotated[
-        bool, typer.Option("--prove", help="Wait until it is through, then show what every copy still holds.")
+        bool, typer.Option("--prove", help="Wait until a worker has erased, then show what every copy still holds.")
     ] = False,
     proof_only: Annotated[
-        bool, typer.Option("--prove-only", help="Publish nothing: show what the copies hold since an earlier erasure.")
+        bool,
+        typer.Option(
+            "--prove-only", help="Publish nothing: show what every copy still holds, some time after an erasure."
+        ),
     ] = False,
     wait_seconds: Annotated[float, typer.Option(min=0, help="How long --prove waits for a worker.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a customer: state, scores and training examples. What is still in the input topics expires with them.
+    """Erase a customer: state, scores and training examples. What is still in the input topics expires with them.
 
-    A request that names no customer is forgotten by --request; a customer whose user_id is that number stays, and the
+    A request that names no customer is erased by --request; a customer whose user_id is that number stays, and the
     other way round.
 
-    With --prove: exit code 0 where every copy is gone or goes by a known day, 1 while something remains.
+    With --prove: exit code 0 if every copy is deleted or has a known deletion date, 1 while something remains.
 
     Examples:
 
@@ -234,7 +256,7 @@ def erase(
         prove(settings(), row, wait_seconds, as_json)
         return
     named = repr(user) if request is None else whose(None, request)
-    if not yes and not typer.confirm(f"forget everything known of {named}? This cannot be undone"):
+    if not yes and not typer.confirm(f"erase everything known of {named}? This cannot be undone"):
         fail("nothing was erased")
     publish_command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
     if proof:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
 from streams.commands.completion import complete_overridable
 from streams.commands.customers import Author, User, Why, publish_command
-from streams.terminal import quoted
+from streams.terminal import quoted, remark
 
 if TYPE_CHECKING:
     from state.row import Row
@@ -58,12 +58,7 @@ def override(
         fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
     chosen = settings()
     if lift:
-        row = _known(chosen, user)
-        if all(SCORE_NAMES[held.score] != score for held in row.overrides):
-            fail(
-                f"{score} of {user!r} has no override",
-                f"rescore inspect {quoted(user)} lists them; one published just now counts once a worker has taken it",
-            )
+        _check_held(chosen, user, score)
         publish_command(
             chosen, user.encode(), as_json, command="lift", score=score, author=author, reason=reason.strip()
         )
@@ -81,6 +76,25 @@ def override(
         _known(chosen, user)
     fields = {"score": score, "value": number, "expires_at": until, "author": author, "reason": reason.strip()}
     publish_command(chosen, user.encode(), as_json, command="override", **fields)
+
+
+def _check_held(chosen: Settings, user: str, score: str) -> None:
+    """An override is there to be lifted. Without rows it is lifted unchecked, as that does no harm."""
+    from schemas.kinds import SCORE_NAMES
+    from state.errors import StoreUnavailable
+
+    try:
+        row = _known(chosen, user)
+    except (StoreUnavailable, CommandFailure) as failure:
+        if isinstance(failure, CommandFailure) and failure.code != Exit.UNREACHABLE:
+            raise
+        remark(f"whether there is an override was not checked: {failure}")
+        return
+    if all(SCORE_NAMES[held.score] != score for held in row.overrides):
+        fail(
+            f"{score} of {user!r} has no override",
+            f"rescore inspect {quoted(user)} lists them; one published just now counts once a worker has taken it",
+        )
 
 
 def _check_end(chosen: Settings, until: str) -> None:
