@@ -13,6 +13,7 @@ as well. So it is never less than a part of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def faded(weight: int, days: int) -> int:
 
 
 @compiled
-def spent_on(category: int, code: int, amount_minor: int) -> int:
+def spent_on(category: Any, code: Any, amount_minor: Any) -> Any:
     """The category that a transaction counts in: for money that comes in, that of a merchant's code and no guess.
 
     A salary from a supermarket is described with the words of a purchase there; only a merchant gives money back.

@@ -103,8 +103,8 @@ class KafkaChanges:
                     if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - a name of librdkafka's
                         return
                     raise unreachable(self._kafka, KafkaException(error))
-                if message.offset() >= end:
-                    return
-                yield message
-                if message.offset() >= end - 1:
+                offset = int(message.offset() or 0)
+                if offset < end:
+                    yield message
+                if offset >= end - 1:
                     return

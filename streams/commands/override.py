@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,7 +74,13 @@ def override(
     _check_end(chosen, until)
     if not create:
         _known(chosen, user)
-    fields = {"score": score, "value": number, "expires_at": until, "author": author, "reason": reason.strip()}
+    fields: dict[str, Any] = {
+        "score": score,
+        "value": number,
+        "expires_at": until,
+        "author": author,
+        "reason": reason.strip(),
+    }
     publish_command(chosen, user.encode(), as_json, command="override", **fields)
 
 

@@ -172,7 +172,9 @@ def counterfactuals(
         needed = {
             name: _outward(ways[name](part)[name] or 0.0, 100, reach[name][0] < 1.0) for name, part in found.items()
         }
-        tried = {Counterfactual(name, now[name], value): {**declared, name: value} for name, value in needed.items()}
+        tried: dict[Counterfactual, Declaration] = {
+            Counterfactual(name, now[name], value): {**declared, name: value} for name, value in needed.items()
+        }
     else:
         shares = _nearest({TOGETHER: lambda part: _smaller(declared, now, less, 1.0 - part)}, chance_of, below)
         left = [_outward(1.0 - part, 1_000, down=True) for part in shares.values()]

@@ -530,8 +530,8 @@ def reasons_of(
         under_old = adopted if adopted is not None else before
         small = under_old.scores[score] - old
         if small != 0.0:
-            code = Reason.OVERRIDE_ENDED if overridden else Reason.EARLIER_SMALL_MOVES
-            reasons.append((int(code), 0.0, small))
+            why = Reason.OVERRIDE_ENDED if overridden else Reason.EARLIER_SMALL_MOVES
+            reasons.append((int(why), 0.0, small))
         new_weights = before.scores[score] - under_old.scores[score]
         if new_weights != 0.0:
             reasons.append((int(Reason.NEW_WEIGHTS), 0.0, new_weights))
