@@ -120,7 +120,7 @@ def rollback(
     author: Author = "",
     as_json: AsJson = False,
 ) -> None:
-    """Go back to an approved version from the next closing of an epoch on; learning begins anew from it.
+    """Go back to an approved version from the next closing of an epoch on; learning starts again from it.
 
     Example: rescore models rollback --reason "complaints about dormant customers"
     """
