@@ -131,6 +131,7 @@ class Reason(IntEnum):
     UNPAID = 43
     ONGOING_COSTS = 44
     OVERRIDE = 50
+    OVERRIDE_ENDED = 51
     RISK_INCOME = 60  # from here on the features of the risk model, in the order of its manifest
     RISK_DTI = 61
     RISK_HOUSING = 62

@@ -29,7 +29,9 @@ WORDS: dict[RejectCode, Words] = {
         "publish Avro (Confluent framing or single-object encoding) or a JSON object, whole",
     ),
     RejectCode.UNKNOWN_SCHEMA: Words(
-        "the schema the value was written with is not known", f"register that schema, {REPLAY}"
+        "the schema the value was written with is not known",
+        "register that schema with the registry of RESCORE_REGISTRY__URL; without a registry, publish Avro in "
+        f"single-object encoding or plain JSON; {REPLAY}",
     ),
     RejectCode.WRONG_TYPE: Words(
         "a field does not hold what its schema says", "write the field as the schema's doc says"
@@ -114,7 +116,7 @@ WORDS: dict[RejectCode, Words] = {
     RejectCode.EVENT_ID_REUSED: Words(
         "another event of this kind, with other content, has this event_id and revision",
         "give each event of a topic an event_id of its own; publish a change of an event as its correction "
-        f"(revision + 1, with `previous`). Mend the publisher and drop the dead letter: {REPEATED}",
+        f"(revision + 1, with `previous`). Fix the publisher and drop the dead letter: {REPEATED}",
     ),
     RejectCode.CORRECTION_OF_NOTHING: Words(
         "the customer's record does not hold what this correction replaces",
@@ -137,7 +139,7 @@ WORDS: dict[RejectCode, Words] = {
     ),
     RejectCode.INTERNAL_ERROR: Words(
         "the program failed on this record",
-        f"report it with the traceback in the worker's log, install the release that mends it, {REPLAY}",
+        f"report it with the traceback in the worker's log, install the release that fixes it, {REPLAY}",
     ),
     RejectCode.IMPLAUSIBLE_DATE: Words(
         "a date is a default value, or before what it follows",

@@ -111,11 +111,12 @@ from state.compiled_row import (
     same_text,
     text_before,
 )
-from state.compiled_spending import spend
+from state.compiled_spending import correct_spending, spend
 from state.compiled_sums import PENDING, SUCCEEDED, add_money, counted_state, finds_transaction
 from state.currencies import LETTERS, in_unit, own_units, with_unit
 from state.refusals import DATE_FIELDS, Why
 from state.row import ROW_CURRENCIES_MAX, ROW_DUE_MOVES_MAX, ROW_LOANS_MAX, ROW_POINTS_MAX, WINDOW_DAYS_MAX
+from state.spending import spent_on
 
 ERASE, OVERRIDE, LIFT = int(Kind.ERASE), int(Kind.OVERRIDE), int(Kind.LIFT)
 APPLICANT, TRANSACTION = int(Kind.APPLICANT), int(Kind.TRANSACTION)
@@ -518,16 +519,15 @@ def _fold_transaction(
     amount = money["amount"]
     state = counted_state(np.int64(event["state"]), event["amount"])
     add_money(row, today, event_day, state, amount, 1)
-    if category != 0 and state == SUCCEEDED:
-        spend(row, category, min(event_day, today), amount, 1, today)
     if event["has_previous"]:
         previous = money["previous_amount"]
         previous_state = counted_state(np.int64(event["previous_state"]), event["previous_amount"])
         previous_day = day_of(days, event["previous_time_ms"])
         add_money(row, today, previous_day, previous_state, previous, -1)
-        if previous_state == SUCCEEDED:
-            earlier = np.int64(event["previous_category"])
-            spend(row, earlier if earlier != 0 else category, min(previous_day, today), previous, -1, today)
+        correct_spending(row, event, category, state, amount, min(event_day, today), previous_state, previous,
+                         min(previous_day, today), today)  # fmt: skip
+    elif state == SUCCEEDED:
+        spend(row, spent_on(category, np.int64(event["category"]), amount), min(event_day, today), amount, 1, today)
     if state == PENDING:
         return
     account = row.accounts[_account(row, np.int64(event["currency"]))]

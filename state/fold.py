@@ -32,7 +32,7 @@ from state.row import (
     Row,
     Seen,
 )
-from state.spending import spend
+from state.spending import spend, spent_on
 from state.sums import add_money, counted_state, finds_payment, finds_transaction
 from state.versions import Policy, Versions
 
@@ -209,7 +209,7 @@ def refusal_of(row: Row, event: Event, versions: Versions) -> Refusal:
     if event.kind in (Kind.LOAN_REPAID, Kind.LOAN_CANCELLED):
         return _refuse_step(row, event, today, versions, policy)
     if event.kind == Kind.OVERRIDE:
-        if not _is_possible(event.number("score"), float(event.fields["value"])):
+        if not is_possible(event.number("score"), float(event.fields["value"])):
             return Refusal(RejectCode.OVERRIDE_OUT_OF_RANGE)
         if event.number("until_ms") <= clock_ms:
             return Refusal(RejectCode.OVERRIDE_EXPIRED)
@@ -234,7 +234,8 @@ OVERRIDE_MAX = (5.0, 5.0, 2.0, 6.0, 555.0, 5.0, 1.0, -1.0)
 """Largest value a person may hold a score at, by score; the smallest is 0. Codes are whole, profiles are not held."""
 
 
-def _is_possible(score: int, value: float) -> bool:
+def is_possible(score: int, value: float) -> bool:
+    """Whether a score may be held at a value."""
     return 0.0 <= value <= OVERRIDE_MAX[score] and (not is_code(score) or value == int(value))
 
 
@@ -343,16 +344,12 @@ def _erase(row: Row) -> None:
 def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versions: Versions) -> None:
     state = counted_state(event.number("state"), float(event.fields["amount"]))
     add_money(row, today, event_day, state, int(event.money["amount"]), 1)
-    if state == TransactionState.SUCCEEDED:
-        spend(row.spending, event.category, min(event_day, today), int(event.money["amount"]), 1, today)
     if event.fields["has_previous"]:
         previous = int(event.money["previous_amount"])
         previous_state = counted_state(event.number("previous_state"), float(event.fields["previous_amount"]))
         previous_day = day_of(versions.days, event.number("previous_time_ms"))
         add_money(row, today, previous_day, previous_state, previous, -1)
-        if previous_state == TransactionState.SUCCEEDED:
-            category = event.number("previous_category") or event.category
-            spend(row.spending, category, min(previous_day, today), previous, -1, today)
+    _fold_spending(row, event, state, today, event_day, versions)
     if state == TransactionState.PENDING:
         return  # nothing has happened yet: the final state comes as a revision
     account = _account(row, event.number("currency"))
@@ -369,6 +366,23 @@ def _fold_transaction(row: Row, event: Event, today: int, event_day: int, versio
     if event.number("created_ms") != MISSING_TIME_MS:
         created_day = day_of(versions.days, event.number("created_ms"))
         row.created_day = created_day if row.created_day is None else min(row.created_day, created_day)
+
+
+def _fold_spending(row: Row, event: Event, state: int, today: int, event_day: int, versions: Versions) -> None:
+    """What a transaction spends, and what a correction takes back: a refund that is taken back first, as it adds."""
+    amount, code = int(event.money["amount"]), event.number("category")
+    spends = []
+    if state == TransactionState.SUCCEEDED:
+        spends.append((spent_on(event.category, code, amount), min(event_day, today), amount, 1))
+    if event.fields["has_previous"]:
+        previous, earlier = int(event.money["previous_amount"]), event.number("previous_category")
+        previous_state = counted_state(event.number("previous_state"), float(event.fields["previous_amount"]))
+        if previous_state == TransactionState.SUCCEEDED:
+            category = spent_on(earlier or event.category, earlier or code, previous)
+            previous_day = day_of(versions.days, event.number("previous_time_ms"))
+            spends.insert(0 if previous > 0 else 1, (category, min(previous_day, today), previous, -1))
+    for category, day, amount_minor, sign in spends:
+        spend(row.spending, category, day, amount_minor, sign, today)
 
 
 def _account(row: Row, currency: int) -> Account:

@@ -351,12 +351,12 @@ class RedisStore:
                 answers[i] = answer
         for answer in answers:
             if isinstance(answer, Exception):
-                with Translated():
+                with Translated(self._app):
                     raise answer
         return answers
 
     def _call_as_is(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        with Translated(), self._long_client.pipeline(transaction=False) as pipeline:
+        with Translated(self._app), self._long_client.pipeline(transaction=False) as pipeline:
             for function, partition, *arguments in calls:
                 keys = self._meta(partition), self._due_key(partition)
                 pipeline.execute_command("FCALL", f"rescore_{function}_{DIGEST}", len(keys), *keys, *arguments)
@@ -368,12 +368,12 @@ class RedisStore:
         self._command("FUNCTION", "LOAD", "REPLACE", SOURCE.replace("DIGEST", DIGEST))
 
     def _command(self, *command: object) -> Any:
-        with Translated():
+        with Translated(self._app):
             return self._client.execute_command(*command)
 
     def _at_once(self, *commands: tuple[object, ...]) -> list[Any]:
         """Answers that belong to one moment."""
-        with Translated(), self._client.pipeline(transaction=True) as pipeline:
+        with Translated(self._app), self._client.pipeline(transaction=True) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             answers: list[Any] = pipeline.execute()

@@ -8,8 +8,8 @@ import redis
 
 from state.errors import RefusedSettings, StoreUnavailable
 
-RIGHTS = "~{app.* +@read +@write +@transaction +@connection +info +fcall +function|load"
-"""What a worker's user needs on the server, as an ACL says it."""
+RIGHTS = "~{%s.* +@read +@write +@transaction +@connection +info +fcall +function|load"
+"""What a worker's user needs on the server, as an ACL says it, with the app's name."""
 
 TRANSIENT = re.compile(r"^(OOM|MISCONF|NOREPLICAS|LOADING|BUSY|READONLY|MASTERDOWN|TRYAGAIN|CLUSTERDOWN|UNKILLABLE)\b|"
                        r"read only|out of memory|command not allowed when used memory", re.IGNORECASE)  # fmt: skip
@@ -19,13 +19,16 @@ TRANSIENT = re.compile(r"^(OOM|MISCONF|NOREPLICAS|LOADING|BUSY|READONLY|MASTERDO
 class Translated:
     """Turns what a client says about a server that does not answer, or cannot now, into errors that say what to do."""
 
+    def __init__(self, app: str) -> None:
+        self._app = app
+
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
             raise RefusedSettings(
                 f"Redis refuses this user ({error})",
-                f"correct RESCORE_REDIS__URL, or allow the user of app `app` `{RIGHTS}`",
+                f"correct RESCORE_REDIS__URL, or give it the rights of a worker: ACL SETUSER USER {RIGHTS % self._app}",
             ) from error
         if isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error):
             raise RefusedSettings(

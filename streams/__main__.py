@@ -26,6 +26,7 @@ from streams.commands import (
     lag,
     learner,
     models,
+    override,
     profiles,
     replay,
     subscribe,
@@ -33,11 +34,16 @@ from streams.commands import (
     worker,
 )
 from streams.commands.common import EXIT_CODES, program_version
+from streams.commands.notation import name_values
 from streams.terminal import echo
 
 
 class Commands(TyperGroup):
     """All commands. What they say of wrong arguments is escaped, as arguments may be somebody's ids."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        name_values(self.commands.values())
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """See `typer`."""
@@ -88,7 +94,7 @@ app.command()(customers.explain)
 app.command()(lag.lag)
 app.command()(replay.replay)
 app.command()(evaluate.evaluate)
-app.command()(customers.override)
+app.command()(override.override)
 app.command()(customers.erase)
 app.add_typer(bench.app, name="bench")
 app.add_typer(topics.app, name="topics")

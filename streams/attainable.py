@@ -22,6 +22,7 @@ from state.versions import Versions
 from streams.scoring.adverse import ACTIONABLE, TOGETHER, Declaration, counterfactuals, loans_on_time_needed
 from streams.scoring.customer_risk import risk_band
 from streams.scoring.evaluate import Evaluation, evaluate
+from streams.scoring.status import status_of_counts
 
 LEVELS = ("low", "average", "high")
 WORDS = {
@@ -46,6 +47,12 @@ class Way(NamedTuple):
     needed: float | None
     then: float
     then_band: str
+
+    @property
+    def text(self) -> str:
+        """The way in a line, with what would follow."""
+        band = f", {self.then_band}" if self.then_band else ""
+        return f"{self.words}: {self.score} would be {self.then:.3f}{band}"
 
 
 def ways(row: Row, versions: Versions) -> list[Way]:
@@ -82,12 +89,6 @@ def data_used(row: Row, score: str) -> list[tuple[str, Any]]:
     return used
 
 
-def way_words(way: Way) -> str:
-    """A way in a line, with what would follow."""
-    band = f", {way.then_band}" if way.then_band else ""
-    return f"{way.words}: {way.score} would be {way.then:.3f}{band}"
-
-
 def _evaluated(row: Row, versions: Versions) -> Evaluation:
     return evaluate(row, row.clock_ms, versions, row.clock_ms)
 
@@ -98,11 +99,15 @@ def _status_ways(seen: Evaluation, versions: Versions) -> Iterable[Way]:
     if math.isnan(status) or not 0 <= level < len(LEVELS) - 1:
         return
     cuts = versions.weights[seen.weights_version].status_terciles
-    target = float(cuts[level]) + versions.policies[seen.policy_version].status_margin
+    margin = versions.policies[seen.policy_version].status_margin
+    target = float(cuts[level]) + margin
     more = loans_on_time_needed(seen.counts, target)
     if more:
         words = f"{more:,} more loans repaid on time" if more > 1 else "one more loan repaid on time"
-        yield Way("status", "loans_on_time", words, 0.0, float(more), target, LEVELS[level + 1])
+        on_time, *late = (int(count) for count in seen.counts)
+        then = float(status_of_counts(on_time + more, *late))
+        reached = sum(then >= float(cut) + margin for cut in cuts)
+        yield Way("status", "loans_on_time", words, 0.0, float(more), then, LEVELS[reached])
 
 
 def _paid_ways(row: Row, seen: Evaluation, versions: Versions, score: Score) -> Iterable[Way]:

@@ -1,4 +1,4 @@
-"""Dead letters: what was refused, byte for byte, and its way back once the cause is mended.
+"""Dead letters: what was refused, byte for byte, and its way back once the cause is fixed.
 
 A dead-letter topic holds letters (the record as received and headers that say why) and notes, written by `replay` and
 `drop` in one transaction with what they do: a note names a letter that is settled. So a letter comes back at most once
@@ -50,8 +50,8 @@ class DeadLetter(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the letter is called on the command line: `transactions/0/17`."""
-        return f"{self.topic.removesuffix(SUFFIX)}/{self.partition}/{self.offset}"
+        """What the letter is called on the command line: where it lies, `transactions.dlq/0/17`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 class Message(NamedTuple):
@@ -113,11 +113,12 @@ def _number(headers: Mapping[str, bytes], name: str) -> int:
 def chosen(
     letters: Iterable[DeadLetter], names: Iterable[str] = (), topic: str = "", exception: str = "", user: str = ""
 ) -> list[DeadLetter]:
-    """Letters that fit every choice made; `names` are `topic/partition/offset`, one that begins so, or all if none.
+    """Letters that fit every choice made; `names` are `topic/partition/offset`, all letters if there is none.
 
+    A topic without `.dlq` is taken for its dead-letter topic: letters were called so in earlier releases.
     Raises UnknownLetter for a name no open letter has.
     """
-    wanted = set(names)
+    wanted = {_with_suffix(name) for name in names}
     open_ones = list(letters)
     if unknown := sorted(wanted - {letter.name for letter in open_ones}):
         raise UnknownLetter(f"there is no open dead letter {', '.join(unknown)}: it was settled, or never there")
@@ -129,6 +130,11 @@ def chosen(
         and (not exception or letter.exception.lower() == exception.lower())
         and (not user or letter.key == user.encode())
     ]
+
+
+def _with_suffix(name: str) -> str:
+    topic, slash, place = name.partition("/")
+    return name if topic.endswith(SUFFIX) or not slash else f"{topic}{SUFFIX}/{place}"
 
 
 def replayed(
@@ -154,7 +160,7 @@ def replayed(
         origin_place = f"{letter.origin_topic}/{letter.origin_partition}/{letter.origin_offset}"
         raise UnknownLetter(
             f"the dead letter {letter.name} holds no value: the record of {letter.cut_bytes:,} bytes is at "
-            f"{origin_place}. Publish the event anew, shorter, and drop the letter"
+            f"{origin_place}. Publish the event again, shorter, and drop the letter"
         )
     origin = (REPLAYED_FROM, letter.name.encode())
     headers = [header for header in letter.headers if header[0] != REPLAYED_FROM] + [origin]

@@ -135,16 +135,3 @@ def lines(said: Verdict, request: str, decided: str) -> list[str]:
         told += [f"    would have been enough: {way_words(way)}" for way in said.enough]
     used = ", ".join(f"{name} {x if isinstance(x, str) else f'{x:,.6g}'}" for name, x in said.used.items())
     return [*told, f"    data used: {used or 'none'}"]
-
-
-def as_json(said: Verdict) -> dict[str, Any]:
-    """The same as plain values."""
-    return {
-        "model": said.model,
-        "version": said.version,
-        "chance": said.chance,
-        "declined": said.declined,
-        "shortfalls": [one._asdict() for one in said.shortfalls],
-        "enough": [{**way._asdict(), "text": way_words(way)} for way in said.enough],
-        "data_used": dict(said.used),
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.kinds import SCORE_NAMES
 from streams.subscribe import (
@@ -21,6 +21,10 @@ from streams.subscribe import (
     why,
     words_of,
 )
+from streams.terminal import counted
+
+if TYPE_CHECKING:
+    from streams.attainable import Way
 
 STATUS_BEST = 5.0
 CREDIT_SCORES = ("status", "revenue", "class", "risk")
@@ -100,8 +104,8 @@ def shortfalls(story: Story) -> list[tuple[str, float]]:
     return sorted(negative, key=lambda one: one[1])[:SHORTFALLS_MAX]
 
 
-def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str]:
-    """The story in lines for a terminal."""
+def as_lines(story: Story, time_text: TimeText, steps_max: int = 10, *, whole: bool = True) -> list[str]:
+    """The story in lines for a terminal. `whole`: the topic holds no further change of it."""
     now = story.now
     band = f", {now['new_band']}" if now["new_band"] else ""
     lines = [
@@ -117,7 +121,9 @@ def as_lines(story: Story, time_text: TimeText, steps_max: int = 10) -> list[str
     lines += [f"    {hit_words(hit)}" for hit in now.get("hits") or () if hit["held"]]
     lines.append(f"    {trust(now, time_text)}")
     if story.missing:
-        lines.append(f"    {story.missing:,} earlier changes are no longer on the topic")
+        one = story.missing == 1
+        earlier = f"{counted(story.missing, 'earlier change')} {'is' if one else 'are'}"
+        lines.append(f"    {earlier} no longer on the topic" if whole else f"    {earlier} not shown: --all reads on")
     hidden = max(len(story.changes) - steps_max, 0)
     lines.append(
         "    how it came there:" + (f" (the last {steps_max} of {len(story.changes):,} steps)" if hidden else "")
@@ -151,8 +157,10 @@ def trust(change: Change, time_text: TimeText) -> str:
     """How much stands behind the score: confidence, coverage, versions."""
     confidence = change.get("confidence")
     believed = "" if confidence is None else f"confidence {confidence:.2f}; "
-    first, last = time_text(change["first_event_ms"]), time_text(change["last_event_ms"])
-    covered = f"{change['events']:,} events from {first} to {last}"
+    covered = "no events"
+    if events := int(change["events"]):
+        first, last = time_text(change["first_event_ms"]), time_text(change["last_event_ms"])
+        covered = f"{events:,} events from {first} to {last}" if events > 1 else f"1 event of {first}"
     return f"{believed}{covered}; decided by {change['weights_version']}, {change['policy_version']}"
 
 
@@ -161,7 +169,7 @@ class Beside:
     """What an adverse decision has to say beside the reasons: the data it used, and what would have been enough."""
 
     used: Sequence[tuple[str, Any]] = ()
-    enough: Sequence[str] = ()
+    enough: Sequence[Way] = ()
 
 
 def adverse_lines(story: Story, time_text: TimeText, beside: Beside | None = None) -> list[str]:
@@ -179,24 +187,9 @@ def adverse_lines(story: Story, time_text: TimeText, beside: Beside | None = Non
             else "    follows from status and revenue"
         )
     if beside is not None:
-        lines += [f"    would have been enough: {words}" for words in beside.enough]
+        lines += [f"    would have been enough: {way.text}" for way in beside.enough]
         if beside.used:
             told = ", ".join(f"{name} {amount:,.10g}" for name, amount in beside.used)
             lines.append(f"    data used: {told}")
     lines.append(f"    {trust(now, time_text)}")
     return lines
-
-
-def as_json(story: Story, beside: Beside | None = None) -> dict[str, Any]:
-    """The story as plain values."""
-    adverse = {} if beside is None else {"data_used": dict(beside.used), "enough": list(beside.enough)}
-    return adverse | {
-        "score": story.score,
-        "now": dict(story.now),
-        "adds_up": story.adds_up(),
-        "changes": [dict(change) for change in story.changes],
-        "shortfalls": [{"text": words, "amount": amount} for words, amount in shortfalls(story)]
-        if story.score in CREDIT_SCORES
-        else None,
-        "missing_changes": story.missing,
-    }

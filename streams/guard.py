@@ -215,7 +215,7 @@ class _Isolation:
         return HaltPartition(
             f"partition {self.partition}: the program failed on {what}, without any record that could be put aside: "
             f"{failure.clause}. Nothing of the batch was taken, and nothing is lost. Report it with the traceback in "
-            f"this worker's log, install the release that mends it, and start the worker again."
+            f"this worker's log, install the release that fixes it, and start the worker again."
         )
 
 

@@ -1,21 +1,21 @@
-"""`rescore inspect`: a customer's row in words, for people, and as plain values, for programs."""
+"""`rescore inspect`: a customer's row in words, for people. For programs: `streams.customer_document`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from schemas.batch import DAY_MS, DECLARED
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
-from state.currencies import LETTERS, money_text, scale_of
-from state.row import Account, Loan, Row
+from state.currencies import LETTERS, money_text
+from state.row import Loan, Row
 from state.versions import unpack_currency
 from streams.packaged_profiles import packaged_profiles
 from streams.scoring.expectation import Expectation, expectation
+from streams.terminal import counted
 from streams.terminal import table as titled_table
 
 if TYPE_CHECKING:
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
 
 EPOCH = date(1970, 1, 1)
 DAYS_SHOWN = 7
-
-
-def as_json(value: Any) -> Any:
-    """A row, or any part of one, as plain JSON values: text for bytes, null where there is no number.
-
-    Amounts are whole numbers: of a loan's `units_a_major` its own, hundredths of the base currency all others.
-    """
-    if isinstance(value, Loan):
-        said = {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-        return said | {"currency": _letters(value.currency), "units_a_major": int(scale_of(value.currency))}
-    if isinstance(value, Account):
-        said = {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-        return said | {"currency": _letters(value.currency)}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
-    return value
 
 
 def day_text(day: int | None) -> str:
@@ -68,8 +46,14 @@ def time_text(time_ms: int | None) -> str:
 
 
 def expected_of(row: Row) -> Expectation | None:
-    """What a row lets expect at its clock; from its own latest day on, where the clock in UTC is a day behind that."""
-    return expectation(row, max(row.clock_ms // DAY_MS, row.last_transaction_day or 0))
+    """What a row lets expect at its clock; from its own latest day on, where the clock in UTC is a day behind that.
+
+    `still_customer` is NaN of who has had no transaction in the last 365 days.
+    """
+    found = expectation(row, max(row.clock_ms // DAY_MS, row.last_transaction_day or 0))
+    if found is None or any(day.transactions for day in row.days):
+        return found
+    return found._replace(still_customer=math.nan)  # of who has been silent for a year nothing is left to tell it by
 
 
 def expected_text(row: Row) -> str:
@@ -77,7 +61,17 @@ def expected_text(row: Row) -> str:
     found = expected_of(row)
     if found is None:
         return "-"
-    return f"{found.days:.1f} days with a transaction; still a customer: {found.still_customer:.0%}"
+    days = f"{found.days:.1f} days with a transaction"
+    if math.isnan(found.still_customer):
+        return f"{days}; none in the last 365 days"
+    return f"{days}; still a customer: {found.still_customer:.0%}"
+
+
+def events_text(row: Row) -> str:
+    """How many events were taken, and the times of the first and the last of them."""
+    if not row.events:
+        return "none"
+    return f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"
 
 
 def emitted_text(row: Row, score: Score, profiles: Mapping[int, str]) -> str:
@@ -131,9 +125,8 @@ def request_tables(row: Row) -> list[Table]:
     about = titled_table("what", "value", title="Request")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
-        ("records", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
-        ("duplicates, conflicts, overruns", f"{row.duplicates:,}, {row.conflicts:,}, {row.overruns:,}"),
-        ("inversions", f"{row.inversions:,} of {row.taken:,} records"),
+        ("records", events_text(row)),
+        *_records(row),
     ]
     if not row.exists:
         facts = [("erased", time_text(row.erased_ms))]
@@ -148,20 +141,27 @@ def request_tables(row: Row) -> list[Table]:
     return [about, declared]
 
 
+def _records(row: Row) -> list[tuple[str, str]]:
+    return [
+        ("duplicates ignored", f"{row.duplicates:,}"),
+        ("ids forgotten early", f"{row.overruns:,} (the oldest, where a customer has more than the policy keeps)"),
+        ("out of order", f"{row.inversions:,} of {counted(row.taken, 'record')}"),
+    ]
+
+
 def _about(row: Row) -> Table:
     table = titled_table("what", "value", title="Customer")
     facts: list[tuple[str, str]] = [
         ("clock", time_text(row.clock_ms)),
-        ("next looked at by time", time_text(row.due_ms)),
-        ("events", f"{row.events:,} from {time_text(row.first_event_ms)} to {time_text(row.last_event_ms)}"),
+        ("next scheduled check", time_text(row.due_ms)),
+        ("events", events_text(row)),
         ("customer since", day_text(row.created_day)),
-        ("comes by", "WEB" if row.web else "API or unknown"),
+        ("channel", "WEB" if row.web else "API or unknown"),
         ("in and out, lifetime", f"{money_text(row.deposits_minor)} / {money_text(row.withdrawals_minor)}"),
         ("transactions, lifetime", f"{row.transactions:,} ({row.failed:,} failed attempts)"),
         ("expected of the next 30 days", expected_text(row)),
         ("consistency", f"{row.consistency:.3f} after {row.labels:,} labels"),
-        ("duplicates, event ids forgotten early", f"{row.duplicates:,}, {row.overruns:,}"),
-        ("inversions", f"{row.inversions:,} of {row.taken:,} records"),
+        *_records(row),
     ]
     if not row.exists:
         facts = [("erased", time_text(row.erased_ms))]
@@ -171,7 +171,7 @@ def _about(row: Row) -> Table:
 
 
 def _scores(row: Row, profiles: Mapping[int, str]) -> Table:
-    table = titled_table("score", "value", "changes so far", "held by a person", title="Scores as last published")
+    table = titled_table("score", "value", "changes so far", "manual override", title="Scores as last published")
     held = {override.score: override for override in row.overrides}
     for score in Score:
         hold = held.get(score)
@@ -232,7 +232,9 @@ def packaged_names() -> dict[int, str]:
 
 
 def _spending(row: Row) -> Table:
-    table = titled_table("category", "spent", "purchases", "last day", title="Spending, as it weighs on its last day")
+    table = titled_table(
+        "category", "spent", "purchases", "last day", title="Spending, decayed to the last day of each category"
+    )
     for place in row.spending:
         name = CATEGORY_NAMES[place.category] if place.category else "all"
         table.add_row(name, money_text(place.amount_minor), f"{place.purchases / 100:.2f}", day_text(place.day))

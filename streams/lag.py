@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from streams.open_transactions import OpenTransaction, Where
 from streams.publish import text_of_ms
+from streams.terminal import counted
 
 HUNG_MS = 60_000
 """A transaction that is open for longer is taken for one that hangs: the default timeout of clients."""
@@ -76,8 +77,9 @@ def judge(first: Look, second: Look, store: StoreLook = NOTHING_SEEN, wall_ms: i
     open_still = _open_all_the_while(first, second)
     held = "".join(f"; {one.words(' of a publisher')}" for one in open_still[:NAMED_MAX])
     waits = "1 record waits" if second.records == 1 else f"{second.records:,} records wait"
+    workers = counted(second.workers, "worker")
     if "REBALANC" in second.group_state.upper():
-        sentence = f"partitions are being given to {second.workers} workers; {waits}{held}"
+        sentence = f"partitions are being given to {workers}; {waits}{held}"
         return Answer(Verdict.REBALANCING, sentence, "ask again in 10 s")
     if second.workers == 0:
         rest = waits if second.records or held else "nothing waits, but time moves no score"
@@ -98,7 +100,7 @@ def judge(first: Look, second: Look, store: StoreLook = NOTHING_SEEN, wall_ms: i
         rate = sum(second.committed[place] - first.committed.get(place, 0) for place in second.committed) / seconds
         left = f"; about {second.records / rate:,.0f} s at {rate:,.0f} records/s" if rate > 0 else ""
         return Answer(Verdict.BEHIND, f"{waits}{left}", "start another `rescore worker` where cores are free")
-    return _by_store(store, second.workers)
+    return _by_store(store, workers)
 
 
 def _open_all_the_while(first: Look, second: Look) -> list[OpenTransaction]:
@@ -135,7 +137,7 @@ def _behind_open(open_still: list[OpenTransaction], sentence: str, stuck: bool, 
     return Answer(Verdict.STALLED, sentence, f"{tool} names the publisher; {end} ends a transaction that hangs")
 
 
-def _by_store(store: StoreLook, workers: int) -> Answer:
+def _by_store(store: StoreLook, workers: str) -> Answer:
     if store.restoring:
         numbers = ", ".join(map(str, store.restoring))
         return Answer(
@@ -148,7 +150,7 @@ def _by_store(store: StoreLook, workers: int) -> Answer:
             f"nothing waits; timers of partition {number} are due since {text_of_ms(since_ms)} and not all have fired",
             "ask again in 10 s; if they stay due, read the worker's log: it says why time stands still",
         )
-    return Answer(Verdict.OK, f"scores are current: {workers} workers, nothing waits", "rescore subscribe")
+    return Answer(Verdict.OK, f"up to date: {workers}, no backlog", "rescore subscribe")
 
 
 def _named(places: list[Where]) -> str:

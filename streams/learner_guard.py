@@ -57,7 +57,7 @@ def learned_without(
         if not isinstance(of_nothing, Learned):
             raise HaltPartition(
                 f"the learner failed on an epoch without any example: {of_nothing.clause}. Nothing is lost. Report it "
-                f"with the traceback in the learner's log, install the release that mends it, and start it again."
+                f"with the traceback in the learner's log, install the release that fixes it, and start it again."
             )
         place, failure = _first_to_raise(attempt, state, left, tried)
         count = 1 << max(0, len(left_out) - ALONE_MAX)

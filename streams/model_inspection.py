@@ -191,7 +191,7 @@ def more_lines(said: Mapping[str, Any]) -> Iterator[str]:
         if model["envelope_now"]:
             yield f"             would let nothing in now: {model['envelope_now']}"
     for before, after, count in said.get("moves", ()):
-        yield f"would move   {count:,} people from band {before} of the chance to band {after} (0 is the lowest)"
+        yield f"band change  {count:,} people from band {before} of the chance to band {after} (0 is the lowest)"
     for group in said.get("calibration", ()):
         outcomes = f"{group['weight']:,.0f} outcomes"
         yield f"calibration  said {group['said']:.3f}, happened {group['happened']:.3f} ({outcomes})"
@@ -202,10 +202,10 @@ def more_lines(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 FIGURES = {
-    VALUE: (["off by (ln)"], ["rmse"]),
-    TEXT: (["guessed", "right of these", "right less wrong"], ["guessed", "right", "worth"]),
+    VALUE: (["RMSE (ln)"], ["rmse"]),
+    TEXT: (["coverage", "accuracy", "net accuracy"], ["guessed", "right", "worth"]),
 }
-CREDIT_FIGURES = (["log loss", "AUC", "calibration off by"], ["log_loss", "auc", "calibration_error"])
+CREDIT_FIGURES = (["log loss", "AUC", "calibration error"], ["log_loss", "auc", "calibration_error"])
 """Columns of a model's table, and where their numbers are."""
 
 
@@ -218,7 +218,7 @@ def as_tables(said: Mapping[str, Any]) -> Iterator[Table]:
         figures, keys = FIGURES.get(name, CREDIT_FIGURES)
         shown = table(title=title, lined=True)
         compared = [] if name in FIGURES else ["log loss against champion's"]
-        for column in ("version", "role", *figures, "examples", *compared, "in force from", "would move"):
+        for column in ("version", "role", *figures, "examples", *compared, "in force from", "band changes"):
             shown.add_column(column, justify="right" if column in (*figures, "examples") else "left")
         for row in model["versions"]:
             numbers = ["-" if row[key] is None else f"{row[key]:.4f}" for key in keys]

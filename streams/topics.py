@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.errors import RefusedSettings
+from streams.terminal import counted
 
 BROADCAST_TOPICS = ("fx-rates", "rescore-weights", "rescore-config")
 STATE_TOPIC = "rescore-state"
@@ -207,9 +208,9 @@ def refuse(wrong: Sequence[Problem]) -> None:
     """Raise `RefusedSettings` that names every problem; nothing where there is none."""
     if wrong:
         raise RefusedSettings(
-            f"{len(wrong)} topic setting(s) would lose or disorder data:\n"
+            f"{counted(len(wrong), 'topic setting')} would lose or disorder data:\n"
             + "\n".join(f"  {problem}" for problem in wrong),
-            "See `rescore topics check`.",
+            "`rescore topics apply` sets what can be set; for the rest, each line says what to do.",
         )
 
 
@@ -270,7 +271,7 @@ def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_
     for _ in range(METADATA_QUESTIONS_MAX):
         if {topic.name for topic in topics} <= admin.list_topics(timeout=ANSWER_SECONDS).topics.keys():
             break
-    return [f"{topic.name}: made with {topic.partitions} partition(s)" for topic in topics]
+    return [f"{topic.name}: made with {counted(topic.partitions, 'partition')}" for topic in topics]
 
 
 def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:

@@ -9,14 +9,16 @@ import typer
 
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
 from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
-from streams.commands.partial import as_far_as_committed, tell_missing
+from streams.commands.completion import complete_score
+from streams.commands.partial import tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
-from streams.terminal import console, echo, print_json, quoted
+from streams.terminal import console, echo, print_json, quoted, remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.row import Row
+    from streams.commands.store import Place
     from streams.explain import Beside
     from streams.settings import Settings
 
@@ -43,8 +45,7 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
       rescore inspect --request 88120
     """
     from streams.commands.store import read_row
-    from streams.inspection import as_json as plain
-    from streams.inspection import expected_of, profiles_held, tables
+    from streams.inspection import tables
 
     _one_of(user, request)
     if request is not None:
@@ -60,21 +61,26 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
             )
         fail(f"no customer {user!r} is known", "rescore publish, or check the user_id (it is case-sensitive)")
     row, place = found
-    names = _profile_names(chosen, row)
     if as_json:
-        expected = expected_of(row)
-        told = {
-            "profiles": profiles_held(row, names),
-            "expected_30d": None if expected is None else expected._asdict(),
-            "row": plain(row),
-        }
-        print_json({"user_id": user, "partition": place.partition, "seq": place.seq, **told})
+        print_json(_document(chosen, user, row, place))
         return
+    names = _profile_names(chosen, row)
     echo(f"{user}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in tables(row, names):
         echo("")
         console().print(table)
     echo("", f"next: rescore explain {quoted(user)}", err=True)
+
+
+def _document(chosen: Settings, user: str, row: Row, place: Place) -> dict[str, Any]:
+    """The customer for programs, by the versions that are in force."""
+    from streams.commands.versions import known_versions
+    from streams.customer_document import customer_document
+    from streams.inspection import packaged_names
+
+    versions = known_versions(chosen).versions
+    names = packaged_names() | {profile.key: profile.profile_id for book in versions.books for profile in book.profiles}
+    return customer_document(user, row, place.partition, place.seq, versions, names)
 
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
@@ -97,7 +103,9 @@ def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
 @guarded
 def explain(
     user: UserOrNone = "",
-    scores: Annotated[list[str] | None, typer.Option("--score", help="Only this score (repeatable).")] = None,
+    scores: Annotated[
+        list[str] | None, typer.Option("--score", help="Only this score (repeatable).", autocompletion=complete_score)
+    ] = None,
     adverse: Annotated[
         bool, typer.Option("--adverse", help="Only what a decision against the customer must say.")
     ] = False,
@@ -109,12 +117,18 @@ def explain(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="How many of the latest steps to show of each score.")] = 10,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read the whole topic for earlier steps; it may take minutes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of each score: value, reasons that add up, when and why it moved, until when it holds.
 
-    A request that names no customer is not of the customer of that number: it is told by --request alone. With USER as
-    well the customer's own request of that number comes first; the answer says which of the two it is.
+    Where the topic is large, its last 200,000 records up to the customer's last change are searched; what lies further
+    back is told to be missing.
+
+    For a request without a customer, give its number by --request alone. With USER as well, the customer's own request
+    of that number comes first; the answer says which of the two it is.
 
     Examples:
 
@@ -130,18 +144,22 @@ def explain(
         explain_request(settings(), user, request, as_json)
         return
     if not user:
-        fail("whom?", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
-    from streams.commands.subscribe import changes, local_time
+        fail("no customer is named", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
+    from streams.commands.history import changes_of
+    from streams.commands.subscribe import local_time
+    from streams.documents import explanation
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
-    from streams.explain import as_json as plain
 
     chosen = settings()
-    missing: list[str] = []
-    found = changes(chosen, from_beginning=True, exit_at_end=True, users=[user])
-    told = stories(user, as_far_as_committed(found, missing))
-    told = [story for story in told if not scores or story.score in scores]
+    found, not_found, missing = changes_of(chosen, user, scores or (), steps, everything=everything)
+    told = [story for story in stories(user, found.changes) if not scores or story.score in scores]
     if not told:
         tell_missing(missing)
+        if not found.whole:
+            fail(
+                f"no change of {user!r} is among the last {found.records:,} records read of score-changes",
+                f"rescore explain {quoted(user)} --all reads the whole topic",
+            )
         if (number := is_published(chosen, user)) is not None:
             fail(
                 f"no score of a customer {user!r} has changed; there is a request {number}, which names no customer",
@@ -150,15 +168,20 @@ def explain(
         fail(f"no score of {user!r} has changed yet", f"rescore inspect {user} shows what is known of them")
     beside = _beside(chosen, user, [story.score for story in told]) if adverse else {}
     if as_json:
-        scores_told = [plain(story, beside.get(story.score)) for story in told]
-        print_json({"user_id": user, "scores": scores_told, "contest": CONTEST if adverse else None})
+        print_json(explanation(user, told, beside if adverse else None, whole=found.whole, not_found=not_found))
         tell_missing(missing)
         return
     for story in told:
         lines = (
-            adverse_lines(story, local_time, beside.get(story.score)) if adverse else as_lines(story, local_time, steps)
+            adverse_lines(story, local_time, beside.get(story.score))
+            if adverse
+            else as_lines(story, local_time, steps, whole=found.whole)
         )
         echo(*lines, "")
+    if not_found:
+        remark(
+            f"{', '.join(not_found)}: last changed before the {found.records:,} records that were read; --all reads on"
+        )
     if adverse:
         echo(CONTEST)
     tell_missing(missing)
@@ -170,7 +193,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     Without the store the story of the topic is told all the same, and that the rest is missing.
     """
     from state.errors import StoreUnavailable
-    from streams.attainable import data_used, way_words, ways
+    from streams.attainable import data_used, ways
     from streams.commands.store import read_row
     from streams.commands.versions import known_versions
     from streams.explain import CREDIT_SCORES, Beside
@@ -185,7 +208,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     row, _ = found
     near = ways(row, known_versions(chosen).versions)
     return {
-        score: Beside(data_used(row, score), [way_words(way) for way in near if way.score == score])
+        score: Beside(data_used(row, score), [way for way in near if way.score == score])
         for score in scores
         if score in CREDIT_SCORES
     }
@@ -199,20 +222,23 @@ def erase(
     author: Author = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     proof: Annotated[
-        bool, typer.Option("--prove", help="Wait until it is through, then show what every copy still holds.")
+        bool, typer.Option("--prove", help="Wait until a worker has erased, then show what every copy still holds.")
     ] = False,
     proof_only: Annotated[
-        bool, typer.Option("--prove-only", help="Publish nothing: show what the copies hold since an earlier erasure.")
+        bool,
+        typer.Option(
+            "--prove-only", help="Publish nothing: show what every copy still holds, some time after an erasure."
+        ),
     ] = False,
     wait_seconds: Annotated[float, typer.Option(min=0, help="How long --prove waits for a worker.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a customer: state, scores and training examples. What is still in the input topics expires with them.
+    """Erase a customer: state, scores and training examples. What is still in the input topics expires with them.
 
-    A request that names no customer is forgotten by --request; a customer whose user_id is that number stays, and the
+    A request that names no customer is erased by --request; a customer whose user_id is that number stays, and the
     other way round.
 
-    With --prove: exit code 0 where every copy is gone or goes by a known day, 1 while something remains.
+    With --prove: exit code 0 if every copy is deleted or has a known deletion date, 1 while something remains.
 
     Examples:
 
@@ -230,9 +256,9 @@ def erase(
         prove(settings(), row, wait_seconds, as_json)
         return
     named = repr(user) if request is None else whose(None, request)
-    if not yes and not typer.confirm(f"forget everything known of {named}? This cannot be undone"):
+    if not yes and not typer.confirm(f"erase everything known of {named}? This cannot be undone"):
         fail("nothing was erased")
-    _command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
+    publish_command(settings(), row, as_json, quiet=proof, command="erase", author=author, reason=reason)
     if proof:
         prove(settings(), row, wait_seconds, as_json)
 
@@ -245,65 +271,7 @@ def _one_of(user: str, request: int | None) -> None:
         fail(f"{request} is no number of a request", f"0 to {REQUEST_ID_MAX} (2^53 - 1)", Exit.USAGE)
 
 
-@guarded
-def override(
-    user: User,
-    score: Annotated[str, typer.Option(help="value, status, revenue, class, rfm or segment.")],
-    value: Annotated[float | None, typer.Option(help="The value to hold it at.")] = None,
-    until: Annotated[
-        str, typer.Option(metavar="TIME", help="When the override ends by itself; local without a zone.")
-    ] = "",
-    lift: Annotated[bool, typer.Option("--lift", help="End an override now.")] = False,
-    reason: Why = "",
-    author: Author = "",
-    as_json: AsJson = False,
-) -> None:
-    """Hold a score at a value until a time, or lift that; both with an author, for the record.
-
-    Examples:
-
-      rescore override c-000417 --score status --value 3.5 --until 2027-01-31 --reason "documents seen"
-
-      rescore override c-000417 --score status --lift
-    """
-    from schemas.kinds import SCORE_NAMES
-    from schemas.times import has_zone
-    from schemas.zones import UTC
-    from streams.commands.versions import policy_zone
-    from streams.commands.wire import present_ms
-    from streams.publish import text_of_ms
-    from streams.publish_events import time_ms
-
-    if score not in SCORE_NAMES:
-        fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
-    if lift:
-        _command(settings(), user.encode(), as_json, command="lift", score=score, author=author, reason=reason)
-        return
-    if value is None or not until:
-        fail("an override needs a value and an end", "--value NUMBER --until TIME, or --lift", Exit.USAGE)
-    chosen = settings()
-    try:
-        time_ms(until)
-    except ValueError as error:
-        fail(str(error), "for example --until 2027-01-31", Exit.USAGE)
-    until_ms = time_ms(until, UTC if has_zone(until) else policy_zone(chosen))
-    if until_ms <= (now_ms := present_ms(chosen)):
-        past = f"an override until {until} would have expired: it is {text_of_ms(now_ms)}"
-        fail(past, "name a time to come, or --lift to end an override", Exit.USAGE)
-    _command(
-        chosen,
-        user.encode(),
-        as_json,
-        command="override",
-        score=score,
-        value=value,
-        expires_at=until,
-        author=author,
-        reason=reason,
-    )
-
-
-def _command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
+def publish_command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
     """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
     from streams.commands.wire import stamp_ms, values, who
     from streams.kafka_client import producer, require_topics

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.commands.completion import complete_input_topic
 from streams.commands.partial import as_far_as_committed, tell_missing
-from streams.terminal import console, echo, print_json, table
+from streams.terminal import console, counted, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ VALUE_BYTES_SHOWN = 4_096
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[LETTER]...", help="topic/partition/offset, as `list` shows.")
 ]
-Topic = Annotated[str, typer.Option(help="Only letters of this input topic.")]
+Topic = Annotated[str, typer.Option(help="Only letters of this input topic.", autocompletion=complete_input_topic)]
 Reason = Annotated[str, typer.Option(help="Only letters refused for this, for example UNKNOWN_LOAN.")]
 User = Annotated[str, typer.Option(help="Only letters with this key.")]
 All = Annotated[bool, typer.Option("--all", help="Every open letter.")]
@@ -65,7 +66,7 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
 def show(names: Names = None, as_json: AsJson = False) -> None:
     """Show dead letters whole: reason, origin, headers, key and value.
 
-    Example: rescore dlq show transactions/0/17
+    Example: rescore dlq show transactions.dlq/0/17
     """
     if not names:
         fail("no letter is named", "rescore dlq list shows their names", Exit.USAGE)
@@ -81,7 +82,7 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
         else:
             for name, value in shown.items():
                 echo(f"{name:>10}  {value}")
-            echo("", f"next: mend the cause, then rescore dlq replay {letter.name}", err=True)
+            echo("", f"next: fix the cause, then rescore dlq replay {letter.name}", err=True)
     tell_missing(missing)
 
 
@@ -130,7 +131,7 @@ def drop(
 ) -> None:
     """Settle dead letters without publishing them; they stay in the topic, but are no longer open.
 
-    Example: rescore dlq drop transactions/0/17
+    Example: rescore dlq drop transactions.dlq/0/17
     """
     from streams.commands.wire import who
     from streams.dead_letters import chosen as choose
@@ -140,7 +141,7 @@ def drop(
     chosen = settings()
     if not yes:
         count = len(choose(_open(chosen), names or (), _prefixed(chosen, topic), reason, user))
-        if not typer.confirm(f"drop {count:,} dead letters? These events will never change a score"):
+        if not typer.confirm(f"drop {counted(count, 'dead letter')}? These events will never change a score"):
             fail("nothing was dropped")
     by = who()
     _told(_settle(chosen, lambda letter: [note(letter, "dropped", by)], names, topic, reason, user), "dropped", as_json)
@@ -244,4 +245,4 @@ def _told(count: int, done: str, as_json: bool) -> None:
     if as_json:
         print_json({done: count})
     else:
-        echo(f"{done} {count:,} dead letter{'' if count == 1 else 's'}")
+        echo(f"{done} {counted(count, 'dead letter')}")

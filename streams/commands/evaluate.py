@@ -30,9 +30,13 @@ HISTORIES = ("cdnow", "online-retail", "complete-journey")
 DATASETS = (*LABELLED, *HISTORIES, *MADE_UP)
 
 
+def _complete(incomplete: str) -> list[str]:
+    return [name for name in DATASETS if name.startswith(incomplete)]
+
+
 @guarded
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join(DATASETS)}.")],
+    dataset: Annotated[str, typer.Argument(help=f"Which data set: {', '.join(DATASETS)}.", autocompletion=_complete)],
     path: Annotated[
         Path | None, typer.Argument(help="Its file or folder; any part of the set. Made-up sets have none.")
     ] = None,
@@ -54,11 +58,11 @@ def evaluate(
         bool, typer.Option("--in-process", help="Worker and learner on twins of Kafka and Redis in this process.")
     ] = False,
 ) -> None:
-    """Judge a score on real data: one pass, predict before learn, with batch references on the same rows.
+    """Evaluate a score on real data, prequentially (predict, then learn), with batch references on the same rows.
 
     The rows are published to an embedded Kafka, or to the one that RESCORE_KAFKA__BOOTSTRAP_SERVERS names; a worker and
     a learner take them as any history, and what they said is read from the topics. `--in-process` says the same to the
-    byte, sooner. Needs the packages of `pip install rescore[evaluate]`.
+    byte, sooner. Needs the packages of `pip install '.[evaluate]'`, given in the folder of the sources.
 
     Examples:
 
@@ -72,7 +76,10 @@ def evaluate(
     from local.evaluation.requests import terms_of
 
     if missing := missing_libraries():
-        fail(f"evaluation needs packages that are not there: {', '.join(missing)}", "pip install 'rescore[evaluate]'")
+        fail(
+            f"evaluation needs packages that are not there: {', '.join(missing)}",
+            "pip install '.[evaluate]' in the folder of the sources",
+        )
     if path is None and dataset in (*LABELLED, *HISTORIES):
         fail(f"{dataset} needs its file or folder", f"rescore evaluate {dataset} PATH", Exit.USAGE)
     report: Report | ValueReport

@@ -33,7 +33,7 @@ ADOPTION_NOTICE_MS = 60_000
 def list_models(as_json: AsJson = False) -> None:
     """Show of each model the version in force, those that may come back, and the challengers that learn beside it.
 
-    All figures of a model are of the same customers, foretold before anything was learned from them. `would move` says
+    All figures of a model are of the same customers, predicted before anything was learned from them. `band changes`:
     how many people a challenger would put in a better and a worse band. A shadow tree or forest is never in force: it
     shows how much better a model could be.
 
@@ -120,7 +120,7 @@ def rollback(
     author: Author = "",
     as_json: AsJson = False,
 ) -> None:
-    """Go back to an approved version from the next closing of an epoch on; learning begins anew from it.
+    """Go back to an approved version from the next closing of an epoch on; learning starts again from it.
 
     Example: rescore models rollback --reason "complaints about dormant customers"
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
+from streams.commands.completion import complete_profile
 from streams.terminal import console, echo, print_json, quoted, table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Lifestyle profiles: list, show, check a file, publish it, learn to read descriptions.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A profile as TOML; docs/profiles.md says how.")]
-Name = Annotated[str, typer.Argument(metavar="ID", help="The profile's id.")]
+Name = Annotated[str, typer.Argument(metavar="ID", help="The profile's id.", autocompletion=complete_profile)]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Author = Annotated[str, typer.Option(help="Who decides; default: you, at this machine.")]
 Packaged = Annotated[bool, typer.Option("--packaged", help="Those that ship with the program; asks no Kafka.")]

@@ -73,7 +73,7 @@ def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
     """Show what Redis holds of a request that names no customer."""
     from schemas.row_keys import request_key
     from streams.commands.store import read_row
-    from streams.inspection import as_json as plain
+    from streams.customer_document import request_document
     from streams.inspection import request_tables
 
     found = read_row(chosen, request_key(request_id))
@@ -84,7 +84,7 @@ def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
         )
     row, place = found
     if as_json:
-        print_json({"request_id": request_id, "partition": place.partition, "seq": place.seq, "row": plain(row)})
+        print_json(request_document(request_id, row, place.partition, place.seq))
         return
     echo(f"{whose(None, request_id)}   partition {place.partition}, as of transaction {place.seq:,} of it")
     for table in request_tables(row):
@@ -98,7 +98,7 @@ def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool)
     from streams.commands.subscribe import local_time
     from streams.commands.versions import known_versions
     from streams.declined import Asked, lines, verdict
-    from streams.declined import as_json as plain
+    from streams.documents import request_explanation
     from streams.explain import CONTEST
     from streams.scoring.specs import CUSTOMER, spec_at
 
@@ -119,8 +119,7 @@ def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool)
         fail(f"no version of {name} was in force when request {request_id} was made", "rescore models promote --help")
     said = verdict(spec, model, Asked(found.fields, found.asked_ms, known.versions))
     if as_json:
-        told = {"user_id": owner, "request_id": request_id, "asked_ms": found.asked_ms}
-        print_json({**told, **plain(said), "contest": CONTEST})
+        print_json(request_explanation(owner, request_id, found.asked_ms, said))
         return
     for line in lines(said, whose(owner, request_id), local_time(found.asked_ms)):
         echo(line)

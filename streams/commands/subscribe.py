@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from streams.commands.completion import complete_band, complete_score
 from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.terminal import echo, print_json, remark, say
 
@@ -26,11 +27,17 @@ def subscribe(
         list[str] | None, typer.Option("--user", metavar="USER", help="Only this customer (repeatable).")
     ] = None,
     scores: Annotated[
-        list[str] | None, typer.Option("--score", metavar="SCORE", help="Only this score (repeatable).")
+        list[str] | None,
+        typer.Option("--score", metavar="SCORE", help="Only this score (repeatable).", autocompletion=complete_score),
     ] = None,
     bands: Annotated[
         list[str] | None,
-        typer.Option("--band", metavar="BAND", help="Only changes into or out of this band (repeatable)."),
+        typer.Option(
+            "--band",
+            metavar="BAND",
+            help="Only changes into or out of this band (repeatable).",
+            autocompletion=complete_band,
+        ),
     ] = None,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the first change kept.")] = False,
     exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="End where the topic ends now.")] = False,

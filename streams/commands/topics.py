@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.topics import Problem, TopicOptions
 
-app = typer.Typer(help="Kafka topics: as they have to be, or what is wrong with them.", no_args_is_help=True)
+app = typer.Typer(help="Create, check and repair the Kafka topics.", no_args_is_help=True)
 
 
 @app.command()
@@ -45,7 +45,7 @@ def apply(as_json: AsJson = False) -> None:
         for problem in changed:
             echo(f"workers will halt: {problem}", err=True)
         if not changed:
-            next_ = "the topics are as they have to be; next: rescore worker" if done else "nothing had to be done"
+            next_ = "all topics are configured correctly; next: rescore worker" if done else "nothing to do"
             echo(next_, err=True)
 
 
@@ -70,7 +70,7 @@ def check(as_json: AsJson = False) -> None:
         for problem in problems:
             echo(str(problem))
         if not problems:
-            echo("the topics are as they have to be")
+            echo("all topics are configured correctly")
     if problems:
         raise typer.Exit(Exit.FAILURE)
 

@@ -155,7 +155,8 @@ def counterfactuals(
 
     `chance_of` answers the chance of what is bad (a default, a denial) of declarations. Where nothing alone would do,
     all debts and amounts smaller by one share, if that would: `TOGETHER`, the share left. Answers are to a 1,600th of
-    the way looked at; the smallest relative change comes first. Cost: a few calls, some 300 rows in all.
+    the way looked at, in whole cents or tenths of a percent, and tried as they are told; the smallest relative change
+    comes first. Cost: a few calls, some 300 rows in all.
     """
     now = {name: value for name in reach if (value := declared.get(name)) is not None and 0 < value < math.inf}
 
@@ -167,11 +168,35 @@ def counterfactuals(
     ways = {name: alone(name) for name in now}
     found = _nearest(ways, chance_of, below)
     less = [name for name in now if reach[name][0] < 1.0]
-    if not found and less:
-        together = {TOGETHER: lambda part: {**declared, **{name: now[name] * (1.0 - part) for name in less}}}
-        return [Counterfactual(TOGETHER, 1.0, 1.0 - part) for part in _nearest(together, chance_of, below).values()]
-    told = [Counterfactual(name, now[name], ways[name](part)[name] or 0.0) for name, part in found.items()]
+    if found or not less:
+        needed = {
+            name: _outward(ways[name](part)[name] or 0.0, 100, reach[name][0] < 1.0) for name, part in found.items()
+        }
+        tried: dict[Counterfactual, Declaration] = {
+            Counterfactual(name, now[name], value): {**declared, name: value} for name, value in needed.items()
+        }
+    else:
+        shares = _nearest({TOGETHER: lambda part: _smaller(declared, now, less, 1.0 - part)}, chance_of, below)
+        left = [_outward(1.0 - part, 1_000, down=True) for part in shares.values()]
+        tried = {Counterfactual(TOGETHER, 1.0, share): _smaller(declared, now, less, share) for share in left}
+    if not tried:
+        return []
+    chances = chance_of(list(tried.values()))
+    told = [one for one, chance in zip(tried, chances, strict=True) if chance < below]
     return sorted(told, key=lambda one: abs(math.log((one.needed + 1e-9) / one.now)))
+
+
+def _smaller(declared: Declaration, now: Mapping[str, float], names: Iterable[str], share: float) -> Declaration:
+    return {**declared, **{name: now[name] * share for name in names}}
+
+
+def _outward(value: float, units: int, down: bool) -> float:
+    """The value in whole units of a cent, or of a tenth of a percent, rounded so that it is still enough as it is told.
+
+    >>> _outward(301.237, 100, down=True), _outward(2_750.001, 100, down=False), _outward(0.8769, 1_000, down=True)
+    (301.23, 2750.01, 0.876)
+    """
+    return (math.floor(value * units) if down else math.ceil(value * units)) / units
 
 
 def _nearest(

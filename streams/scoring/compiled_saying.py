@@ -77,7 +77,8 @@ from streams.scoring.value import VALUE_REASONS, band_of
 
 STATUS, REVENUE = int(Score.STATUS), int(Score.REVENUE)
 BY_OVERRIDE, BY_ERASURE = int(Cause.OVERRIDE), int(Cause.ERASURE)
-EARLIER, NEW_WEIGHTS, HELD = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS), int(Reason.OVERRIDE)
+EARLIER, NEW_WEIGHTS = int(Reason.EARLIER_SMALL_MOVES), int(Reason.NEW_WEIGHTS)
+HELD, FREED = int(Reason.OVERRIDE), int(Reason.OVERRIDE_ENDED)
 LEVEL_CODES = np.concatenate(
     [
         VALUE_REASONS,
@@ -193,7 +194,7 @@ def emit_changes(
         change["reasons_at"] = room.used[U_REASONS]
         _explain(score, existed, eyes, w, p, r, tables)
         change["confidence"] = now.confidence[score]
-        change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, eyes, room)
+        change["base"] = _reasons(score, existed, adopting, old, new, held >= 0, overridden, eyes, room)
         change["reasons_count"] = room.used[U_REASONS] - change["reasons_at"]
         change["hits_at"] = room.used[U_HITS]
         if score == PROFILES:
@@ -282,8 +283,9 @@ def _explain(score: int, existed: bool, eyes: Eyes, w: int, p: int, r: int, tabl
 
 @compiled
 def _reasons(
-    score: int, existed: bool, adopting: bool, old: float, new: float, held: bool, eyes: Eyes, room: Room
-) -> float:
+    score: int, existed: bool, adopting: bool, old: float, new: float, held: bool, overridden: bool, eyes: Eyes,
+    room: Room,
+) -> float:  # fmt: skip
     """Append base and signed reasons of one change; answers the base."""
     if FIRST_CODE <= score <= LAST_CODE or score == PROFILES or math.isnan(new):
         return math.nan
@@ -295,7 +297,7 @@ def _reasons(
     if had:
         under_old = eyes.adopted.scores[score] if adopting else before.scores[score]
         if under_old - old != 0.0:
-            _add_reason(room, EARLIER, 0.0, under_old - old)
+            _add_reason(room, FREED if overridden else EARLIER, 0.0, under_old - old)
         if before.scores[score] - under_old != 0.0:
             _add_reason(room, NEW_WEIGHTS, 0.0, before.scores[score] - under_old)
     for k in range(LEVELS_FROM[score], LEVELS_TO[score]):

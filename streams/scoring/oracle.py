@@ -450,7 +450,7 @@ def emit(
         if not overridden and (score in held or not moves(row, now, versions, score)):
             continue
         said = Cause.OVERRIDE if overridden else cause
-        base, reasons = reasons_of(score, now, before, adopted, old, new, score in held)
+        base, reasons = reasons_of(score, now, before, adopted, old, new, score in held, overridden)
         row.sequences[score] += 1
         row.emitted[score] = new
         if score == Score.STATUS:
@@ -510,10 +510,12 @@ def reasons_of(
     old: float,
     new: float,
     held: bool,
+    overridden: bool,
 ) -> tuple[float, list[tuple[int, float, float]]]:
     """Base and signed reasons: levels sum to new - base, moves to new - old (to new - base where there was none).
 
-    A score without a number, or one that is a code, has none: it carries its cause.
+    A score without a number, or one that is a code, has none: it carries its cause. `overridden`: an override has just
+    begun, or (not `held`) ended.
     """
     if is_code(score) or math.isnan(new):
         return math.nan, []
@@ -528,7 +530,8 @@ def reasons_of(
         under_old = adopted if adopted is not None else before
         small = under_old.scores[score] - old
         if small != 0.0:
-            reasons.append((int(Reason.EARLIER_SMALL_MOVES), 0.0, small))
+            why = Reason.OVERRIDE_ENDED if overridden else Reason.EARLIER_SMALL_MOVES
+            reasons.append((int(why), 0.0, small))
         new_weights = before.scores[score] - under_old.scores[score]
         if new_weights != 0.0:
             reasons.append((int(Reason.NEW_WEIGHTS), 0.0, new_weights))

@@ -21,10 +21,11 @@ class ReasonWords(NamedTuple):
 
 
 REASONS: dict[Reason, ReasonWords] = {
-    Reason.EARLIER_SMALL_MOVES: ReasonWords("earlier moves too small to be told", "any"),
+    Reason.EARLIER_SMALL_MOVES: ReasonWords("earlier changes below the threshold", "any"),
     Reason.NEW_WEIGHTS: ReasonWords("new model weights", "any"),
     Reason.ROUNDING: ReasonWords("rounding", "any"),
-    Reason.OVERRIDE: ReasonWords("held by a person", "any"),
+    Reason.OVERRIDE: ReasonWords("manual override", "any"),
+    Reason.OVERRIDE_ENDED: ReasonWords("the manual override ended", "any"),
     Reason.DEPOSITS: ReasonWords("deposits", "marketing"),
     Reason.WITHDRAWALS: ReasonWords("withdrawals", "marketing"),
     Reason.TRANSACTION_COUNT: ReasonWords("number of transactions", "marketing"),
@@ -35,7 +36,7 @@ REASONS: dict[Reason, ReasonWords] = {
     Reason.ACCOUNT_AGE: ReasonWords("age of the account", "marketing"),
     Reason.CHANNEL: ReasonWords("channel", "marketing"),
     Reason.CURRENCIES: ReasonWords("several currencies", "marketing"),
-    Reason.PACE: ReasonWords("how often the customer comes, and the silence since", "marketing"),
+    Reason.PACE: ReasonWords("activity rate (frequency and recency)", "marketing"),
     Reason.CONSISTENCY: ReasonWords("how predictable the customer is", "marketing"),
     Reason.HISTORY: ReasonWords(
         "length of the repayment history (an unpaid loan counts once it is past due)", "credit"

@@ -59,9 +59,16 @@ def _of_nothing(batch: EventBatch, event: np.void) -> str:
     return f"{correction} a {kind} of {amount} at {at}, which the customer does not have on that day"
 
 
+def _without_rate(_: EventBatch, event: np.void) -> str:
+    named = [int(event["currency"]), *([int(event["previous_currency"])] if event["has_previous"] else [])]
+    currencies = " or ".join(dict.fromkeys(unpack_currency(one) for one in named if one))
+    return f"no rate of {currencies} is known at the event's time"
+
+
 DETAILS: dict[RejectCode, Callable[[EventBatch, np.void], str]] = {
     RejectCode.EVENT_ID_REUSED: _reused,
     RejectCode.CORRECTION_OF_NOTHING: _of_nothing,
+    RejectCode.UNKNOWN_CURRENCY: _without_rate,
 }
 
 

@@ -223,7 +223,8 @@ READING: tuple[tuple[str, ...], ...] = (
     ("profiles", "list"), ("topics", "check"),
     ("config", "show"), ("subscribe", "--from-beginning", "--exit-at-end"),
     ("subscribe", "--from-beginning", "--exit-at-end", "--json", "--score", "status"),
-    ("erase", "c5", "--yes"), ("override", "c6", "status", "2", "--for", "1h", "--reason", "fuzz"),
+    ("erase", "c5", "--yes"),
+    ("override", "c6", "--score", "status", "--value", "2", "--until", "2090-01-01", "--reason", "fuzz"),
 )  # fmt: skip
 DOCUMENTED_EXITS = range(6)
 

@@ -35,7 +35,7 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
     more = {"CLOCK": "records", "PARTITIONS": "2"}
     with deployment(kafka.bootstrap_servers, shared_valkey.url, f"row{os.getpid()}", tmp_path, **more) as bank:
         # A command in a history without a record: the first moment there is, not the present.
-        until = ["--until", "2030-01-01", "--reason", "seen"]
+        until = ["--until", "2030-01-01", "--reason", "seen", "--create"]
         assert run(bank, "override", "zoe", "--score", "status", "--value", "3.5", *until).exit_code == Exit.OK
         assert stamps(bank, "commands") == [1]
         published = run(bank, "publish", str(SMALL), "--advance-to", ADVANCE)

@@ -148,7 +148,7 @@ def test_worker_learner_and_every_command_live_with_rubbish_in_every_topic(bank:
     rates.write_text(f"currency,base_currency,effective_at,rate\nUSD,EUR,{TODAY},-1\nCZK,EUR,{TODAY}T01:00:00Z,0.04\n")
     bad = run("publish", str(rates), "--topic", "fx-rates", "--as-is", code=Exit.FAILURE)
     assert "line 2: rate: rate is -1.0; it must be above 0" in bad.stderr
-    run("override", "ann", "--score", "status", "--value", "3", "--until", "2027-01-31")
+    run("override", "ann", "--score", "status", "--value", "3", "--until", "2027-01-31", "--reason", "seen")
     run("erase", "bob", "--yes")
     bank.catch_up()
     proof = json.loads(run("erase", "bob", "--prove-only", "--json", code=(Exit.OK, Exit.FAILURE)).stdout)
@@ -264,7 +264,8 @@ def registry() -> Iterator[Callable[[str], str]]:
 
 
 WRITERS: tuple[tuple[str, ...], ...] = (
-    ("worker",), ("learner",), ("override", "ann", "--score", "status", "--value", "3", "--until", "2027-01-31"),
+    ("worker",), ("learner",),
+    ("override", "ann", "--score", "status", "--value", "3", "--until", "2027-01-31", "--reason", "x", "--create"),
     ("erase", "ann", "--yes"), ("publish", "--advance-to", "2025-11-02"),
     ("models", "epochs", "300", "--reason", "x"), ("models", "challenge", "risk", "grove", "--reason", "x"),
     ("models", "declare", "leases", "FILE", "--reason", "x"),

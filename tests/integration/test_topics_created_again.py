@@ -114,7 +114,7 @@ def test_the_case_with_commands_as_an_operator_gives_them(
         app.stop()
         app.delete_topic(topic)
         applied = app.rescore("topics", "apply")
-        assert f"{topic}: made with 1 partition(s)" in applied.stdout
+        assert f"{topic}: made with 1 partition" in applied.stdout
         assert "workers will halt" in applied.stderr
         events(20, 50)
         checked = app.rescore("topics", "check", check=False)

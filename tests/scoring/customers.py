@@ -46,6 +46,7 @@ class Customers:
     rejects: list[Reject] = field(default_factory=list)
     examples: list[Any] = field(default_factory=list)
     inversions: list[Any] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)  # all of them, as published
     offset: int = 0
     known_letters: int = 0  # for tests: how many they have looked at
 
@@ -117,6 +118,7 @@ class Customers:
         """One record as it was published."""
         record = Record(topic, 0, self.offset, timestamp_ms, key.encode(), value.encode())
         self.offset += 1
+        self.records.append(record)
         return self._step([record], timestamp_ms)
 
     def advance(self, day: float) -> list[dict[str, Any]]:

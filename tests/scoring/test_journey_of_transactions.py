@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from schemas.kinds import RejectCode
+from schemas.kinds import Reason, RejectCode
 from state.versions import Policy, Rate, pack_currency
 from streams.scoring.evaluate import features_of, window_sums
+from streams.scoring.reasons import REASONS
 from tests.scoring.customers import Customers, at_ms, of
 
 
@@ -264,6 +265,10 @@ def test_an_override_holds_a_score_until_it_expires() -> None:
     assert of(ann.transaction(2, 90_000.0), "value") == []
     (freed,) = of(ann.advance(10.5), "value")
     assert (freed["old"], freed["cause"], freed["day"]) == (4.8, "override", 10.5)
+    assert "EARLIER_SMALL_MOVES" not in freed["reasons"]
+    assert freed["reasons"]["OVERRIDE_ENDED"][1] != 0.0
+    assert REASONS[Reason.OVERRIDE_ENDED].text == "the manual override ended"
+    assert sum(moved for _, moved in freed["reasons"].values()) == pytest.approx(freed["new"] - 4.8)
     assert freed["sequence"] == held["sequence"] + 1
 
 

@@ -19,7 +19,8 @@ from state.currencies import DIGITS, LETTERS, in_unit, minor_digits, money_text,
 from state.layout import decode_row, encode_row
 from state.row import Loan
 from state.versions import Policy, Rate, Versions, pack_currency
-from streams.inspection import as_json, tables
+from streams.customer_document import customer_document
+from streams.inspection import tables
 from tests.scoring.customers import Customers, at_ms, iso
 from tests.scoring.random_streams import versions as some_versions
 from tests.scoring.test_step_equals_oracle import run_both
@@ -250,9 +251,8 @@ def test_inspect_shows_each_loan_in_its_own_unit() -> None:
     columns = next(table for table in tables(row, {}) if "Loans" in str(table.title)).columns
     assert list(columns[1].cells) == ["12.345 KWD", "1,200,000 JPY"]
     assert next(iter(columns[4].cells)) == "non_default 2.345"
-    told = as_json(row)
-    assert [(loan["currency"], loan["units_a_major"], loan["order_amount"]) for loan in told["loans"]] == [
-        ("KWD", 1_000, 12_345), ("JPY", 100, 120_000_000)]  # fmt: skip
+    told = customer_document("ann", row, 0, 1, ann.versions, {})
+    assert [(loan["currency"], loan["amount"]) for loan in told["loans"]] == [("KWD", "12.345"), ("JPY", "1200000.00")]
 
 
 @pytest.mark.parametrize("minor,code,words", [

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from state.row import Override, Row
-from streams.attainable import Way, data_used, way_words, ways
+from streams.attainable import WORDS, Way, data_used, ways
+from streams.scoring.status import status_of_counts
 from tests.scoring.customers import Customers, at_ms, of
 
 POOR = {"income": 1_500.0, "debt": 900.0, "renta": 700.0, "debt_total": 40_000.0, "loan_amount": 20_000.0}
@@ -78,8 +79,42 @@ def test_as_many_loans_on_time_as_were_told_reach_the_next_level() -> None:
     for number in range(int(way.needed)):
         assert world.row("ann").status_level == before
         world.issued(41 + number, f"N-{number}", due=60 + number)
-        world.repaid(42 + number, f"N-{number}")
+        last = of(world.repaid(42 + number, f"N-{number}"), "status")
     assert world.row("ann").status_level == before + 1
+    assert last[-1]["new"] == pytest.approx(way.then, abs=1e-9)
+
+
+def test_the_status_that_would_be_is_the_formulas_value_and_not_the_threshold() -> None:
+    world = Customers()
+    world.issued(0, "L-1", due=5)
+    world.repaid(40, "L-1")
+    (way,) = told(world, "status")
+    threshold = float(world.versions.weights[-1].status_terciles[0]) + world.policy.status_margin
+    counts = (int(way.needed or 0), 0, 1, 0, 0)
+    assert way.then == pytest.approx(status_of_counts(*counts))
+    assert way.then > threshold + 0.001
+    assert way.text.endswith(f"status would be {status_of_counts(*counts):.3f}, average")
+
+
+def applied(declared: dict[str, float], words: str) -> dict[str, float]:
+    """What was declared, with what the words of a way say."""
+    if "smaller by" in words:
+        left = 1.0 - float(words.rpartition(" ")[2].rstrip("%")) / 100
+        return declared | {name: declared[name] * left for name in declared if name != "income"}
+    thing, _, numbers = words.partition(" of ") if " of housing" not in words else words.partition(" housing of ")
+    name = next(name for name, text in WORDS.items() if text.startswith(thing))
+    return declared | {name: float(numbers.split()[0].replace(",", ""))}
+
+
+@pytest.mark.parametrize("income", [1_200.0, 1_333.33, 1_871.0])
+def test_a_way_applied_as_it_is_worded_leads_to_the_score_that_was_told(income: float) -> None:
+    declared = {**POOR, "income": income, "debt": 871.31}
+    near = told(world_of(**declared), "risk")
+    assert near
+    for way in near:
+        (done,) = of(account().declared(1, **applied(declared, way.words)), "risk")
+        assert done["new"] == pytest.approx(way.then, abs=1e-9), way
+        assert done["new"] > 0.70
 
 
 def test_a_score_that_a_person_holds_has_no_way() -> None:
@@ -96,5 +131,5 @@ def test_the_data_used_are_told_with_their_words_and_nothing_that_was_not_declar
     assert "days in employment" not in used
     assert not any(isinstance(value, float) and math.isnan(value) for value in used.values())
     way = Way("risk", "debt", "monthly payments on debts of 300.00 instead of 900.00", 900.0, 300.0, 0.75, "medium")
-    assert way_words(way).endswith("instead of 900.00: risk would be 0.750, medium")
+    assert way.text.endswith("instead of 900.00: risk would be 0.750, medium")
     assert at_ms(0) > 0

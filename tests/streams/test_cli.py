@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,32 @@ def test_wrong_usage_is_2(run: Run) -> None:
     assert run("publish", "a.csv", "--topic", "score-changes").exit_code == Exit.USAGE
 
 
+def test_help_names_values_and_shows_no_notation_of_a_library(run: Run) -> None:
+    pages = {tuple(path): run(*path, "--help").stdout for path in [[], *_commands()]}
+    assert len(pages) > 40
+    for path, page in pages.items():
+        assert not re.search(r"<[a-z\[\]| ]+>|\{[a-z_]+\}|\[[a-z_]+\]\n|\[\[", page), (path, page)
+    assert "Usage: rescore explain [OPTIONS] [USER]" in pages["explain",]
+    assert "Usage: rescore override [OPTIONS] USER" in pages["override",]
+    assert "Usage: rescore dlq show [OPTIONS] [LETTER...]" in pages["dlq", "show"]
+    assert "--steps N " in pages["explain",]
+    assert "--wait-seconds SECONDS" in pages["erase",]
+
+
+@pytest.mark.parametrize("words, completed", [
+    ("explain ann --score st", {"status"}), ("override ann --score r", {"revenue", "rfm", "risk"}),
+    ("subscribe --band t", {"top"}), ("dlq list --topic l", {"loans"}), ("evaluate h", {"hmda", "home-insurance"}),
+    ("profiles show pet", {"pet_owner"}),
+])  # fmt: skip
+def test_a_shell_completes_values(words: str, completed: set[str]) -> None:
+    environment = {"_RESCORE_COMPLETE": "complete_bash", "COMP_WORDS": f"rescore {words}",
+                   "COMP_CWORD": str(len(words.split()))}  # fmt: skip
+    code = "from streams.__main__ import main; main()"
+    env = os.environ | environment
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == completed, done
+
+
 def test_refused_settings_are_3_and_say_what_to_do(run: Run) -> None:
     result = run("config", "show", env={"RESCORE_CLOK": "wall"})
     assert result.exit_code == Exit.REFUSED_SETTINGS
@@ -155,7 +182,19 @@ def test_a_dry_run_reads_all_lines_and_says_what_is_odd_with_which(run: Run, tmp
 
 
 def test_an_override_until_the_past_is_refused_before_it_is_sent(run: Run) -> None:
-    result = run("override", "ann", "--score", "status", "--value", "3", "--until", "2020-01-01T00:00:00Z", env=NOWHERE)
+    result = run(
+        "override",
+        "ann",
+        "--score",
+        "status",
+        "--value",
+        "3",
+        "--until",
+        "2020-01-01T00:00:00Z",
+        "--reason",
+        "x",
+        env=NOWHERE,
+    )
     assert result.exit_code == Exit.USAGE
     assert "an override until 2020-01-01T00:00:00Z would have expired: it is 20" in result.stderr
 

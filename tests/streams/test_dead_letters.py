@@ -44,7 +44,7 @@ def _only(records: list[Record]) -> DeadLetter:
 
 def test_a_letter_keeps_bytes_headers_and_origin_apart_from_why_it_was_refused() -> None:
     letter = _only([_record(5)])
-    assert (letter.name, letter.key, letter.value) == ("transactions/2/5", b"ann", b"\xc3\x01bytes")
+    assert (letter.name, letter.key, letter.value) == ("transactions.dlq/2/5", b"ann", b"\xc3\x01bytes")
     assert letter.headers == [("traceparent", b"00-1")]
     assert (letter.origin_topic, letter.origin_partition, letter.origin_offset) == ("transactions", 2, 77)
     assert (letter.stage, letter.exception, letter.message) == ("fold", "UNKNOWN_LOAN", "the loan is not known")
@@ -53,7 +53,7 @@ def test_a_letter_keeps_bytes_headers_and_origin_apart_from_why_it_was_refused()
 def test_a_letter_comes_back_byte_for_byte_under_the_key_its_value_names() -> None:
     event, settled = replayed(_only([_record(5, key=b"wrong")]), "eve", lambda letter: b"ann", None)
     assert (event.topic, event.key, event.value, event.partition) == ("transactions", b"ann", b"\xc3\x01bytes", None)
-    assert event.headers == [("traceparent", b"00-1"), (REPLAYED_FROM, b"transactions/2/5")]
+    assert event.headers == [("traceparent", b"00-1"), (REPLAYED_FROM, b"transactions.dlq/2/5")]
     assert (settled.topic, settled.partition, settled.value) == ("transactions.dlq", 2, None)
 
 
@@ -96,9 +96,9 @@ def test_an_event_that_is_refused_again_is_a_new_letter_with_its_latest_origin()
     event, settled = replayed(_only([_record(5)]), "eve", lambda letter: None, None)
     again = _record(9)._replace(headers=[*event.headers, *(_record(9).headers or [])[1:]])
     letter = _only([_record(5), _as_record(settled, 7), again])
-    assert letter.name == "transactions/2/9"
+    assert letter.name == "transactions.dlq/2/9"
     second_event, _ = replayed(letter, "eve", lambda letter: None, None)
-    assert [value for name, value in second_event.headers if name == REPLAYED_FROM] == [b"transactions/2/9"]
+    assert [value for name, value in second_event.headers if name == REPLAYED_FROM] == [b"transactions.dlq/2/9"]
 
 
 def test_letters_are_chosen_by_name_topic_reason_and_key_together() -> None:
@@ -108,10 +108,16 @@ def test_letters_are_chosen_by_name_topic_reason_and_key_together() -> None:
     assert [letter.offset for letter in chosen(letters, exception="null_key")] == [3]
     assert [letter.offset for letter in chosen(letters, user="ann", topic="loans")] == [2]
     assert [letter.offset for letter in chosen(letters, ["transactions/2/1"])] == [1]
-    with pytest.raises(UnknownLetter, match="transactions/2/9"):
+    assert [letter.offset for letter in chosen(letters, ["transactions.dlq/2/1"])] == [1]
+    with pytest.raises(UnknownLetter, match=r"transactions\.dlq/2/9"):
         chosen(letters, ["transactions/2/9"])
 
 
 def test_a_foreign_record_in_the_topic_is_shown_and_not_fatal() -> None:
     letter = _only([Record("loans.dlq", 0, 3, 5, None, None, None)])
-    assert (letter.name, letter.origin_topic, letter.origin_offset, letter.message) == ("loans/0/3", "loans", -1, "")
+    assert (letter.name, letter.origin_topic, letter.origin_offset, letter.message) == (
+        "loans.dlq/0/3",
+        "loans",
+        -1,
+        "",
+    )

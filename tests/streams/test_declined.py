@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 from streams.__main__ import app
 from streams.avro_values import Values
 from streams.commands.topics import options_of
-from streams.declined import Asked, Verdict, as_json, lines, verdict, way_words
+from streams.declined import Asked, Verdict, lines, verdict, way_words
+from streams.documents import request_explanation
 from streams.kafka_client import admin_of, producer
 from streams.packaged_models import packaged_model
 from streams.publish import Published, finish, send
@@ -69,7 +70,7 @@ def test_who_was_accepted_is_given_no_reasons_and_no_ways() -> None:
     text = lines(said, "request 7", "today")
     assert text[0].startswith("request 7: not declined by acceptance")
     assert len(text) == 2
-    assert json.loads(json.dumps(as_json(said)))["declined"] is False
+    assert json.loads(json.dumps(request_explanation("ann", 7, 0, said)))["declined"] is False
 
 
 def test_a_request_to_the_risk_model_is_told_by_what_is_declared_in_it_alone() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from streams.explain import adverse_lines, as_json, as_lines, shortfalls, stories
+from streams.documents import explanation
+from streams.explain import adverse_lines, as_lines, shortfalls, stories
 from streams.publish import text_of_ms
 from streams.subscribe import Wanted, line, shown_band, shown_value, why
 
@@ -152,9 +153,9 @@ def test_shortfalls_are_at_most_four_all_negative_and_the_largest_first() -> Non
 def test_a_marketing_score_is_no_ground_against_a_customer() -> None:
     (story,) = stories("ann", [_change(score="value")])
     assert "no ground for a credit decision" in adverse_lines(story, text_of_ms)[0]
-    assert as_json(story)["shortfalls"] is None
+    assert explanation("ann", [story], {})["scores"][0]["adverse"] is None
 
 
 def test_a_story_is_json_as_well() -> None:
     (story,) = stories("ann", [_change()])
-    assert json.loads(json.dumps(as_json(story)))["adds_up"] is True
+    assert json.loads(json.dumps(explanation("ann", [story])))["scores"][0]["adds_up"] is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.inspection import as_json, closed_text, tables
+from streams.inspection import closed_text, tables
 from tests.scoring.customers import Customers
 
 
@@ -18,4 +18,3 @@ def test_closed_loans_are_shown() -> None:
     row.closed_until_day = 0
     assert closed_text(row)[-1] == "others ordered up to 1970-01-01"
     assert any("Loans" in str(table.title) for table in tables(row, {}))
-    assert [closed["cancelled"] for closed in as_json(row)["closed"]] == [False, True]

@@ -200,7 +200,7 @@ def test_explain_tells_the_story_from_the_topic(house: House) -> None:
 
 
 def test_a_command_is_published_under_its_customer_with_an_author(house: House) -> None:
-    until = ["--until", "2030-01-01", "--reason", "seen"]
+    until = ["--until", "2030-01-01", "--reason", "seen", "--create"]
     assert house.run("override", "ann", "--score", "status", "--value", "3.5", *until).exit_code == Exit.OK
     assert house.run("override", "ann", "--score", "status", "--lift", "--author", "eve").exit_code == Exit.OK
     assert house.run("erase", "ann", "--yes", "--json").exit_code == Exit.OK
