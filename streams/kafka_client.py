@@ -174,6 +174,11 @@ def stable_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> di
     return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
 
 
+def stable_ends(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, int]:
+    """The same of (topic, partition)s."""
+    return stable_offsets(kafka, [TopicPartition(*place) for place in places])
+
+
 def open_transactions(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, OpenTransaction]:
     """The oldest open transaction of each partition that has one, with the time of its first record."""
     asked = [TopicPartition(*place) for place in places]
