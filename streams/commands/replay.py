@@ -1,7 +1,8 @@
-"""`rescore replay`: is everything that was committed what the log leads to?"""
+"""`rescore verify`: is everything that was committed what the log leads to?"""
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +33,7 @@ LOOKS_MAX = 4
 
 
 @guarded
-def replay(
+def verify(
     users: Annotated[
         list[str] | None, typer.Option("--user", metavar="USER", help="Only this customer (repeatable).")
     ] = None,
@@ -49,16 +50,17 @@ def replay(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recount everything from the log and compare it with what was committed, byte for byte.
+    """Recompute every score from the log and compare it byte for byte with what was published.
 
-    Changes in their order, after-images, scorecards, the journal, dead letters and the rows in Redis, up to the last
-    progress record of each partition. Workers may be running. Exit code 0: equal; 1: the first difference is named.
+    Compares changes in their order, after-images, scorecards, the journal, dead letters and the rows in Redis, up to
+    the last progress record of each partition. Workers may be running. Exit code 0: equal; 1: different, and the first
+    difference is named.
 
     Examples:
 
-      rescore replay
+      rescore verify
 
-      rescore replay --user c-000417 --readable
+      rescore verify --user c-000417 --readable
     """
     from schemas.row_keys import name_of, request_key
 
@@ -77,6 +79,13 @@ def replay(
         _show(results, seconds)
     if any(result.differing for result in results):
         raise typer.Exit(Exit.FAILURE)
+
+
+@functools.wraps(verify)
+def replay(*args: Any, **kwargs: Any) -> None:
+    """The former name of `verify`, for one release."""
+    echo("`rescore replay` is now `rescore verify`; the next release no longer knows the old name", err=True)
+    verify(*args, **kwargs)
 
 
 def compare(
@@ -134,7 +143,7 @@ def _partitions(chosen: Settings) -> int:
 def _jobs(
     chosen: Settings, owned: Mapping[int, frozenset[bytes]], partitions: Sequence[int] | None, readable: bool
 ) -> list[Job]:
-    """The pieces to compare, or the rows named in `owned` by partition. Fixes where each partition is compared up to."""
+    """The pieces to compare, or the rows in `owned` by partition. Fixes where each partition is compared up to."""
     from streams.commands.replay_part import Job
     from streams.replay_reading import Names, fixed_partitions
 
@@ -251,7 +260,7 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if found:
         user, request_id = quoted(found[0].user), found[0].request_id
         whom, which = (user, f"--user {user}") if request_id is None else (f"--request {request_id}",) * 2
-        lines.append(f"next: rescore explain {whom}; rescore replay {which} --readable")
+        lines.append(f"next: rescore explain {whom}; rescore verify {which} --readable")
     total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}
     lines.append(
         f"also compared: {total['cards']:,} scorecards, {total['stored']:,} rows in the store; "
