@@ -28,6 +28,7 @@ from streams.kafka_log_reading import (
     reader_settings,
     records_of,
     refuse_what_is_gone,
+    serve_log_lines,
 )
 from streams.learner_log import Written
 from streams.log import (
@@ -103,6 +104,7 @@ class KafkaLearnerLog:
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         """See `LearnerLog`. Raises `HaltPartition` where examples are gone before they were read."""
+        serve_log_lines(self._producer, self._asking, self._readers)
         first = self._consumer.poll(timeout_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(PIECE_RECORDS, 0)]
         for message in messages:

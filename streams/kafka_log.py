@@ -39,6 +39,7 @@ from streams.kafka_log_reading import (
     producer_settings,
     reader_settings,
     records_of,
+    serve_log_lines,
 )
 from streams.log import (
     AbortAndRewind,
@@ -142,6 +143,7 @@ class KafkaLog:
 
     def poll(self, records_max: int, timeout_seconds: float) -> Polled:
         """See `Log.poll`. What was fetched beside a rebalance is dropped: every partition is sought anew after it."""
+        serve_log_lines(self._producer, self._asking, self._readers)
         first = self._consumer.poll(timeout_seconds)
         messages = self._consumer.consume(records_max, 0) if first is not None or timeout_seconds == 0 else []
         if first is not None:
