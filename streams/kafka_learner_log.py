@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.batch import Record
+from streams.kafka_client_reasons import make
 from streams.kafka_log_calls import Calls, NeverReturned
 from streams.kafka_log_reading import (
     PIECE_RECORDS,
@@ -79,7 +80,7 @@ class KafkaLearnerLog:
         self._producer: Calls | None = None
         self._asking = Asking(options.common(), options.answer_timeout_seconds)
         self._readers = Readers(options.reader(), f"{options.name}.reader", options.answer_timeout_seconds)
-        self._consumer = Consumer(options.reader())
+        self._consumer = make(Consumer, options.reader())
         self._followed: list[TopicPartition] = []
         self._paused: set[TopicPartition] = set()
 

@@ -27,6 +27,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from schemas.batch import Record
 from state.row_columns import RowColumns
 from state.store import RowWrite
+from streams.kafka_client_reasons import make
 from streams.kafka_log_calls import Calls, NeverReturned, aside
 from streams.kafka_log_reading import (
     GONE,
@@ -133,7 +134,7 @@ class KafkaLog:
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
-        consumer = Consumer(self._options.consumer())
+        consumer = make(Consumer, self._options.consumer())
         consumer.subscribe(
             list(self._options.inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

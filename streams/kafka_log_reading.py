@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.batch import Record
+from streams.kafka_client_reasons import make
 from streams.kafka_log_calls import Calls
 from streams.kafka_log_topics import topic_ids
 from streams.log import HaltPartition, TopicPartition
@@ -91,7 +92,7 @@ class Asking:
     """Questions to the brokers. Each is answered within a second or two, or not at all (None)."""
 
     def __init__(self, common: Mapping[str, Any], answer_timeout_seconds: float) -> None:
-        self._admin = AdminClient(dict(common))
+        self._admin = make(AdminClient, common)
         self._seconds = answer_timeout_seconds
 
     def serve_log_lines(self) -> None:

@@ -98,7 +98,7 @@ def as_failure(error: Exception) -> CommandFailure | None:
         return CommandFailure(what, remedy, Exit.REFUSED_SETTINGS, in_lines=True)
     for name, remedy in UNREACHABLE.items():
         if name in names:
-            return CommandFailure(what, remedy, Exit.UNREACHABLE)
+            return CommandFailure(what, getattr(error, "remedy", "") or remedy, Exit.UNREACHABLE)
     for name, remedy in MISSING.items():
         if name in names:
             return CommandFailure(what, remedy, in_lines=name in WITH_LOGS)
