@@ -87,7 +87,11 @@ app.command()(customers.inspect)
 app.command()(customers.explain)
 app.command()(lag.lag)
 app.command()(replay.verify)
-app.command("replay", hidden=True)(replay.replay)
+app.command(
+    "replay",
+    hidden=True,
+    help="The former name of `rescore verify`, which the next release no longer knows.\n\nExample: rescore verify",
+)(replay.replay)
 app.command()(evaluate.evaluate)
 app.command()(customers.override)
 app.command()(customers.erase)

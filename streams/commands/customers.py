@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
-from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
+from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, require_score, settings
 from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
 from streams.terminal import console, echo, print_json, quoted
@@ -131,6 +131,8 @@ def explain(
         return
     if not user:
         fail("whom?", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
+    for score in scores or ():
+        require_score(score)
     from streams.commands.subscribe import changes, local_time
     from streams.explain import CONTEST, adverse_lines, as_lines, stories
     from streams.explain import as_json as plain

@@ -39,10 +39,12 @@ def verify(
     ] = None,
     requests: Annotated[
         list[int] | None,
-        typer.Option("--request", min=0, help="Only this request, of one that names no customer (repeatable)."),
+        typer.Option(
+            "--request", min=0, max=2**53 - 1, help="Only this request, of one that names no customer (repeatable)."
+        ),
     ] = None,
     partitions: Annotated[
-        list[int] | None, typer.Option("--partition", metavar="N", help="Only this partition (repeatable).")
+        list[int] | None, typer.Option("--partition", metavar="N", min=0, help="Only this partition (repeatable).")
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0: as many as there are cores.")] = 0,
     readable: Annotated[
@@ -64,6 +66,8 @@ def verify(
     """
     from schemas.row_keys import name_of, request_key
 
+    if users and "" in users:
+        fail("--user names nobody", "rescore verify --user USER", Exit.USAGE)
     began = time.monotonic()
     rows = [*(user.encode() for user in users or ()), *(request_key(number) for number in requests or ())]
     results = compare(settings(), rows, partitions, readable, jobs)
@@ -149,6 +153,9 @@ def _jobs(
 
     names = Names.of(chosen.topic)
     count = _partitions(chosen)
+    if unknown := sorted(number for number in partitions or () if number >= count):
+        words = ", ".join(map(str, unknown))
+        fail(f"there is no partition {words}", f"{names.state} has partitions 0 to {count - 1}", Exit.USAGE)
     wanted = set(owned) or (set(partitions) if partitions else None)
     fixed = fixed_partitions(chosen.kafka, names, wanted, _progress_codec(chosen))
     versions = versions_of(chosen)
