@@ -16,7 +16,7 @@ from state.errors import RefusedSettings
 
 Client = TypeVar("Client")
 
-KEY = re.compile(r'(?<=property ")[^"]+|\b[a-z]+(?:\.[a-z]+)+\b')
+KEY = re.compile(r'(?<=property ")[^"]+|(?<=property: ")[^"]+|\b[a-z]+(?:\.[a-z]+)+\b')
 KEPT = 100
 
 REFUSED_LOGINS = frozenset(
