@@ -92,7 +92,12 @@ app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
 app.command()(customers.explain)
 app.command()(lag.lag)
-app.command()(replay.replay)
+app.command()(replay.verify)
+app.command(
+    "replay",
+    hidden=True,
+    help="The former name of `rescore verify`, which the next release no longer knows.\n\nExample: rescore verify",
+)(replay.replay)
 app.command()(evaluate.evaluate)
 app.command()(override.override)
 app.command()(customers.erase)

@@ -7,7 +7,7 @@ cannot be cut out of it; what can be proven is that the last word is a tombstone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ NEVER_MS = 2**60
 """Where a broker's limit begins to mean none."""
 
 NO_ROW = "no row"
+KEPT_FOR_EVER = "kept for ever: retention.ms is -1"
 
 Standing = Literal["gone", "expires", "remains", "unknown"]
 
@@ -97,6 +98,22 @@ def is_through(copies: Sequence[Copy]) -> bool:
     return all(copy.standing in ("gone", "expires") for copy in copies)
 
 
+def to_do(copies: Sequence[Copy], expiring: Container[str], how_to_forget: str) -> list[str]:
+    """What makes copies that nothing removes go, and when to look again. Nothing, if all are gone or expire.
+
+    `expiring` are the copies in topics whose retention is a setting, and `how_to_forget` says how to set it.
+    """
+    steps = []
+    kept = [copy.place for copy in copies if copy.standing == "remains" and KEPT_FOR_EVER in copy.what]
+    if any(place in expiring for place in kept):
+        steps.append(how_to_forget)
+    if others := [place for place in kept if place not in expiring]:
+        steps.append(f"set a finite retention.ms of {', '.join(others)} (kafka-configs.sh)")
+    if not is_through(copies):
+        steps.append("look again with --prove-only")
+    return steps
+
+
 def in_store(row: Row | None, due_ms: int | None, erased_ms: int, horizon_ms: int) -> list[Copy]:
     """The row in the store, and the customer's place in the index of due times.
 
@@ -162,16 +179,19 @@ def in_log(place: str, records: Sequence[Record], settings: Mapping[str, str]) -
     what = f"{len(records):,} record{'' if len(records) == 1 else 's'}"
     retention_ms = int(settings.get("retention.ms", UNLIMITED_MS))
     if retention_ms == UNLIMITED_MS:
-        return Copy(place, "remains", f"{what}, kept for ever: retention.ms is -1")
+        return Copy(place, "remains", f"{what}, {KEPT_FOR_EVER}")
     newest_ms = max(record.timestamp_ms for record in records)
     # A segment expires as a whole, once its newest record does: up to a segment's time later.
     return Copy(place, "expires", what, newest_ms + retention_ms + int(settings.get("segment.ms", SEGMENT_MS)))
 
 
+EXAMPLES = "rescore-examples (by keyed hash)"
+
+
 def in_examples(records: Sequence[tuple[Record, str]], settings: Mapping[str, str]) -> Copy:
     """Training examples under the customer's keyed hash, each with its kind; an erasure among them makes learners
     forget those before it."""
-    place = "rescore-examples (by keyed hash)"
+    place = EXAMPLES
     examples = [record for record, kind in records if kind != "erasure"]
     told = [i for i, (_, kind) in enumerate(records) if kind == "erasure"]
     if not examples:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -152,25 +152,44 @@ def is_of_environment(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in ENVIRONMENT
 
 
+class OnceAMinute:
+    """Lets one line of each kind through in a minute, and counts the others. Cost: a microsecond.
+
+    >>> now = [0.0]
+    >>> often = OnceAMinute(lambda: now[0])
+    >>> [often.untold("FAIL") for _ in range(3)], now.append(now.pop() + 60.0), often.untold("FAIL")
+    ([0, None, None], None, 2)
+    """
+
+    def __init__(self, now_seconds: Callable[[], float]) -> None:
+        self._now_seconds = now_seconds
+        self._told_seconds: dict[Hashable, float] = {}
+        self._untold: dict[Hashable, int] = {}
+
+    def untold(self, kind: Hashable) -> int | None:
+        """How many of this kind were held back since the last one that was let through; None: hold back this one."""
+        now_seconds = self._now_seconds()
+        if now_seconds - self._told_seconds.get(kind, -TOLD_EVERY_SECONDS) < TOLD_EVERY_SECONDS:
+            self._untold[kind] = self._untold.get(kind, 0) + 1
+            return None
+        if len(self._told_seconds) >= PLACES_KEPT:
+            self._told_seconds.clear()
+            self._untold.clear()
+        self._told_seconds[kind] = now_seconds
+        return self._untold.pop(kind, 0)
+
+
 class FailureLines:
     """Tells failures to a logger with their tracebacks, each distinct place once a minute, and how often it came."""
 
     def __init__(self, logger: logging.Logger, now_seconds: Callable[[], float], version: str = "") -> None:
-        self._logger, self._now_seconds, self._version = logger, now_seconds, version
-        self._told_seconds: dict[tuple[str, str, str], float] = {}
-        self._untold: dict[tuple[str, str, str], int] = {}
+        self._logger, self._often, self._version = logger, OnceAMinute(now_seconds), version
 
     def tell(self, failure: Failure) -> None:
         """One failure. Cost: a microsecond where it was told less than a minute ago."""
-        name, now_seconds = (failure.stage, failure.exception, failure.place), self._now_seconds()
-        if now_seconds - self._told_seconds.get(name, -TOLD_EVERY_SECONDS) < TOLD_EVERY_SECONDS:
-            self._untold[name] = self._untold.get(name, 0) + 1
+        again = self._often.untold((failure.stage, failure.exception, failure.place))
+        if again is None:
             return
-        if len(self._told_seconds) >= PLACES_KEPT:
-            self._told_seconds.clear()
-            self._untold.clear()
-        self._told_seconds[name] = now_seconds
-        again = self._untold.pop(name, 0)
         what = f"isolated the record {failure.record}" if failure.record else "isolated no record"
         self._logger.error(
             "internal error (%s): %s. The program %s%s. Report this line with the traceback, %sthe release%s\n%s",

@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.batch import Record
 from streams.dead_letters import Message as DeadLetterMessage
 from streams.kafka_client_open import with_first_records
+from streams.kafka_client_reasons import REFUSED_LOGINS, Reasons, make, variable_of
 from streams.kafka_log_reading import headers_of
 from streams.kafka_log_topics import topic_ids as ids_of_topics
 from streams.open_transactions import BehindOpenTransaction, OpenTransaction, Where
@@ -54,7 +55,11 @@ SETTLING = frozenset(
 
 
 class KafkaUnreachable(Exception):
-    """No broker answers at the bootstrap servers."""
+    """No broker answers at the bootstrap servers, or none that lets us in. `remedy` is empty if it is the usual one."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.remedy = remedy
 
 
 class TopicMissing(Exception):
@@ -68,13 +73,18 @@ def common(kafka: KafkaSettings) -> dict[str, Any]:
 
 def admin_of(kafka: KafkaSettings) -> AdminClient:
     """The one admin client of this process for these servers, kept: the first answer to a new one comes late."""
+    return _admin_and_reasons(kafka)[0]
+
+
+def _admin_and_reasons(kafka: KafkaSettings) -> tuple[AdminClient, Reasons]:
     key = (kafka.bootstrap_servers, *sorted(kafka.librdkafka.items()))
     if key not in _ADMINS:
-        _ADMINS[key] = AdminClient(common(kafka))
+        reasons = Reasons()
+        _ADMINS[key] = make(AdminClient, common(kafka) | {"error_cb": reasons.note}), reasons
     return _ADMINS[key]
 
 
-_ADMINS: dict[tuple[Any, ...], AdminClient] = {}
+_ADMINS: dict[tuple[Any, ...], tuple[AdminClient, Reasons]] = {}
 
 
 def partition_counts(kafka: KafkaSettings, topics: Iterable[str] = ()) -> dict[str, int]:
@@ -95,10 +105,19 @@ def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
 
 
 def unreachable(kafka: KafkaSettings, error: KafkaException) -> KafkaUnreachable:
-    """What to raise where a broker does not answer."""
+    """What to raise where a broker does not answer, or does not let this login do what was asked for."""
     cause = error.args[0]
-    reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
-    return KafkaUnreachable(f"Kafka does not answer at {kafka.bootstrap_servers} ({reason})")
+    words = cause.str() if isinstance(cause, KafkaError) else str(cause)
+    if isinstance(cause, KafkaError) and cause.code() in REFUSED_LOGINS:
+        return KafkaUnreachable(
+            f"Kafka at {kafka.bootstrap_servers} forbids this to the login in use ({words})",
+            "give this login the rights it needs (kafka-acls.sh), or correct " + variable_of("sasl.username"),
+        )
+    admin, reasons = _admin_and_reasons(kafka)
+    admin.poll(0)  # hears what it was told meanwhile
+    if reason := reasons.best():
+        return KafkaUnreachable(f"Kafka does not answer at {kafka.bootstrap_servers} ({reason.what})", reason.remedy)
+    return KafkaUnreachable(f"Kafka does not answer at {kafka.bootstrap_servers} ({words})")
 
 
 def require_topics(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
@@ -119,8 +138,8 @@ def producer(kafka: KafkaSettings, transactional_id: str | None = None) -> Produ
     """An idempotent producer; with `transactional_id` a transactional one, already initialised."""
     settings = common(kafka) | producer_settings(kafka.bootstrap_servers, kafka.partitioner, kafka.librdkafka)
     if transactional_id is None:
-        return Producer(settings)
-    made = Producer(settings | {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000})
+        return make(Producer, settings)
+    made = make(Producer, settings | {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000})
     try:
         made.init_transactions(30)
     except KafkaException as error:
@@ -172,6 +191,11 @@ def stable_offsets(kafka: KafkaSettings, places: Iterable[TopicPartition]) -> di
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     answers = _offsets(kafka, dict.fromkeys(places, latest), IsolationLevel.READ_COMMITTED)
     return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
+
+
+def stable_ends(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, int]:
+    """The same of (topic, partition)s."""
+    return stable_offsets(kafka, [TopicPartition(*place) for place in places])
 
 
 def open_transactions(kafka: KafkaSettings, places: Iterable[Where]) -> dict[Where, OpenTransaction]:
@@ -258,7 +282,8 @@ def _between(
     open_seconds: float | None = None,
 ) -> Iterator[Record]:
     """Committed records from `starts` to `ends` (None: for ever) in no group."""
-    consumer = Consumer(
+    consumer = make(
+        Consumer,
         common(kafka)
         | {
             "group.id": "rescore-reader",  # librdkafka asks for one; nothing is committed under it
@@ -267,7 +292,7 @@ def _between(
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 10,
-        }
+        },
     )
     try:
         wanted = {place: offset for place, offset in starts.items() if ends is None or place in ends}

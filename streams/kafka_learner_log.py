@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.batch import Record
+from streams.kafka_client_reasons import make
 from streams.kafka_log_calls import Calls, NeverReturned
 from streams.kafka_log_reading import (
     PIECE_RECORDS,
@@ -28,6 +29,7 @@ from streams.kafka_log_reading import (
     reader_settings,
     records_of,
     refuse_what_is_gone,
+    serve_log_lines,
 )
 from streams.learner_log import Written
 from streams.log import (
@@ -78,7 +80,7 @@ class KafkaLearnerLog:
         self._producer: Calls | None = None
         self._asking = Asking(options.common(), options.answer_timeout_seconds)
         self._readers = Readers(options.reader(), f"{options.name}.reader", options.answer_timeout_seconds)
-        self._consumer = Consumer(options.reader())
+        self._consumer = make(Consumer, options.reader())
         self._followed: list[TopicPartition] = []
         self._paused: set[TopicPartition] = set()
 
@@ -103,6 +105,7 @@ class KafkaLearnerLog:
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         """See `LearnerLog`. Raises `HaltPartition` where examples are gone before they were read."""
+        serve_log_lines(self._producer, self._asking, self._readers)
         first = self._consumer.poll(timeout_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(PIECE_RECORDS, 0)]
         for message in messages:

@@ -27,6 +27,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from schemas.batch import Record
 from state.row_columns import RowColumns
 from state.store import RowWrite
+from streams.kafka_client_reasons import make
 from streams.kafka_log_calls import Calls, NeverReturned, aside
 from streams.kafka_log_reading import (
     GONE,
@@ -39,6 +40,7 @@ from streams.kafka_log_reading import (
     producer_settings,
     reader_settings,
     records_of,
+    serve_log_lines,
 )
 from streams.log import (
     AbortAndRewind,
@@ -132,7 +134,7 @@ class KafkaLog:
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
-        consumer = Consumer(self._options.consumer())
+        consumer = make(Consumer, self._options.consumer())
         consumer.subscribe(
             list(self._options.inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -142,6 +144,7 @@ class KafkaLog:
 
     def poll(self, records_max: int, timeout_seconds: float) -> Polled:
         """See `Log.poll`. What was fetched beside a rebalance is dropped: every partition is sought anew after it."""
+        serve_log_lines(self._producer, self._asking, self._readers)
         first = self._consumer.poll(timeout_seconds)
         messages = self._consumer.consume(records_max, 0) if first is not None or timeout_seconds == 0 else []
         if first is not None:

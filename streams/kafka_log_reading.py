@@ -21,6 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.batch import Record
+from streams.kafka_client_reasons import make
+from streams.kafka_log_calls import Calls
 from streams.kafka_log_topics import topic_ids
 from streams.log import HaltPartition, TopicPartition
 
@@ -90,8 +92,12 @@ class Asking:
     """Questions to the brokers. Each is answered within a second or two, or not at all (None)."""
 
     def __init__(self, common: Mapping[str, Any], answer_timeout_seconds: float) -> None:
-        self._admin = AdminClient(dict(common))
+        self._admin = make(AdminClient, common)
         self._seconds = answer_timeout_seconds
+
+    def serve_log_lines(self) -> None:
+        """Hand over what the client has to say: it keeps its log lines until then. A microsecond."""
+        self._admin.poll(0)
 
     def partitions(self, topic: str) -> int | None:
         """Number of partitions of a topic."""
@@ -186,10 +192,23 @@ class Readers:
             reader.unassign()
             self._idle.append(reader)
 
+    def serve_log_lines(self) -> None:
+        """See `Asking.serve_log_lines`; of readers that have nothing to read."""
+        for reader in self._idle:
+            reader.poll(0)
+
     def close(self) -> None:
         """Let go of all readers."""
         for reader in self._idle:
             reader.close()
+
+
+def serve_log_lines(producer: Calls | None, asking: Asking, readers: Readers) -> None:
+    """Hand over the log lines of the clients that no poll for records reaches."""
+    if producer is not None:
+        producer.of.poll(0)
+    asking.serve_log_lines()
+    readers.serve_log_lines()
 
 
 def hear_of(reader: Consumer, topic: str, seconds: float) -> None:

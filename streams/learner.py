@@ -109,6 +109,9 @@ class LearnerObserver:
     def turned(self, at_seconds: float) -> None:
         """The loop went round once more (monotonic seconds)."""
 
+    def brokers(self, *, answer: bool) -> None:
+        """Whether the brokers answered a question of the loop, which asks one every few seconds."""
+
     def started(self, done_ms: int | None, partitions: int) -> None:
         """Where learning goes on."""
 
@@ -224,7 +227,9 @@ class Learner:
         """Every few seconds: are the topics still the ones that we learn from? Raises `HaltPartition`."""
         if now_seconds - self._asked_topics_seconds >= TOPICS_ASKED_SECONDS:
             self._asked_topics_seconds, topics = now_seconds, self._options.topics
-            if others := topics.others(self._topic_ids, self._log.topic_ids(topics.topics) or {}):
+            found = self._log.topic_ids(topics.topics)
+            self._observer.brokers(answer=found is not None)
+            if others := topics.others(self._topic_ids, found or {}):
                 raise HaltPartition(topics.words("the learner", others))
 
     def _start_again(self, reason: str) -> None:

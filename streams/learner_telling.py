@@ -40,6 +40,10 @@ class LearnerObservers(LearnerObserver):
         """See `LearnerObserver`."""
         self._tell(lambda observer: observer.turned(at_seconds))
 
+    def brokers(self, *, answer: bool) -> None:
+        """See `LearnerObserver`."""
+        self._tell(lambda observer: observer.brokers(answer=answer))
+
     def started(self, done_ms: int | None, partitions: int) -> None:
         """See `LearnerObserver`."""
         self._tell(lambda observer: observer.started(done_ms, partitions))
@@ -81,7 +85,7 @@ class LearnerObservers(LearnerObserver):
 
 
 class LearnerHealth(LearnerObserver):
-    """Keeps a `Health` informed: alive while the loop goes round, ready once the start is done."""
+    """Keeps a `Health` informed: alive while the loop goes round, ready once started and while brokers answer."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
@@ -90,8 +94,13 @@ class LearnerHealth(LearnerObserver):
         """See `LearnerObserver`."""
         self._health.turned(at_seconds)
 
+    def brokers(self, *, answer: bool) -> None:
+        """See `LearnerObserver`."""
+        self._health.brokers(answer=answer)
+
     def started(self, done_ms: int | None, partitions: int) -> None:
         """See `LearnerObserver`."""
+        self._health.assigned((0,))
         self._health.running(0, Standing(0, {}, 0, ""))
 
     def restarted(self, reason: str) -> None:
@@ -244,8 +253,7 @@ class LearnerLines(LearnerObserver):
             "champion": model.champion.version,
             **{f"{step}_ms": round(seconds * 1000, 1) for step, seconds in report.seconds.items()},
         }
-        line = " ".join(f"{name}={value}" for name, value in fields.items())
-        self._logger.info("epoch %s", line, extra={"fields": fields})
+        self._logger.info("epoch", extra={"fields": fields})
         self._tell_what_taught_nothing(report)
         for closed in done.closed:
             in_force = text_of_ms(closed.weights.effective_ms)

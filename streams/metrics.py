@@ -1,10 +1,11 @@
-"""Prometheus metrics of a worker, and the one log line of a batch. Names begin with `rescore_`, in base units."""
+"""Prometheus metrics of a worker, and its log lines. Names begin with `rescore_`, in base units."""
 
 # ruff: noqa: ARG002 - an observer is told more than it needs
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -15,6 +16,7 @@ from streams.wiring import BatchReport, Observer
 
 OPEN_TOLD_SECONDS = 30.0
 OVERRUN_WARNING_SECONDS = 60.0
+SUMMARY_SECONDS = 60.0
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -175,8 +177,40 @@ class Metrics(Observer):
             self._state.labels(partition, name).set(name == state)
 
 
+def fields_of(report: BatchReport) -> dict[str, Any]:
+    """A batch as fields of a log line: counts, and milliseconds by step."""
+    return {
+        "partitions": report.partitions,
+        "records": report.records,
+        "timers": report.due_users,
+        "changes": report.changes,
+        "rows": report.images,
+        "dead_letters": report.dead_letters,
+        "inversions": report.inversions,
+        "committed": report.committed,
+        **{f"{step}_ms": round(seconds * 1000, 2) for step, seconds in report.seconds.items()},
+    }
+
+
+class Summary:
+    """The batches of a minute, added up."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.fields: dict[str, Any] = {}
+
+    def add(self, report: BatchReport) -> None:
+        """One more batch."""
+        self.batches += 1
+        for name, value in fields_of(report).items():
+            if name == "partitions":
+                self.fields[name] = sorted({*self.fields.get(name, ()), *value})
+            else:
+                self.fields[name] = round(self.fields.get(name, 0) + value, 2)
+
+
 class LogLines(Observer):
-    """One line a batch that can be read aloud, and one for everything out of the ordinary.
+    """A summary a minute, a line a batch for debugging, and one for everything out of the ordinary.
 
     `now_seconds` (monotonic) and the version of the program are for tracebacks: see `FailureLines`.
     """
@@ -190,9 +224,14 @@ class LogLines(Observer):
         self._evicting = ""
         self._overruns = 0  # not yet reported
         self._overruns_next_seconds = 0.0
+        self._minute = Summary()
+        self._summary_next_seconds = now_seconds() + SUMMARY_SECONDS
 
     def turned(self, at_seconds: float) -> None:
-        """See `Observer`. Warns at most once a minute: a forgotten event id lets a duplicate count."""
+        """See `Observer`. Sums up the batches of a minute. Warns at most once a minute of forgotten event ids."""
+        if at_seconds >= self._summary_next_seconds:
+            self.close()
+            self._summary_next_seconds = at_seconds + SUMMARY_SECONDS
         if self._overruns and at_seconds >= self._overruns_next_seconds:
             self._logger.warning(
                 "%d event ids forgotten before the duplicate horizon: their customers have more events within it than "
@@ -205,20 +244,15 @@ class LogLines(Observer):
     def batch(self, report: BatchReport) -> None:
         """See `Observer`."""
         self._overruns += report.overruns
-        steps = {f"{step}_ms": round(seconds * 1000, 2) for step, seconds in report.seconds.items()}
-        fields = {
-            "partitions": report.partitions,
-            "records": report.records,
-            "timers": report.due_users,
-            "changes": report.changes,
-            "rows": report.images,
-            "dead_letters": report.dead_letters,
-            "inversions": report.inversions,
-            "committed": report.committed,
-            **steps,
-        }
-        line = " ".join(f"{name}={value}" for name, value in fields.items())
-        self._logger.info("batch %s", line, extra={"fields": fields})
+        self._minute.add(report)
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._logger.debug("batch", extra={"fields": fields_of(report)})
+
+    def close(self) -> None:
+        """The summary of what was not told yet."""
+        if self._minute.batches:
+            self._logger.info("summary", extra={"fields": {"batches": self._minute.batches} | self._minute.fields})
+        self._minute = Summary()
 
     def running(self, partition: int, standing: Standing) -> None:
         """See `Observer`."""

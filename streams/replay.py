@@ -8,7 +8,8 @@ has removed make customers unprovable, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -53,12 +54,17 @@ def difference(row_key: bytes, what: str, sentence: str, where: str = "", **more
 
 @dataclass(slots=True)
 class Committed:
-    """What the topics hold of one customer or request: changes in their order, last image and card, the store's row."""
+    """What the topics hold of one customer or request: changes in their order, last image and card, the store's row.
+
+    The last `changes_unsettled` changes and the `later_cards` may be of transactions after the progress record.
+    """
 
     changes: list[Record] = field(default_factory=list)
     image: Record | None = None
     card: Record | None = None
     stored: bytes | None = NOT_ASKED
+    changes_unsettled: int = 0
+    later_cards: list[Record] = field(default_factory=list)
 
 
 class Until(NamedTuple):
@@ -66,6 +72,18 @@ class Until(NamedTuple):
 
     clock_ms: int
     next_offsets: Mapping[str, int]
+
+
+class Compared(NamedTuple):
+    """What a comparison of one customer or request finds.
+
+    `doubtful` differences count only if nothing was written of the customer since the progress record: compaction may
+    have removed what belonged to it. `pending`: changes due by time that a worker has still to publish.
+    """
+
+    differences: list[Difference]
+    doubtful: Sequence[Difference] = ()
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,71 +96,66 @@ class Comparison:
     recounted_at: Callable[[bytes, int], Said]
     changes_are_whole: bool = True  # False: retention has removed the beginning of score-changes
 
-    def of(self, user: bytes, committed: Committed, said: Said) -> tuple[list[Difference], int]:
-        """What is not as it must be with this customer, and how many changes its due timers still have to say."""
-        changes = committed.changes
-        if [change.value for change in changes] != said.changes:
-            changes = self._up_to_the_progress(changes)
-        expected = said.changes
-        if not self.changes_are_whole:
-            expected = self._from(changes, expected)
-        values = [change.value for change in changes]
-        pending = 0
-        if values != expected:
-            still = self._still_to_come(user, committed, said, len(expected) - len(values))
-            if still is None or values != expected[: len(values)]:
-                return [self._first_difference(user, changes, expected)], 0
-            said, pending = still, len(expected) - len(values)
-        elif not self._is_image(user, committed, said):
-            said = self._still_to_come(user, committed, said, 0) or said
-        return self._rows(user, committed, said), pending
+    def of(self, user: bytes, committed: Committed, said: Said) -> Compared:
+        """What is not as it must be with this customer, and how many changes their due timers still have to cause.
 
-    def _up_to_the_progress(self, changes: Sequence[Record]) -> list[Record]:
-        """Without what was said after the progress record that is compared with."""
-        kept = []
-        for change in changes:
-            fields = self.decoded(change.value)
-            cause = fields["cause"]
-            offset, known = cause["offset"], self.until.next_offsets.get(cause["topic"] or "", 0)
-            if (offset is not None and offset >= known) or (
-                offset is None and fields["decided_ms"] > self.until.clock_ms
-            ):
-                break
-            kept.append(change)
-        return kept
-
-    def _from(self, changes: Sequence[Record], expected: list[bytes]) -> list[bytes]:
-        """The changes from the first one on that retention has left."""
-        if not changes:
-            return []
-        first = self.decoded(changes[0].value)["change_id"]
-        ids = (i for i, value in enumerate(expected) if self.decoded(value)["change_id"] == first)
-        return expected[next(ids, 0) :]
-
-    def _still_to_come(self, user: bytes, committed: Committed, said: Said, missing: int) -> Said | None:
-        """What had been said where the customer's last timers are still to fire: the image tells how far they are.
-
-        None where that explains nothing: the change is missing, or the image is wrong.
+        Changes that may be of later transactions are evidence for nothing: the after-image tells how many belong to
+        the progress record. If no state that the log leads to fits the image, the image is the difference.
         """
-        image = None if committed.image is None else committed.image.value
-        earlier = Said(said.changes[: said.by_records], said.by_records, said.row_by_records, said.row_by_records)
-        for_image = [earlier]
-        if image is not None:
-            try:
-                clock_ms = decode_row(image).clock_ms
-            except CorruptRow:
-                return None
-            if clock_ms < self.until.clock_ms:
-                for_image.append(self.recounted_at(user, clock_ms))
-        for candidate in for_image:
-            fits = len(said.changes) - len(candidate.changes) == missing
-            if fits and same_row(user, image, candidate.row, self.versions, self.until.clock_ms):
-                return candidate
-        return None
+        values = [change.value for change in committed.changes]
+        settled = len(values) - committed.changes_unsettled
+        skipped = self._removed(committed, said)
+        expected = said.changes[skipped:]
+        certain = max(said.by_records - skipped, settled)  # so many changes belong to the progress record, at least
+        if values[:certain] != expected[:certain]:
+            kept = max(settled, min(said.by_records - skipped, len(values)))
+            return Compared([self._first_difference(user, committed.changes[:kept], expected)])
+        for state in self._states(user, committed, said):
+            if not same_row(user, _value(committed.image), state.row, self.versions, self.until.clock_ms):
+                continue
+            count = len(state.changes) - skipped
+            if values[:count] != expected[:count]:
+                kept = max(settled, min(count, len(values)))
+                return Compared([self._first_difference(user, committed.changes[:kept], expected[:count])])
+            if count >= settled:
+                return Compared(self._of_store(user, committed), [], len(said.changes) - len(state.changes))
+        return Compared([], [self._of_row(user, committed.image, said.row), *self._of_store(user, committed)])
 
-    def _is_image(self, user: bytes, committed: Committed, said: Said) -> bool:
-        image = None if committed.image is None else committed.image.value
-        return same_row(user, image, said.row, self.versions, self.until.clock_ms)
+    def _removed(self, committed: Committed, said: Said) -> int:
+        """How many of a customer's first changes retention has removed."""
+        if self.changes_are_whole:
+            return 0
+        if not committed.changes:
+            return len(said.changes)
+        first = self.decoded(committed.changes[0].value)["change_id"]
+        ids = (i for i, value in enumerate(said.changes) if self.decoded(value)["change_id"] == first)
+        nothing_left = committed.changes_unsettled == len(committed.changes)  # all are later than what was removed
+        return next(ids, len(said.changes) if nothing_left else 0)
+
+    def _states(self, user: bytes, committed: Committed, said: Said) -> Iterator[Said]:
+        """What may have been published up to the progress record: all that is due by its clock, or a part of it.
+
+        A worker with many timers due fires them in slices. The image tells how far a customer's are.
+        """
+        yield said
+        yield Said(said.changes[: said.by_records], said.by_records, said.row_by_records, said.row_by_records)
+        image = _value(committed.image)
+        if image is None:
+            return
+        with suppress(CorruptRow):
+            clock_ms = decode_row(image).clock_ms
+            if clock_ms < self.until.clock_ms:
+                yield self.recounted_at(user, clock_ms)
+
+    def _of_store(self, user: bytes, committed: Committed) -> list[Difference]:
+        """The store's row, where it was asked for at the very transaction of the progress record."""
+        image = _value(committed.image)
+        if committed.stored in (NOT_ASKED, image):
+            return []
+        name, a, b = _row_fields(committed.stored, image)
+        sentence = f"the store's row is not the committed after-image: {name} is {a} in the store, {b} in the log"
+        fields = {"field": name, "committed": a, "recounted": b}
+        return [difference(user, "store", sentence, place_of(committed.image), **fields)]
 
     def _first_difference(self, user: bytes, changes: Sequence[Record], expected: Sequence[bytes]) -> Difference:
         """The first change that is not the one it must be, in words."""
@@ -170,19 +183,6 @@ class Comparison:
         sentence = f"{name_of(said)} at {where}: {name} is {committed}, the log leads to {recounted}"
         return _of_change(user, said, sentence, where, name, committed, recounted)
 
-    def _rows(self, user: bytes, committed: Committed, said: Said) -> list[Difference]:
-        """After-image and store."""
-        found = []
-        image = None if committed.image is None else committed.image.value
-        if not same_row(user, image, said.row, self.versions, self.until.clock_ms):
-            found.append(self._of_row(user, committed.image, said.row))
-        if committed.stored not in (NOT_ASKED, image):
-            name, a, b = _row_fields(committed.stored, image)
-            sentence = f"the store's row is not the committed after-image: {name} is {a} in the store, {b} in the log"
-            fields = {"field": name, "committed": a, "recounted": b}
-            found.append(difference(user, "store", sentence, place_of(committed.image), **fields))
-        return found
-
     def _of_row(self, user: bytes, image: Record | None, row: bytes | None) -> Difference:
         where = place_of(image)
         if image is None or image.value is None:
@@ -204,6 +204,10 @@ class Comparison:
             nothing = {"kind": "unreadable", "topic": None, "partition": None, "offset": None}
             return {"change_id": f"unreadable ({refused.detail})", "user_id": "", "score": "", "sequence": 0,
                     "decided_ms": 0, "cause": nothing, "incarnation": "unreadable"}  # fmt: skip
+
+
+def _value(record: Record | None) -> bytes | None:
+    return None if record is None else record.value
 
 
 def place_of(record: Record | None) -> str:

@@ -1,20 +1,28 @@
-"""Reading for `rescore replay`: where each partition is compared up to, and what the topics hold up to there.
+"""Reading for `rescore verify`: where each partition is compared up to, and what the topics hold up to there.
 
-The worker may be running. So first the last progress record of each partition is looked up, then the ends of all other
-topics are asked for: whatever that progress record stands for is in them, and what came later can be told and left out.
+Workers may be running, so the order of the questions decides what can be known:
+
+1. The stable offsets of the outputs. What lies before them is of transactions that ended, so their progress records
+   are already in the changelog.
+2. The last progress record of each partition, read to the end of the changelog. What lies before a stable offset of
+   step 1 is of this progress record's transaction or of an earlier one: it is *settled*.
+3. The ends of all topics. All that the progress record stands for lies before them.
+
+A record between its stable offset and its end may be of a later transaction. It is never called wrong.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from schemas.row_keys import record_key
 from streams.dead_letters import SUFFIX
-from streams.kafka_client import read_between, require_topics, spans
+from streams.kafka_client import read_between, require_topics, spans, stable_ends
 from streams.replay import Committed
 from streams.resolve import PROGRESS_KEY, Progress
 from streams.settings import KafkaSettings
@@ -55,12 +63,16 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """One partition as it is compared: up to `progress`, with everything that stands for it before `ends`."""
+    """One partition as it is compared: up to `progress`, with everything that stands for it before `ends`.
+
+    `settled`: records of the outputs before these offsets are of no later transaction. All of them, if it is empty.
+    """
 
     partition: int
     progress: Progress
     starts: Mapping[Where, int]
     ends: Mapping[Where, int]
+    settled: Mapping[Where, int] = field(default_factory=dict)
 
     def records(self, names: Names) -> int:
         """Offsets of the inputs up to there."""
@@ -73,9 +85,10 @@ def fixed_partitions(
     """Every partition that has a progress record (of the wanted ones), fixed now. Raises TopicMissing."""
     counts = require_topics(kafka, names.every)
     partitions = sorted(set(range(counts[names.state])) & set(range(counts[names.state]) if wanted is None else wanted))
+    settled = stable_ends(kafka, [(topic, p) for topic in (names.changes, names.cards) for p in partitions])
     progress = {p: found for p in partitions if (found := last_progress(kafka, (names.state, p), decode))}
     starts, ends = spans(kafka, [(topic, p) for topic in names.every for p in range(counts[topic])])
-    return [_fixed(p, *progress[p], names, starts, ends) for p in progress]
+    return [_fixed(p, *progress[p], names, starts, ends, settled) for p in progress]
 
 
 def _fixed(
@@ -85,6 +98,7 @@ def _fixed(
     names: Names,
     starts: Mapping[Where, int],
     ends: Mapping[Where, int],
+    settled: Mapping[Where, int],
 ) -> Fixed:
     """What belongs to a partition: its own inputs and changelog, and of the outputs what can hold its customers."""
     inputs = {(topic, partition): progress.next_offsets.get(topic, 0) for topic in names.inputs}
@@ -93,7 +107,8 @@ def _fixed(
     keyed = (names.journal, names.changes, names.cards)
     outputs = {w: e for w, e in ends.items() if (w[0] in keyed and w[1] == partition) or w[0] in names.letters}
     own = inputs | state | outputs
-    return Fixed(partition, progress, {where: starts[where] for where in own}, own)
+    own_settled = {where: offset for where, offset in settled.items() if where[1] == partition} | state
+    return Fixed(partition, progress, {where: starts[where] for where in own}, own, own_settled)
 
 
 def last_progress_of_all(
@@ -168,10 +183,26 @@ def piece_of(key: bytes, pieces: int) -> int:
 
 
 def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[[bytes], bool]) -> Material:
-    """Read everything of the wanted keys of records. Cost: some 5 us a record of the partition, wanted or not."""
+    """Read everything of the wanted keys of records. Cost: some 5 us a record of the partition, wanted or not.
+
+    If retention removes records meanwhile, what was read may have a gap: then everything is read again.
+    """
+    while True:
+        found = _material(kafka, names, fixed, wanted)
+        firsts, _ = spans(kafka, fixed.starts)
+        if all(firsts[where] <= start for where, start in fixed.starts.items()):
+            return found
+        starts = {where: max(start, firsts[where]) for where, start in fixed.starts.items()}
+        fixed = replace(fixed, starts=starts)
+
+
+def _material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[[bytes], bool]) -> Material:
     found = Material()
     oldest: dict[str, int] = {}
-    for record in read_between(kafka, fixed.starts, fixed.ends):
+    # Compacted topics first: the sooner they are read, the less of what the progress record stands for is replaced.
+    compacted = {where: end for where, end in fixed.ends.items() if where[0] in (names.state, names.cards)}
+    others = {where: end for where, end in fixed.ends.items() if where not in compacted}
+    for record in chain(read_between(kafka, fixed.starts, compacted), read_between(kafka, fixed.starts, others)):
         oldest.setdefault(record.topic, record.timestamp_ms)
         if record.topic in names.letters:
             found.letters.append(record)  # few, and a bad key is one of the reasons to be there
@@ -179,7 +210,7 @@ def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[
             if record.topic not in names.inputs:
                 found.strays.note(record, "it has no key")
         elif wanted(record_key(record.key)):
-            _keep(record, names, found)
+            _keep(record, names, fixed, found)
     shortened = {topic for (topic, _), start in fixed.starts.items() if start > 0}
     needed = [topic for topic in (*names.inputs, names.journal) if topic in shortened]
     if needed:
@@ -189,7 +220,7 @@ def material(kafka: KafkaSettings, names: Names, fixed: Fixed, wanted: Callable[
     return found
 
 
-def _keep(record: Record, names: Names, found: Material) -> None:
+def _keep(record: Record, names: Names, fixed: Fixed, found: Material) -> None:
     key = record.key or b""
     if record.topic in names.inputs:
         found.inputs.append(record)
@@ -197,9 +228,25 @@ def _keep(record: Record, names: Names, found: Material) -> None:
         found.journal.append(record)
     elif key != PROGRESS_KEY:
         one = found.committed.setdefault(key, Committed())
+        where = (record.topic, record.partition)
+        is_settled = record.offset < fixed.settled.get(where, fixed.ends[where])
         if record.topic == names.changes:
             one.changes.append(record)
-        elif record.topic == names.cards:
+            one.changes_unsettled += not is_settled
+        elif record.topic == names.state:
+            one.image = record
+        elif is_settled:
             one.card = record
         else:
-            one.image = record
+            one.later_cards.append(record)
+
+
+def written_since(kafka: KafkaSettings, names: Names, fixed: Fixed) -> set[bytes]:
+    """Keys under which a compacted topic holds a record that may be of a transaction later than the progress record.
+
+    Compaction may have removed what such a key had before, so a difference in its row or scorecard proves nothing.
+    """
+    compacted = [(names.state, fixed.partition), (names.cards, fixed.partition)]
+    starts = {where: fixed.settled[where] for where in compacted}
+    _, ends = spans(kafka, compacted)
+    return {record.key for record in read_between(kafka, starts, ends) if record.key}

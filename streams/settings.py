@@ -248,7 +248,10 @@ class Settings(Part):
     retention_days: int = Field(
         default=-1,
         ge=-1,
-        description="of inputs, journal and broadcast topics, shared by all; -1: for ever (replay needs them)",
+        description=(
+            "of inputs, dead letters, journal and training examples; -1: for ever, and no erasure can be proven "
+            "(400 is recommended)"
+        ),
     )
     record_bytes_max: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="a larger input record is a dead letter"
@@ -277,6 +280,13 @@ class Settings(Part):
     learning: LearningSettings = LearningSettings()
     changed_topics: ChangedTopicsSettings = ChangedTopicsSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("retention_days")
+    @classmethod
+    def _kept_at_all(cls, days: int) -> int:
+        if days == 0:
+            raise ValueError("0 would delete records before they are taken; -1 keeps them for ever")
+        return days
 
     def topic(self, name: str) -> str:
         """The topic's name in this deployment.

@@ -43,13 +43,15 @@ COMPACTION_DAYS_MAX = 7
 """What was overwritten or erased in a compacted topic is gone from the disk after so many days at the latest."""
 
 FOR_EVER = -1
+RECOMMENDED_RETENTION_DAYS = 400
+"""A year, the longest time that a score looks back, and some weeks: see docs/decisions/0026."""
 ANSWER_SECONDS = 15.0
 METADATA_QUESTIONS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TopicOptions:
-    """What a deployment decides. `retention_ms` is shared by inputs, journal and broadcast topics; -1: for ever."""
+    """What a deployment decides. `retention_ms` is that of topics with customers' events (`events_of_customers`)."""
 
     partitions: int = 4
     replication_factor: int = -1  # the broker's default
@@ -98,7 +100,7 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     dead_letter = {
         "cleanup.policy": "delete",
         "message.timestamp.type": "LogAppendTime",
-        "retention.ms": kept["retention.ms"],  # dead letters are decided once: a replay needs them as long as inputs
+        "retention.ms": kept["retention.ms"],  # dead letters are decided once: verify needs them as long as inputs
         "max.message.bytes": str(options.record_bytes_max + DEAD_LETTER_ROOM_BYTES),
     }
     room = {"max.message.bytes": str(OUTPUT_BYTES_MAX)}
@@ -109,7 +111,10 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
     configs = {
         **dict.fromkeys(INPUT_TOPICS, kept | limit),
         **{topic + DEAD_LETTERS: dead_letter for topic in INPUT_TOPICS},
-        **dict.fromkeys(BROADCAST_TOPICS, kept | {"max.message.bytes": str(MEMORY_BYTES_MAX)}),
+        # Versions name no customer, and one that is in force must not expire.
+        **dict.fromkeys(
+            BROADCAST_TOPICS, kept | {"retention.ms": str(FOR_EVER), "max.message.bytes": str(MEMORY_BYTES_MAX)}
+        ),
         "score-changes": stream,
         "scorecards": table,
         "point-scores": table,
@@ -126,7 +131,7 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
 
 
 def _kept(options: TopicOptions) -> dict[str, str]:
-    """Settings of topics that replay needs. History carries its own time, which the broker must neither replace nor
+    """Settings of topics that verify needs. History carries its own time, which the broker must neither replace nor
     take for an age: records stamped 1993 would be deleted within minutes by a finite retention."""
     if options.clock == "wall":
         return {
@@ -162,6 +167,41 @@ def problems(options: TopicOptions, found: Mapping[str, FoundTopic]) -> list[Pro
     return wrong + _unequal_partitions(options, found)
 
 
+def events_of_customers(prefix: str = "") -> list[str]:
+    """The topics that keep what customers did for as long as the deployment decides."""
+    names = (*INPUT_TOPICS, *(topic + DEAD_LETTERS for topic in INPUT_TOPICS), JOURNAL_TOPIC, EXAMPLES_TOPIC)
+    return [prefix + name for name in names]
+
+
+def warnings(options: TopicOptions, found: Mapping[str, FoundTopic]) -> list[Problem]:
+    """What loses and disorders nothing, and still keeps a promise from being kept.
+
+    >>> (warning,) = warnings(TopicOptions(), {"loans": FoundTopic(4, {"retention.ms": "-1"})})
+    >>> warning.topic, warning.what
+    ('loans', 'records are kept for ever, so an erasure can never be proven.')
+    """
+    for_ever = [
+        name
+        for name in events_of_customers(options.prefix)
+        if name in found and found[name].config.get("retention.ms") == str(FOR_EVER)
+    ]
+    if not for_ever:
+        return []
+    what = "records are kept for ever, so an erasure can never be proven."
+    return [Problem(", ".join(for_ever), what, how_to_forget(options.clock) + ".")]
+
+
+def how_to_forget(clock: Literal["wall", "records"]) -> str:
+    """What to do so that events expire, as the end of a sentence."""
+    see = 'See "Is this customer forgotten?" in docs/audit.md'
+    if clock == "records":
+        return f"History (RESCORE_CLOCK=records) needs that: its records would expire by their own times. {see}"
+    return (
+        f"Set RESCORE_RETENTION_DAYS={RECOMMENDED_RETENTION_DAYS} and run `rescore topics apply`: it deletes what is "
+        f"older. {see}"
+    )
+
+
 def _serves(key: str, wanted: str, found: str) -> bool:
     """A larger limit or a longer retention than asked for does no harm."""
     if key in ("max.message.bytes", "segment.ms"):
@@ -183,7 +223,7 @@ def _is_less(key: str, wanted: str, found: str) -> bool:
 def _why(key: str) -> str:
     reasons = {
         "message.timestamp.type": "With RESCORE_CLOCK=wall the broker stamps, with records the publisher does. ",
-        "retention.ms": "Records deleted before they are taken are lost, and replay needs all of them. ",
+        "retention.ms": "Records deleted before they are taken are lost, and `rescore verify` needs all of them. ",
         "cleanup.policy": "Compaction of an input loses events; without it the state topic grows without end. ",
         "max.compaction.lag.ms": "What a customer had erased must be gone from the disk by a known day. ",
         "max.message.bytes": "A record that does not fit its output or its dead-letter topic stops its partition. ",
@@ -233,9 +273,14 @@ def describe(admin: AdminClient, names: Iterable[str]) -> dict[str, FoundTopic]:
     }
 
 
+def found_topics(admin: AdminClient, options: TopicOptions) -> dict[str, FoundTopic]:
+    """The topics of a deployment that are on the brokers."""
+    return describe(admin, [topic.name for topic in specification(options)])
+
+
 def check(admin: AdminClient, options: TopicOptions) -> list[Problem]:
     """What is wrong with the topics on the brokers."""
-    return problems(options, describe(admin, [topic.name for topic in specification(options)]))
+    return problems(options, found_topics(admin, options))
 
 
 def apply(admin: AdminClient, options: TopicOptions) -> list[str]:

@@ -159,6 +159,12 @@ class Observer:
     def batch(self, report: BatchReport) -> None:
         """A batch was processed, committed and saved."""
 
+    def brokers(self, *, answer: bool) -> None:
+        """Whether the brokers answered a question of the loop, which asks one every few seconds."""
+
+    def assigned(self, partitions: tuple[int, ...]) -> None:
+        """The group has assigned these partitions to this worker; none, where others have all of them."""
+
     def resolving(self, partition: int) -> None:
         """A partition is being brought to a known state; readers may see it restoring."""
 
@@ -224,6 +230,14 @@ class Observers(Observer):
     def batch(self, report: BatchReport) -> None:
         """See `Observer`."""
         self._tell(lambda observer: observer.batch(report))
+
+    def brokers(self, *, answer: bool) -> None:
+        """See `Observer`."""
+        self._tell(lambda observer: observer.brokers(answer=answer))
+
+    def assigned(self, partitions: tuple[int, ...]) -> None:
+        """See `Observer`."""
+        self._tell(lambda observer: observer.assigned(partitions))
 
     def resolving(self, partition: int) -> None:
         """See `Observer`."""

@@ -194,6 +194,7 @@ class Worker:
         changes, self._unfollowed = [*self._unfollowed, *changes], []
         for change in changes:
             if isinstance(change, Assigned):
+                self._observer.assigned(change.partitions)
                 self._rewind(change.partitions)
                 continue
             if isinstance(change, Unmatched):
@@ -657,7 +658,11 @@ class Worker:
                 self._halt(partition.number, self._topics.words(f"partition {partition.number}", others))
 
     def _measure_lag(self, running: Sequence[Running]) -> None:
-        ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)]) if running else {}
+        if running:
+            ends = self._log.end_offsets([where for p in running for where in self._inputs_of(p.number)])
+        else:
+            ends = {} if self._log.partitions(self._options.commands) is not None else None
+        self._observer.brokers(answer=ends is not None)
         if ends is None:
             self._observer.held("the ends of the inputs are not known: the brokers do not answer")
             return

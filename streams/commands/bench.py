@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, fail, guarded
+from streams.commands.common import AsJson, Exit, fail, guarded
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def bench(
 
     chosen = {"none": (), "all": tuple(PEERS)}.get(peers, tuple(peers.split(",")))
     if unknown := [name for name in chosen if name not in PEERS]:
-        fail(f"no engine is called {', '.join(unknown)}", f"choose of {', '.join(PEERS) or 'none'}")
+        fail(f"no engine is called {', '.join(unknown)}", f"choose of {', '.join(PEERS) or 'none'}", Exit.USAGE)
     options = BenchOptions(
         users=users or (1_000_000 if uniform else 100_000),
         events=events,

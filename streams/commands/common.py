@@ -59,6 +59,14 @@ def fail(what: str, remedy: str = "", code: Exit = Exit.FAILURE) -> NoReturn:
     raise CommandFailure(what, remedy, code)
 
 
+def require_score(name: str) -> None:
+    """Wrong usage if there is no score of that name."""
+    from schemas.kinds import SCORE_NAMES
+
+    if name not in SCORE_NAMES:
+        fail(f"there is no score {name!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
+
+
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
     """Tell a person's mistakes and unreachable servers in a sentence, with an exit code and without a traceback."""
 
@@ -98,12 +106,14 @@ def as_failure(error: Exception) -> CommandFailure | None:
         return CommandFailure(what, remedy, Exit.REFUSED_SETTINGS, in_lines=True)
     for name, remedy in UNREACHABLE.items():
         if name in names:
-            return CommandFailure(what, remedy, Exit.UNREACHABLE)
+            return CommandFailure(what, getattr(error, "remedy", "") or remedy, Exit.UNREACHABLE)
     for name, remedy in MISSING.items():
         if name in names:
             return CommandFailure(what, remedy, in_lines=name in WITH_LOGS)
     if names & HALTED:
         return CommandFailure(what, 'see docs/operations.md, "A worker halted"', Exit.HALTED)
+    if names & WRONG_USAGE:
+        return CommandFailure(what, code=Exit.USAGE)
     if names & MISTAKES:
         return CommandFailure(what)
     return None
@@ -135,10 +145,10 @@ MISSING = {
 WITH_LOGS = {"DemoFailed", "BenchFailed", "StartFailed"}
 """They end with the last lines of a log."""
 HALTED = {"HaltPartition", "StoreAhead", "CorruptRow"}
+WRONG_USAGE = {"MappingMistake"}
 MISTAKES = {
     "RefusedBody",
     "UnusableDataset",
-    "MappingMistake",
     "UnreadableFile",
     "TimeGoesBack",
     "NotDelivered",

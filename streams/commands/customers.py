@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
-from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
+from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, require_score, settings
 from streams.commands.completion import complete_score
 from streams.commands.partial import tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
@@ -145,6 +145,8 @@ def explain(
         return
     if not user:
         fail("no customer is named", "rescore explain USER, or rescore explain --request NUMBER", Exit.USAGE)
+    for score in scores or ():
+        require_score(score)
     from streams.commands.history import changes_of
     from streams.commands.subscribe import local_time
     from streams.documents import explanation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ VALUE_BYTES_SHOWN = 4_096
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[LETTER]...", help="topic/partition/offset, as `list` shows.")
 ]
+LETTER = re.compile(r".+/\d+/\d+", re.DOTALL)
 Topic = Annotated[str, typer.Option(help="Only letters of this input topic.", autocompletion=complete_input_topic)]
 Reason = Annotated[str, typer.Option(help="Only letters refused for this, for example UNKNOWN_LOAN.")]
 User = Annotated[str, typer.Option(help="Only letters with this key.")]
@@ -41,6 +43,7 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
     from streams.commands.subscribe import local_time
     from streams.dead_letters import chosen as choose
 
+    _require_known((), topic, reason)
     chosen = settings()
     missing: list[str] = []
     letters = choose(_open(chosen, missing), (), _prefixed(chosen, topic), reason, user)
@@ -70,6 +73,7 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
     """
     if not names:
         fail("no letter is named", "rescore dlq list shows their names", Exit.USAGE)
+    _require_known(names)
     from streams.commands.wire import values
 
     chosen = settings()
@@ -150,6 +154,23 @@ def drop(
 def _require_choice(names: Any, topic: str, reason: str, user: str, all_letters: bool) -> None:
     if not (names or topic or reason or user or all_letters):
         fail("no letter is chosen", "name letters, choose with --topic, --reason, --user, or take --all", Exit.USAGE)
+    _require_known(names or (), topic, reason)
+
+
+def _require_known(names: Sequence[str], topic: str = "", reason: str = "") -> None:
+    """Wrong usage for a choice that no letter of this release can fit, so that a typing error is not "no letter"."""
+    from schemas.kinds import INPUT_TOPICS, RejectCode
+
+    if wrong := [name for name in names if not LETTER.fullmatch(name)]:
+        fail(
+            f"{', '.join(wrong)} is no name of a letter",
+            "topic/partition/offset, as rescore dlq list shows",
+            Exit.USAGE,
+        )
+    if topic and topic not in INPUT_TOPICS:
+        fail(f"there is no input topic {topic!r}", f"one of {', '.join(INPUT_TOPICS)}", Exit.USAGE)
+    if reason and reason.upper() not in RejectCode.__members__:
+        fail(f"there is no reason {reason!r}", f"one of {', '.join(list(RejectCode.__members__)[1:])}", Exit.USAGE)
 
 
 def _settle(

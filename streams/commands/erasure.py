@@ -34,17 +34,21 @@ def prove(chosen: Settings, row: bytes, wait_seconds: float, as_json: bool) -> N
     It ends about `wait_seconds` later: that long it waits for a worker and for open transactions together.
     """
     from schemas.row_keys import name_of, request_of
-    from streams.erasure import is_through
+    from streams.erasure import EXAMPLES, is_through, to_do
+    from streams.topics import events_of_customers, how_to_forget
 
     patience = Patience(wait_seconds)
     erased = _wait(chosen, row, patience, as_json)
     copies = look(chosen, row, erased.timestamp_ms, patience)
     through, request_id = is_through(copies), request_of(row)
+    steps = to_do(copies, {*events_of_customers(), EXAMPLES}, how_to_forget(chosen.clock))
     if as_json:
         whom = {"user_id": name_of(row)} if request_id is None else {"request_id": request_id}
-        print_json({**whom, "erased": through, "copies": [copy.as_plain() for copy in copies]})
+        print_json({**whom, "erased": through, "copies": [copy.as_plain() for copy in copies], "to_do": steps})
     else:
         _show(name_of(row), copies, through)
+        for step in steps:
+            say("  ", ("to do:", "bold"), f" {step}", err=True)
     if not through:
         raise typer.Exit(Exit.FAILURE)
 

@@ -82,6 +82,8 @@ def publish(
     chosen, files = settings(), files or []
     if not files and not advance_to:
         fail("there is nothing to publish", "name a FILE, or a time with --advance-to", Exit.USAGE)
+    if missing := [name for name in files if name != "-" and not Path(name).exists()]:
+        fail(f"there is no file {', '.join(missing)}", "correct the path; - reads a pipe", Exit.USAGE)
     sources = [
         Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)

@@ -58,13 +58,14 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver
     """Metrics, probes and log lines; the port they are served at, and what closes it."""
     import time
 
-    from streams.health import Health, HealthServer
+    from streams.commands.worker import serve
+    from streams.health import Health
     from streams.learner_telling import LearnerHealth, LearnerLines, LearnerMetrics, LearnerObservers
     from streams.metrics import new_registry
 
     registry = new_registry()
     health = Health(time.monotonic)
-    server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
+    server = serve(chosen, health, registry, logger)
     observers = LearnerObservers(
         LearnerMetrics(registry), LearnerHealth(health), LearnerLines(logger, time.monotonic, program_version())
     )
@@ -77,7 +78,7 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
     from streams.broadcast import Broadcast
     from streams.commands.versions import adopter
     from streams.commands.wire import values
-    from streams.commands.worker import Wall, failpoint_of
+    from streams.commands.worker import Wall, failpoint_of, kafka_lines
     from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
     from streams.learner import Learner, LearnerOptions
     from streams.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
@@ -88,7 +89,7 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
         bootstrap_servers=chosen.kafka.bootstrap_servers,
         name=f"{chosen.app}.learner",
         transaction_timeout_seconds=chosen.kafka.transaction_timeout_seconds,
-        client=chosen.kafka.librdkafka,
+        client=chosen.kafka.librdkafka | kafka_lines(),
     )
     log = KafkaLearnerLog(options, failpoint_of(chosen.failpoint))
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)

@@ -10,7 +10,7 @@ from schemas.printable import json_text, printable
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, times in UTC; the fields of a batch's line are fields of the object."""
+    """One JSON object a line, times in UTC; the fields of a line are fields of the object, and not in its message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
@@ -26,11 +26,12 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A line for people; what it says of others' ids and messages is escaped, tracebacks keep their lines."""
+    """A line for people, its fields behind the message. What others wrote is escaped, tracebacks keep their lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name there
         """The line of a record, without its traceback."""
-        return printable(super().formatMessage(record))
+        fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
+        return printable(super().formatMessage(record) + fields)
 
 
 def configure(level: str, form: str) -> logging.Logger:

@@ -1,7 +1,8 @@
-"""`rescore replay`: is everything that was committed what the log leads to?"""
+"""`rescore verify`: is everything that was committed what the log leads to?"""
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.terminal import echo, error_console, print_json, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from state.versions import Versions
     from streams.commands.replay_part import Job, Result
@@ -27,19 +28,23 @@ RECORDS_WORTH_A_PROCESS = 20_000
 
 LOOK_SECONDS = 0.2
 SHOWN_MAX = 5
+LOOKS_MAX = 4
+"""So often customers that change while they are read are looked at again."""
 
 
 @guarded
-def replay(
+def verify(
     users: Annotated[
         list[str] | None, typer.Option("--user", metavar="USER", help="Only this customer (repeatable).")
     ] = None,
     requests: Annotated[
         list[int] | None,
-        typer.Option("--request", min=0, help="Only this request, of one that names no customer (repeatable)."),
+        typer.Option(
+            "--request", min=0, max=2**53 - 1, help="Only this request, of one that names no customer (repeatable)."
+        ),
     ] = None,
     partitions: Annotated[
-        list[int] | None, typer.Option("--partition", metavar="N", help="Only this partition (repeatable).")
+        list[int] | None, typer.Option("--partition", metavar="N", min=0, help="Only this partition (repeatable).")
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0: as many as there are cores.")] = 0,
     readable: Annotated[
@@ -47,19 +52,22 @@ def replay(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recount everything from the log and compare it with what was committed, byte for byte.
+    """Recompute every score from the log and compare it byte for byte with what was published.
 
-    Changes in their order, after-images, scorecards, the journal, dead letters and the rows in Redis, up to the last
-    progress record of each partition. Workers may be running. Exit code 0: equal; 1: the first difference is named.
+    Compares changes in their order, after-images, scorecards, the journal, dead letters and the rows in Redis, up to
+    the last progress record of each partition. Workers may be running. Exit code 0: equal; 1: different, and the first
+    difference is named.
 
     Examples:
 
-      rescore replay
+      rescore verify
 
-      rescore replay --user c-000417 --readable
+      rescore verify --user c-000417 --readable
     """
     from schemas.row_keys import name_of, request_key
 
+    if users and "" in users:
+        fail("--user names nobody", "rescore verify --user USER", Exit.USAGE)
     began = time.monotonic()
     rows = [*(user.encode() for user in users or ()), *(request_key(number) for number in requests or ())]
     results = compare(settings(), rows, partitions, readable, jobs)
@@ -77,6 +85,13 @@ def replay(
         raise typer.Exit(Exit.FAILURE)
 
 
+@functools.wraps(verify)
+def replay(*args: Any, **kwargs: Any) -> None:
+    """The former name of `verify`, for one release."""
+    echo("`rescore replay` is now `rescore verify`; the next release no longer knows the old name", err=True)
+    verify(*args, **kwargs)
+
+
 def compare(
     chosen: Settings,
     users: Sequence[bytes] = (),
@@ -86,34 +101,69 @@ def compare(
 ) -> list[Result]:
     """Compare a deployment, or a part of it, as it stands now. Nothing where nothing was committed.
 
-    `users` are keys of rows (`schemas.row_keys`): user_ids, and those of requests without one.
+    `users` are keys of rows (`schemas.row_keys`): user_ids, and those of requests without one. Customers that changed
+    while they were read are compared again as they stand then, and the rest of them are noted as not compared.
     """
-    todo = _jobs(chosen, users, partitions, readable)
-    return _run(todo, jobs) if todo else []
-
-
-def _jobs(chosen: Settings, users: Sequence[bytes], partitions: Sequence[int] | None, readable: bool) -> list[Job]:
-    """The pieces to compare. Fixes where each partition is compared up to."""
     from schemas.row_keys import record_key
-    from streams.commands.replay_part import Job
     from streams.commands.wire import partition_of
+
+    owned: dict[int, frozenset[bytes]] = {}
+    if users:
+        count = _partitions(chosen)
+        numbers = {user: partition_of(chosen, record_key(user).decode(), count) for user in users}
+        owned = {number: frozenset(u for u in users if numbers[u] == number) for number in numbers.values()}
+    results = _run(_jobs(chosen, owned, partitions, readable), jobs)
+    for _ in range(LOOKS_MAX):
+        moving: dict[int, frozenset[bytes]] = {}
+        for one in results:
+            if one.moving:
+                moving[one.partition] = moving.get(one.partition, frozenset()) | one.moving
+        if not moving:
+            break
+        again = {one.partition: one for one in _run(_jobs(chosen, moving, None, readable), jobs)}
+        for one in results:
+            if one.moving:
+                _settle(one, again.pop(one.partition, None))
+    return results
+
+
+def _settle(result: Result, again: Result | None) -> None:
+    """Take over what another look at the customers in motion has found. One look serves all pieces of a partition."""
+    result.moving = set() if again is None else again.moving
+    if again is not None:
+        new = [one for one in again.differences if one not in result.differences]
+        result.cards += again.cards
+        result.differing += len(new)
+        result.differences += new
+
+
+def _partitions(chosen: Settings) -> int:
     from streams.kafka_client import require_topics
+
+    name = chosen.topic("rescore-state")
+    return require_topics(chosen.kafka, [name])[name]
+
+
+def _jobs(
+    chosen: Settings, owned: Mapping[int, frozenset[bytes]], partitions: Sequence[int] | None, readable: bool
+) -> list[Job]:
+    """The pieces to compare, or the rows in `owned` by partition. Fixes where each partition is compared up to."""
+    from streams.commands.replay_part import Job
     from streams.replay_reading import Names, fixed_partitions
 
     names = Names.of(chosen.topic)
-    count = require_topics(chosen.kafka, [names.state])[names.state]
-    owners = {user: partition_of(chosen, record_key(user).decode(), count) for user in users}
-    wanted = set(owners.values()) or (set(partitions) if partitions else None)
+    count = _partitions(chosen)
+    if unknown := sorted(number for number in partitions or () if number >= count):
+        words = ", ".join(map(str, unknown))
+        fail(f"there is no partition {words}", f"{names.state} has partitions 0 to {count - 1}", Exit.USAGE)
+    wanted = set(owned) or (set(partitions) if partitions else None)
     fixed = fixed_partitions(chosen.kafka, names, wanted, _progress_codec(chosen))
     versions = versions_of(chosen)
-    if users:
-        by_number = {one.partition: one for one in fixed}
-        known = [(user, by_number[number]) for user, number in owners.items() if number in by_number]
-        return [Job(chosen, versions, count, one, user=user, readable=readable) for user, one in known]
     made = []
     for one in fixed:
-        pieces = 1 + one.records(names) // RECORDS_PER_PIECE
-        made += [Job(chosen, versions, count, one, piece, pieces, None, readable) for piece in range(pieces)]
+        pieces = 1 if owned else 1 + one.records(names) // RECORDS_PER_PIECE
+        some = owned.get(one.partition)
+        made += [Job(chosen, versions, count, one, piece, pieces, some, readable) for piece in range(pieces)]
     return made
 
 
@@ -136,6 +186,8 @@ def versions_of(chosen: Settings, open_seconds: float | None = None) -> Versions
 
 def _run(todo: Sequence[Job], jobs: int) -> list[Result]:
     """Compare all pieces, several at once, and show how far it is."""
+    if not todo:
+        return []
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
@@ -147,7 +199,7 @@ def _run(todo: Sequence[Job], jobs: int) -> list[Result]:
 
     names = Names.of(todo[0].settings.topic)
     total = sum(job.fixed.records(names) // job.pieces for job in todo)
-    few = total < RECORDS_WORTH_A_PROCESS or todo[0].user is not None
+    few = total < RECORDS_WORTH_A_PROCESS or todo[0].users is not None
     at_once = min(jobs or (1 if few else os.cpu_count() or 1), len(todo))
     if at_once == 1:
         return [compare_part(job) for job in todo]
@@ -215,7 +267,7 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if found:
         user, request_id = quoted(found[0].user), found[0].request_id
         whom, which = (user, f"--user {user}") if request_id is None else (f"--request {request_id}",) * 2
-        lines.append(f"next: rescore explain {whom}; rescore replay {which} --readable")
+        lines.append(f"next: rescore explain {whom}; rescore verify {which} --readable")
     total = {name: sum(getattr(r, name) for r in results) for name in ("cards", "stored", "letters", "pending")}
     lines.append(
         f"also compared: {total['cards']:,} scorecards, {total['stored']:,} rows in the store; "
@@ -226,6 +278,11 @@ def _lines(results: Sequence[Result], seconds: float) -> list[str]:
     if unprovable := sum(result.unprovable for result in results):
         lines.append(
             f"not proven: {unprovable:,} customers, whose first events retention has removed; longer retention.ms helps"
+        )
+    if moving := sum(len(result.moving) for result in results):
+        lines.append(
+            f"not compared: {_of(moving, 'customer')}, whose rows a worker wrote again each time they were read; "
+            "run it again"
         )
     return lines + sorted({note for result in results for note in result.notes})
 
@@ -248,6 +305,7 @@ def as_plain(results: Sequence[Result], seconds: float) -> dict[str, Any]:
         "equal": not any(result.differing for result in results),
         "partitions": len({result.partition for result in results}),
         **{name: sum(getattr(result, name) for result in results) for name in names},
+        "moving": sum(len(result.moving) for result in results),
         "seconds": round(seconds, 3),
         "notes": sorted({note for result in results for note in result.notes}),
         "differences": [one._asdict() for one in _differences(results)],

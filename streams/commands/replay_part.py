@@ -1,10 +1,10 @@
-"""One piece of `rescore replay`, in a process of its own: read, recount, compare. It writes nothing."""
+"""One piece of `rescore verify`, in a process of its own: read, recount, compare. It writes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schemas.codec import Decoder, Encoder
@@ -33,7 +33,7 @@ from streams.recount import (
 )
 from streams.replay import Committed, Comparison, Difference, Until, difference, place_of
 from streams.replay_cards import differing_card
-from streams.replay_reading import Fixed, Material, Names, material, piece_of
+from streams.replay_reading import Fixed, Material, Names, material, piece_of, written_since
 from streams.scoring.reasons import REASON_TEXTS
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ DIFFERENCES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process is to do: one of `pieces` of a partition, or one customer or request of it.
+    """What a process is to do: one of `pieces` of a partition, or some customers and requests of it.
 
-    `user` is the key of its row (`schemas.row_keys`).
+    `users` are the keys of their rows (`schemas.row_keys`).
     """
 
     settings: Settings
@@ -58,20 +58,24 @@ class Job:
     fixed: Fixed
     piece: int = 0
     pieces: int = 1
-    user: bytes | None = None
+    users: frozenset[bytes] | None = None
     readable: bool = False
     with_store: bool = True
 
-    def wants(self, key: bytes) -> bool:
-        """Are the records of this key in the piece?"""
-        if self.user is not None:
-            return key == record_key(self.user)
-        return self.pieces == 1 or piece_of(key, self.pieces) == self.piece
+    def wanted(self) -> Callable[[bytes], bool]:
+        """Whether the records of a key are in the piece."""
+        if self.users is not None:
+            return frozenset(map(record_key, self.users)).__contains__
+        return lambda key: self.pieces == 1 or piece_of(key, self.pieces) == self.piece
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it."""
+    """What came of it.
+
+    `moving`: customers and requests that seem to differ, and were written again while they were read. Compaction may
+    have removed what belonged to them, so they are to be compared again. They are not among the differences.
+    """
 
     partition: int
     events: int = 0
@@ -86,6 +90,7 @@ class Result:
     differing: int = 0
     differences: list[Difference] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
+    moving: set[bytes] = field(default_factory=set)
 
 
 _told: list[Callable[[int], None]] = []
@@ -105,14 +110,14 @@ def tell_through(counter: Any) -> None:
 def compare_part(job: Job) -> Result:
     """Read, recount and compare one piece. Memory: all records of its customers."""
     names = Names.of(job.settings.topic)
-    found = material(job.settings.kafka, names, job.fixed, job.wants)
+    found = material(job.settings.kafka, names, job.fixed, job.wanted())
     terms = terms_of(job)
     entries, strays = entries_of(found.journal, terms.decoder, job.fixed.progress.clock_ms)
     letters = letter_places(found.letters)
     stories, lost = told_by_user(found.inputs, entries, letters, terms.decoder)
-    if job.user is not None:  # records of that key may be of a customer and of a request of the same number
-        stories = {user: story for user, story in stories.items() if user == job.user}
-        found.committed = {user: one for user, one in found.committed.items() if user == job.user}
+    if job.users is not None:  # records of a key may be of a customer and of a request of the same number
+        stories = {user: story for user, story in stories.items() if user in job.users}
+        found.committed = {user: one for user, one in found.committed.items() if user in job.users}
     result = Result(job.fixed.partition, letters=sum(record[:3] in letters for record in found.inputs))
     for user in _unprovable(stories, found, job, terms):
         result.unprovable += 1
@@ -125,7 +130,7 @@ def compare_part(job: Job) -> Result:
     result.events = sum(len(story.records) for story in stories.values()) + result.letters
     if job.with_store:
         _ask_the_store(job, found.committed, result)
-    differences = list(_compare(job, terms, stories, found, recount, result))
+    differences = _compare(job, terms, stories, found, recount, result)
     differences += [_of_stray(stray) for stray in strays]
     result.notes |= set(found.strays.lines())
     if found.whole_from_ms is None:
@@ -232,38 +237,39 @@ def _comparison(job: Job, terms: Terms, stories: dict[bytes, Story], found: Mate
 
 def _compare(
     job: Job, terms: Terms, stories: dict[bytes, Story], found: Material, recount: Recount, result: Result
-) -> Iterator[Difference]:
+) -> list[Difference]:
     """Every customer and request that the log or the topics know."""
-    comparison, until_ms = _comparison(job, terms, stories, found), job.fixed.progress.clock_ms
-    names = terms.names
+    comparison = _comparison(job, terms, stories, found)
+    differences: list[Difference] = []
+    doubtful: dict[bytes, list[Difference]] = {}
     for user in sorted(recount.users.keys() | found.committed.keys()):
         said, committed = recount.users.get(user, Said()), found.committed.get(user, Committed())
-        differences, pending = comparison.of(user, committed, said)
+        compared = comparison.of(user, committed, said)
         known = bool(said.changes or said.row or committed.changes)
         result.customers += known and request_of(user) is None
         result.requests += known and request_of(user) is not None
-        result.changes += len(said.changes) - pending
-        result.pending += pending
-        if not (differences or pending or _is_of_later(committed, said, terms)):
-            card = differing_card(user, committed, said, job.versions, names, terms.encoder, until_ms)
+        result.changes += len(said.changes) - compared.pending
+        result.pending += compared.pending
+        differences += compared.differences
+        doubts = list(compared.doubtful)
+        if not (compared.differences or doubts or compared.pending):
+            card = _of_card(user, committed, said, job, terms)
             result.cards += committed.card is not None
-            differences += [card] if card else []
-        yield from differences
+            doubts += [card] if card else []
+        if doubts:
+            doubtful[user] = doubts
+    if doubtful and job.fixed.settled:
+        names = Names.of(job.settings.topic)
+        result.moving = doubtful.keys() & written_since(job.settings.kafka, names, job.fixed)
+    return differences + [one for user, some in doubtful.items() if user not in result.moving for one in some]
 
 
-def _is_of_later(committed: Committed, said: Said, terms: Terms) -> bool:
-    """True for a card that a worker has written since the transaction that is compared with."""
-    from schemas.codec import Refused, decode_value
-
-    if committed.card is None or committed.card.value is None or said.row is None or not said.changes:
-        return False
-    try:
-        card = decode_value("Scorecard", committed.card.value, terms.decoder.registry)
-    except Refused:
-        return False
-    last = decode_value("ScoreChange", said.changes[-1], terms.decoder.registry)
-    sequence = card["sequences"].get(last["score"], 0)
-    return bool(card["incarnation"] == last["incarnation"] and sequence > last["sequence"])
+def _of_card(user: bytes, committed: Committed, said: Said, job: Job, terms: Terms) -> Difference | None:
+    """What is not as it must be with a scorecard. It is the last settled one, or one that came while it was read."""
+    until_ms = job.fixed.progress.clock_ms
+    candidates = [committed, *(replace(committed, card=card) for card in committed.later_cards)]
+    found = [differing_card(user, one, said, job.versions, terms.names, terms.encoder, until_ms) for one in candidates]
+    return None if None in found else found[0]
 
 
 def _of_journal(recount: Recount, journal: dict[Place, Inverted], lost: Iterable[Inverted]) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""`rescore topics`: make the topics, or say what is wrong with them."""
+"""`rescore topics`: create the topics, or say what is wrong with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from streams.commands.common import AsJson, Exit, guarded, settings
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.settings import Settings
     from streams.topics import Problem, TopicOptions
 
@@ -19,26 +21,29 @@ app = typer.Typer(help="Create, check and repair the Kafka topics.", no_args_is_
 @app.command()
 @guarded
 def apply(as_json: AsJson = False) -> None:
-    """Make missing topics and set what is set otherwise; register schemas where a registry is configured.
+    """Create missing topics and correct their settings; register schemas where a registry is configured.
 
     May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed.
-    Warns of a topic that was deleted and created again since workers took its records: partitions halt then.
+    Warns of a topic that was deleted and created again since workers took its records: partitions halt then. Warns if
+    events are kept for ever, so that an erasure can never be proven.
 
     Example: RESCORE_PARTITIONS=12 rescore topics apply
     """
     from streams.kafka_client import admin_of, partition_counts
     from streams.topics import apply as apply_topics
+    from streams.topics import found_topics, warnings
 
     chosen = settings()
     partition_counts(chosen.kafka)
-    done = apply_topics(admin_of(chosen.kafka), options_of(chosen))
+    admin, options = admin_of(chosen.kafka), options_of(chosen)
+    done = apply_topics(admin, options)
     if chosen.registry.url is not None:
         from streams.commands.wire import registry_of
 
         done += [f"schema {subject}: id {number}" for subject, number in registry_of(chosen).register().items()]
-    changed = _changed_topics(chosen)
+    changed, warned = _changed_topics(chosen), warnings(options, found_topics(admin, options))
     if as_json:
-        print_json({"done": done, "problems": [problem._asdict() for problem in changed]})
+        print_json({"done": done, "problems": _plain(changed), "warnings": _plain(warned)})
     else:
         for line in done:
             echo(line)
@@ -47,6 +52,7 @@ def apply(as_json: AsJson = False) -> None:
         if not changed:
             next_ = "all topics are configured correctly; next: rescore worker" if done else "nothing to do"
             echo(next_, err=True)
+        _warn(warned)
 
 
 @app.command()
@@ -54,25 +60,40 @@ def apply(as_json: AsJson = False) -> None:
 def check(as_json: AsJson = False) -> None:
     """Say what is wrong with the topics and what to do about it; exit code 1 where anything is.
 
+    Warns if events are kept for ever, so that an erasure can never be proven; that alone is exit code 0.
+
     Also whether a topic was deleted and created again since workers took its records: partitions halt then.
 
     Example: rescore topics check --json | jq .problems
     """
     from streams.kafka_client import admin_of, partition_counts
-    from streams.topics import check as check_topics
+    from streams.topics import found_topics, warnings
+    from streams.topics import problems as problems_of
 
     chosen = settings()
     partition_counts(chosen.kafka)
-    problems = [*check_topics(admin_of(chosen.kafka), options_of(chosen)), *_changed_topics(chosen)]
+    options = options_of(chosen)
+    found = found_topics(admin_of(chosen.kafka), options)
+    problems, warned = [*problems_of(options, found), *_changed_topics(chosen)], warnings(options, found)
     if as_json:
-        print_json({"problems": [problem._asdict() for problem in problems]})
+        print_json({"problems": _plain(problems), "warnings": _plain(warned)})
     else:
         for problem in problems:
             echo(str(problem))
         if not problems:
             echo("all topics are configured correctly")
+        _warn(warned)
     if problems:
         raise typer.Exit(Exit.FAILURE)
+
+
+def _plain(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    return [problem._asdict() for problem in problems]
+
+
+def _warn(warned: Sequence[Problem]) -> None:
+    for warning in warned:
+        echo(f"warning: {warning}", err=True)
 
 
 def _changed_topics(chosen: Settings) -> list[Problem]:

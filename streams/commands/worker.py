@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
+    from prometheus_client import CollectorRegistry
+
     from schemas.known_schemas import Registry
     from state.redis_store import RedisStore
+    from streams.health import Health, HealthServer
     from streams.kafka_log import KafkaLog
+    from streams.kafka_log_lines import KafkaLines
     from streams.log import Failpoint
     from streams.settings import Settings
     from streams.versions import Known
@@ -157,7 +161,7 @@ def _log(chosen: Settings, slot: str) -> KafkaLog:
         session_timeout_seconds=chosen.kafka.session_timeout_seconds,
         transaction_timeout_seconds=chosen.kafka.transaction_timeout_seconds,
         record_bytes_max=max(chosen.topic_record_bytes_max, chosen.record_bytes_max) + 2 * DEAD_LETTER_ROOM_BYTES,
-        client=chosen.kafka.librdkafka,
+        client=chosen.kafka.librdkafka | kafka_lines(),
     )
     return KafkaLog(options, failpoint_of(chosen.failpoint))
 
@@ -196,18 +200,41 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
     """Metrics, probes and log lines; the port they are served at, and what closes it."""
     from prometheus_client import CollectorRegistry
 
-    from streams.health import Health, HealthServer
+    from streams.health import Health
     from streams.metrics import LogLines, Metrics
     from streams.wiring import Observers
 
     registry = CollectorRegistry()
     health = Health(time.monotonic)
-    server = HealthServer(health, registry, chosen.metrics.host, chosen.metrics.port)
-    return (
-        Observers(Metrics(registry), health, LogLines(logger, time.monotonic, program_version())),
-        server.port,
-        server.close,
-    )
+    server = serve(chosen, health, registry, logger)
+    lines = LogLines(logger, time.monotonic, program_version())
+
+    def close() -> None:
+        server.close()
+        lines.close()
+
+    return Observers(Metrics(registry), health, lines), server.port, close
+
+
+def serve(chosen: Settings, health: Health, registry: CollectorRegistry, logger: logging.Logger) -> HealthServer:
+    """Metrics and probes, at the next free port if the default one is taken. Raises `RefusedSettings`."""
+    from streams.health import HealthServer
+
+    host, port = chosen.metrics.host, chosen.metrics.port
+    is_wanted = "port" in chosen.metrics.model_fields_set
+    server = HealthServer(health, registry, host, port, port_is_wanted=is_wanted)
+    if port not in (0, server.port):
+        logger.warning("port %d is taken: metrics and probes are at http://%s:%d", port, host, server.port)
+    return server
+
+
+def kafka_lines() -> dict[str, KafkaLines]:
+    """The setting that has Kafka's clients write to our log."""
+    import logging
+
+    from streams.kafka_log_lines import KafkaLines
+
+    return {"logger": KafkaLines(logging.getLogger("rescore"), time.monotonic)}
 
 
 def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:

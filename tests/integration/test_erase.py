@@ -87,3 +87,23 @@ def test_one_who_comes_back_is_a_new_life_and_the_old_one_is_forgotten_all_the_s
     copies = by_place(json.loads(running.rescore("erase", "ann", "--prove-only", "--json").stdout))
     assert copies["row in the store"]["what"] == "a new life, begun after the erasure"
     assert copies["rescore-state"]["standing"] == "expires"
+
+
+@pytest.mark.timeout(400)
+def test_with_the_default_retention_the_proof_says_what_to_do_and_then_it_can_be_proven(running: Deployment) -> None:
+    running.more["RESCORE_RETENTION_DAYS"] = "-1"
+    warned = running.rescore("topics", "apply")
+    assert "warning: " in warned.stderr
+    assert "an erasure can never be proven" in warned.stderr
+    kept = running.rescore("erase", "ann", "--prove-only", check=False)
+    assert kept.returncode == 1
+    assert "NOT forgotten" in kept.stdout
+    assert "to do: Set RESCORE_RETENTION_DAYS=400 and run `rescore topics apply`" in kept.stderr
+    checked = running.rescore("topics", "check", "--json")
+    (warning,) = json.loads(checked.stdout)["warnings"]
+    assert "transactions" in warning["topic"]
+
+    running.more["RESCORE_RETENTION_DAYS"] = "400"
+    assert "warning: " not in running.rescore("topics", "apply").stderr
+    found = json.loads(running.rescore("erase", "ann", "--prove-only", "--json").stdout)
+    assert (found["erased"], found["to_do"]) == (True, [])

@@ -42,7 +42,7 @@ SHOW_HOSTILE: dict[str, tuple[str, ...]] = {
     "explain --adverse": ("explain", HOSTILE, "--adverse"),
     "explain --request": ("explain", HOSTILE, "--request", "7"),
     "lag": ("lag", "--seconds", "0.5"),
-    "replay": ("replay", "--user", HOSTILE),
+    "verify": ("verify", "--user", HOSTILE),
     "override": ("override", HOSTILE, "--score", "value", "--value", "3", "--until", "2090-01-01", "--reason", HOSTILE),
     "override --lift": ("override", HOSTILE, "--score", "value", "--lift", "--author", HOSTILE),
     "dlq list": ("dlq", "list"),
@@ -80,7 +80,7 @@ WITHOUT_IDS = {"demo", "worker", "learner", "evaluate", "bench"}
 """They run for long and show what they have made up themselves, or write logs (`tests/streams/test_terminal.py`)."""
 
 NOTHING_HOSTILE = {
-    "explain --adverse", "lag", "replay", "profiles publish", "profiles list", "profiles learn",
+    "explain --adverse", "lag", "verify", "profiles publish", "profiles list", "profiles learn",
     "topics apply", "topics check", "config show", "config check", "models epochs",
 }  # fmt: skip
 """What these show of this deployment names nothing of a stranger's."""

@@ -95,4 +95,4 @@ def test_time_moves_on_and_the_audit_finds_no_difference(bank) -> None:
     assert [(change["cause"]["kind"], change["cause"]["loan_id"]) for change in first_day_late] == [("time", "L1")]
     assert first_day_late[0]["decided_ms"] == time_ms("2026-04-01")
     bank.stop()
-    assert bank.rescore("replay", "--readable").stdout.startswith("equal: ")
+    assert bank.rescore("verify", "--readable").stdout.startswith("equal: ")

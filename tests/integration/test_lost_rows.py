@@ -140,7 +140,7 @@ def test_a_row_that_nobody_asks_for_comes_back_by_itself_and_readers_never_call_
 def test_in_the_end_everything_is_as_a_replay_says(app: Deployment) -> None:
     app.catch_up()
     app.stop()
-    found = json.loads(app.rescore("replay", "--json").stdout)
+    found = json.loads(app.rescore("verify", "--json").stdout)
     assert found["differences"] == []
     assert found["equal"]
     assert found["stored"] == found["customers"] == len(CUSTOMERS) + 1

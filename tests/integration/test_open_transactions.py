@@ -165,7 +165,7 @@ def test_no_command_that_reads_to_an_end_waits_for_ever(running: Deployment, mon
         ("models", "promote", "x", "--reason", "y"): "rescore-learner",
         ("profiles", "list"): "rescore-config",
         ("profiles", "learn"): "transactions",
-        ("replay",): "rescore-config",
+        ("verify",): "rescore-config",
         ("erase", "ann", "--prove-only", "--wait-seconds", "1"): "transactions",
     }
     with hung(running, topics, "everywhere"):

@@ -67,4 +67,4 @@ def test_a_file_published_while_a_worker_runs_gives_customers_a_profile(kafka, s
         learned = json.loads(bank.rescore("profiles", "learn", "--json").stdout)
         assert (learned["transactions"], learned["version"]) == (3, None)
         bank.stop()
-        assert bank.rescore("replay", check=False).returncode == 0
+        assert bank.rescore("verify", check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""`rescore replay` on a real Kafka: equal where all is well, and whatever was tampered with is found and named."""
+"""`rescore verify` on a real Kafka: equal where all is well, and whatever was tampered with is found and named."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def rewrite(where: Deployment, topic: str, records: list[Record]) -> None:
 
 @pytest.mark.timeout(600)
 def test_everything_is_equal_and_everything_was_there_to_be_compared(lived: Deployment) -> None:
-    done = lived.rescore("replay", "--json", "--jobs", "2")
+    done = lived.rescore("verify", "--json", "--jobs", "2")
     found = json.loads(done.stdout)
     assert found["differences"] == []
     assert found["equal"]
@@ -113,10 +113,10 @@ def test_one_customer_is_equal_by_the_readable_formulas(lived: Deployment) -> No
     found = replayed(lived, users=[ERASED[1].encode(), b"c-000001"], readable=True)
     assert found["equal"]
     assert found["customers"] == 2
-    done = lived.rescore("replay", "--user", "c-000001")
+    done = lived.rescore("verify", "--user", "c-000001")
     assert done.stdout.startswith("equal: ")
     assert "1 customer" in done.stdout
-    assert lived.rescore("replay", "--user", "nobody", check=False).returncode == 1
+    assert lived.rescore("verify", "--user", "nobody", check=False).returncode == 1
 
 
 @pytest.mark.timeout(600)
@@ -135,7 +135,7 @@ def test_one_flipped_byte_in_the_changelog_is_found_and_named(lived: Deployment)
     assert {one["what"] for one in found["differences"]} == {"row", "store"}
     assert any(f"{lived.settings.topic('rescore-state')}/0/" in one["where"] for one in found["differences"])
     assert first["field"]
-    done = lived.rescore("replay", check=False)
+    done = lived.rescore("verify", check=False)
     assert done.returncode == 1
     assert done.stdout.startswith("DIFFERENT: 2 differences in ")
     assert f"first difference: {user.decode()}: " in done.stdout
@@ -208,7 +208,7 @@ def test_what_retention_has_removed_is_not_proven_and_no_false_alarm(lived: Depl
     assert found["equal"], found["differences"][:3]
     assert found["unprovable"] > 10
     assert found["customers"] + found["unprovable"] == whole["customers"]
-    assert "not proven: " in lived.rescore("replay").stdout
+    assert "not proven: " in lived.rescore("verify").stdout
 
 
 def expire(where: Deployment, topic: str, before: dict[int, int]) -> None:

@@ -123,15 +123,15 @@ def test_every_command_says_which_of_the_two_it_speaks_of(lived: Deployment) -> 
 
 @pytest.mark.timeout(600)
 def test_the_audit_finds_both_equal_together_and_apart(lived: Deployment) -> None:
-    found = json.loads(said_of(lived, "replay", "--json")[1])
+    found = json.loads(said_of(lived, "verify", "--json")[1])
     assert (found["equal"], found["customers"], found["requests"], found["cards"]) == (True, 1, 2, 1)
     assert found["stored"] == 3
     for chosen, customers, requests in ((("--user", "77"), 1, 0), (("--request", "77"), 0, 1)):
-        found = json.loads(said_of(lived, "replay", *chosen, "--readable", "--json")[1])
+        found = json.loads(said_of(lived, "verify", *chosen, "--readable", "--json")[1])
         assert (found["equal"], found["customers"], found["requests"]) == (True, customers, requests)
-    code, told = said_of(lived, "replay")
+    code, told = said_of(lived, "verify")
     assert (code, "1 customer, 2 requests without one" in told) == (0, True)
-    code, told = said_of(lived, "replay", "--request", "79")
+    code, told = said_of(lived, "verify", "--request", "79")
     assert (code, "nothing was ever said of request 79" in told) == (1, True)
 
 
@@ -161,5 +161,5 @@ def test_each_of_the_two_is_erased_by_itself(lived: Deployment) -> None:
     assert len(erased) == 2
     assert erased & {one["user_hash"] for one in examples(lived, "request")}
     assert {record.key for record in lived.read("scorecards")} == {b"77"}
-    found = json.loads(said_of(lived, "replay", "--json")[1])
+    found = json.loads(said_of(lived, "verify", "--json")[1])
     assert (found["equal"], found["customers"], found["requests"]) == (True, 1, 2)

@@ -69,7 +69,7 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
         assert max(stamps(bank, "transactions")) == time_ms("2026-04-03")
         assert run(bank, "publish", "--advance-to", "1970-01-01").exit_code == Exit.USAGE
         bank.stop()
-        assert run(bank, "replay").stdout.startswith("equal:")
+        assert run(bank, "verify").stdout.startswith("equal:")
 
 
 def test_a_negative_timestamp_would_be_taken_by_the_broker(kafka, topics) -> None:

@@ -122,12 +122,12 @@ def test_worker_learner_and_every_command_live_with_rubbish_in_every_topic(bank:
     run("inspect", "stranger0", code=Exit.FAILURE)
     run("lag", "--seconds", "0.5", code=(Exit.OK, Exit.FAILURE))
 
-    told = run("replay", "--jobs", "1", "--json", code=Exit.FAILURE)
+    told = run("verify", "--jobs", "1", "--json", code=Exit.FAILURE)
     differences = json.loads(told.stdout)["differences"]
     assert {one["what"] for one in differences} >= {"change", "journal"}
     assert not [one for one in differences if one["user"] == "ann"]
-    assert json.loads(run("replay", "--user", "ann", "--json").stdout)["equal"]
-    run("replay", "--jobs", "1", code=Exit.FAILURE)
+    assert json.loads(run("verify", "--user", "ann", "--json").stdout)["equal"]
+    run("verify", "--jobs", "1", code=Exit.FAILURE)
 
     run("models", "list")
     run("models", "show", "--json")
@@ -168,7 +168,7 @@ def test_rubbish_in_the_changelog_and_in_the_learners_memory_halts_in_words(bank
     producer.produce(state, b"rubbish", PROGRESS_KEY, 1)
     assert producer.flush(30) == 0
     words = "the progress record at offset"
-    assert words in run("replay", "--jobs", "1", code=Exit.FAILURE).stderr
+    assert words in run("verify", "--jobs", "1", code=Exit.FAILURE).stderr
     in_it = next(user for user in ("a", "b", "c", "d", "e") if partition_of(bank, user) == 1)
     run("erase", in_it, "--yes")
     assert words in run("erase", in_it, "--prove-only", "--wait-seconds", "0", code=Exit.FAILURE).stderr
@@ -274,7 +274,7 @@ WRITERS: tuple[tuple[str, ...], ...] = (
 READERS: tuple[tuple[str, ...], ...] = (
     ("subscribe", "--from-beginning", "--exit-at-end"), ("explain", "ann"), ("inspect", "ann"), ("config", "check"),
     ("profiles", "list"), ("profiles", "learn"), ("dlq", "list"), ("dlq", "replay", "--topic", "loans"),
-    ("lag", "--seconds", "0.5"), ("replay", "--jobs", "1"), ("erase", "ann", "--prove-only", "--wait-seconds", "0"),
+    ("lag", "--seconds", "0.5"), ("verify", "--jobs", "1"), ("erase", "ann", "--prove-only", "--wait-seconds", "0"),
     ("models", "list"), ("explain", "ann", "--request", "5"),
 )  # fmt: skip
 

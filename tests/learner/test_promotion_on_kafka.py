@@ -93,4 +93,4 @@ def test_a_promoted_risk_model_moves_scores_from_its_time_on_and_the_log_explain
             ("promoted", version["version"], "eve")
         ]
         bank.stop()
-        assert bank.rescore("replay", check=False).returncode == 0
+        assert bank.rescore("verify", check=False).returncode == 0

@@ -75,12 +75,165 @@ def test_help_does_not_import_what_is_heavy() -> None:
     )
 
 
-def test_wrong_usage_is_2(run: Run) -> None:
-    assert run("publish").exit_code == Exit.USAGE
-    assert run("subscribe", "--score", "statsu").exit_code == Exit.USAGE
-    assert run("dlq", "replay").exit_code == Exit.USAGE
-    assert run("override", "ann", "--score", "status").exit_code == Exit.USAGE
-    assert run("publish", "a.csv", "--topic", "score-changes").exit_code == Exit.USAGE
+WRONG_USAGE = """
+demo | --seconds | x
+demo | --nope
+worker | x
+learner | --nope
+publish
+publish | nosuch.csv
+publish | nosuch.csv | --dry-run
+publish | t.csv | --topic | nope
+publish | t.csv | --map | nonsense
+publish | t.csv | --map-file | nosuch.toml
+publish | t.csv | --from | yesterday
+publish | t.csv | --advance-to | x
+publish | t.csv | --map-file | a.toml | --map-file | b.toml
+publish | t.csv | --speed | x
+subscribe | --score | statsu
+subscribe | --nope
+inspect
+inspect | ann | --request | 1
+inspect | --request | -1
+inspect | --request | 99999999999999999999
+explain
+explain | ann | --score | nope
+explain | ann | --last | x
+explain | ann | --request | x
+lag | --seconds | x
+lag | --seconds | -1
+verify | --jobs | -1
+verify | --partition | x
+verify | --partition | -1
+verify | --request | -1
+verify | --request | 99999999999999999999
+verify | ann
+verify | --user |
+evaluate
+evaluate | nope
+evaluate | credit | --x
+evaluate | csv | t.csv
+evaluate | csv
+evaluate | t.csv | nope
+override
+override | ann | --score | nope | --value | 1 | --until | 2099-01-01
+override | ann | --score | status
+override | ann | --score | status | --value | x | --until | 2099-01-01
+override | ann | --score | status | --value | 3 | --until | sometime
+override | ann | --score | status | --value | 3 | --until | 2020-01-01
+erase
+erase | ann | --request | 1
+erase | --request | 99999999999999999999 | --yes
+erase | ann | --wait-seconds | -1 | --yes | --prove
+bench | --engine | nope
+bench | --engines | nope
+bench | latency | --nope
+bench | scale | x | y
+topics
+topics | nope
+topics | apply | x
+dlq
+dlq | list | --topic | nope
+dlq | list | --limit | x
+dlq | show
+dlq | show | nope
+dlq | show | a/b/c
+dlq | replay
+dlq | replay | nope
+dlq | replay | --topic | nope
+dlq | replay | --reason | nope
+dlq | drop
+dlq | drop | nope | --yes
+models
+models | list | x
+models | promote
+models | promote | v | --name | nope
+models | rollback
+models | declare
+models | declare | nosuch.json
+models | declare | bad.json
+models | epochs
+models | epochs | x
+models | epochs | --seconds | -5
+models | epochs | --adopt | never
+models | envelope
+models | challenge
+models | challenge | risk | --kind | nope
+profiles | show
+profiles | show | nope | --packaged
+profiles | check
+profiles | check | nosuch.json
+profiles | check | bad.json
+profiles | publish
+profiles | publish | nosuch.json
+profiles | publish | bad.json
+profiles | learn | --nope
+config
+config | show | x
+config | check | --nope
+publish | t.csv | --map | usr_id=a | --dry-run
+replay | --jobs | -1
+bench | --peers | nope
+"""
+"""Commands with arguments that no deployment can make right: each is refused before a server is asked."""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("usage")
+    (folder / "t.csv").write_text(
+        "user_id,transaction_amount,transaction_currency,transaction_date\nann,1,EUR,2024-01-02\n"
+    )
+    (folder / "bad.json").write_text("{")
+    return folder
+
+
+@pytest.mark.parametrize("line", WRONG_USAGE.strip().splitlines())
+def test_wrong_usage_is_2(run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.chdir(workplace)
+    result = run(*(part.strip() for part in line.split("|")), env=NOWHERE)
+    assert result.exit_code == Exit.USAGE, result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", _commands(), ids=" ".join)
+def test_an_option_that_does_not_exist_is_2(run: Run, command: list[str]) -> None:
+    assert run(*command, "--nope").exit_code == Exit.USAGE
+
+
+def test_the_former_name_of_verify_says_the_new_one(run: Run) -> None:
+    result = run("replay", env=NOWHERE)
+    assert result.exit_code == Exit.UNREACHABLE
+    assert "`rescore replay` is now `rescore verify`" in result.stderr
+    assert "replay" not in run("--help").output
+
+
+@pytest.mark.parametrize(
+    "variable, value, words",
+    [
+        ("SASL_PASWORD", "x", 'No such configuration property: "sasl.pasword"'),
+        ("NOPE", "x", 'No such configuration property: "nope"'),
+        ("SECURITY_PROTOCOL", "tls", 'Invalid value "tls" for configuration property "security.protocol"'),
+        ("SOCKET_TIMEOUT_MS", "soon", 'Invalid value for configuration property "socket.timeout.ms"'),
+    ],
+)
+@pytest.mark.parametrize("command", [["lag"], ["worker"], ["topics", "apply"]], ids=" ".join)
+def test_settings_that_the_kafka_client_refuses_are_3_and_named(
+    run: Run, command: list[str], variable: str, value: str, words: str
+) -> None:
+    result = run(*command, env={f"RESCORE_KAFKA__LIBRDKAFKA__{variable}": value})
+    assert result.exit_code == Exit.REFUSED_SETTINGS
+    assert words in result.stderr
+    assert f"correct RESCORE_KAFKA__LIBRDKAFKA__{variable}" in result.stderr
+    assert "does not answer" not in result.stderr
+
+
+def test_a_login_without_a_password_is_3_and_names_what_is_missing(run: Run) -> None:
+    secure = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "ann"}
+    result = run("lag", env={f"RESCORE_KAFKA__LIBRDKAFKA__{name}": value for name, value in secure.items()})
+    assert result.exit_code == Exit.REFUSED_SETTINGS
+    assert "sasl.username and sasl.password must be set" in result.stderr
+    assert "RESCORE_KAFKA__LIBRDKAFKA__SASL_PASSWORD" in result.stderr
 
 
 def test_help_names_values_and_shows_no_notation_of_a_library(run: Run) -> None:
@@ -202,7 +355,7 @@ def test_an_override_until_the_past_is_refused_before_it_is_sent(run: Run) -> No
 def test_a_mistake_in_a_mapping_is_told_before_any_row(run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     result = run("publish", "t.csv", "--map", "usr_id=a", "--dry-run")
-    assert result.exit_code == Exit.FAILURE
+    assert result.exit_code == Exit.USAGE
     assert "there is no field 'usr_id'" in result.stderr
 
 

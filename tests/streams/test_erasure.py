@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.batch import DAY_MS, Record
 from state.row import Row
-from streams.erasure import Copy, in_examples, in_log, in_memory, in_store, in_table, is_through
+from streams.erasure import Copy, in_examples, in_log, in_memory, in_store, in_table, in_workers, is_through, to_do
 
 LAG = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 
@@ -72,3 +72,13 @@ def test_what_the_learner_remembers_is_found_under_the_keyed_hash_until_it_is_dr
     assert (dropped.standing, dropped.until_ms) == ("expires", 5 + 8 * DAY_MS)
     assert in_memory([case, row, *gone], "ab12", {}).standing == "remains"
     assert in_memory([other], "ab12", LAG).standing == "gone"
+
+
+def test_what_remains_says_what_to_do() -> None:
+    for_ever = {"retention.ms": "-1"}
+    kept = [in_log("loans", [record(5)], for_ever), in_log("actions", [record(5)], for_ever), in_workers()]
+    first, second, third = to_do(kept, {"loans"}, "Set RESCORE_RETENTION_DAYS=400")
+    assert first == "Set RESCORE_RETENTION_DAYS=400"
+    assert second == "set a finite retention.ms of actions (kafka-configs.sh)"
+    assert third == "look again with --prove-only"
+    assert to_do([in_log("loans", [record(5)], {"retention.ms": str(DAY_MS)})], {"loans"}, "") == []

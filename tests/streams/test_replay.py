@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,56 +12,87 @@ from schemas.batch import Record
 from schemas.codec import decode_value
 from schemas.kinds import INPUT_TOPICS
 from state.layout import decode_row
-from streams.recount import Recount, Said, inverted_of, letter_places, recount_stories, recount_user, told_by_user
+from streams.log import TopicPartition
+from streams.recount import Recount, Said, Story, entries_of, letter_places, recount_stories, recount_user, told_by_user
 from streams.replay import Committed, Comparison, Difference, Until, first_field
-from streams.resolve import PROGRESS_KEY
+from streams.replay_cards import differing_card
+from streams.resolve import PROGRESS_KEY, Progress
 from tests.scoring import random_streams as streams
-from tests.streams.scored import LETTERS, REGISTRY, ScoredWorld, published, recount_terms
+from tests.streams.scored import ENCODER, LETTERS, REGISTRY, ScoredWorld, published, recount_terms
 
 
-def compared(world: ScoredWorld, partition: int) -> Iterator[tuple[bytes, Committed, Said, Comparison]]:
-    """Every customer of a partition as `rescore replay` has them before it, up to the last progress record."""
-    broker, terms, progress = world.broker, recount_terms(world), world.progress()[partition]
+class Moment(NamedTuple):
+    """Where a partition is compared up to: its progress record, and where its topics ended then."""
+
+    progress: Progress
+    ends: dict[str, int]
+
+
+def moment_of(world: ScoredWorld, partition: int) -> Moment:
+    topics = ("score-changes", "scorecards", "rescore-state")
+    ends = {topic: len(world.broker.entries[TopicPartition(topic, partition)]) for topic in topics}
+    return Moment(world.progress()[partition], ends)
+
+
+def compared(
+    world: ScoredWorld, partition: int, moment: Moment | None = None
+) -> Iterator[tuple[bytes, Committed, Said, Comparison]]:
+    """Every customer of a partition as `rescore verify` has them before it, up to the last progress record.
+
+    With a moment that has passed: up to the progress record of then, though more was written since.
+    """
+    progress, ends = moment or moment_of(world, partition)
+    broker, terms = world.broker, recount_terms(world)
     inputs = [
         record
         for topic in INPUT_TOPICS
         for record in broker.visible(topic, partition)
         if record.offset < progress.next_offsets[topic]
     ]
-    journal = [inverted_of(record, world.decoder) for record in broker.visible("rescore-journal", partition)]
+    entries, strays = entries_of(broker.visible("rescore-journal", partition), world.decoder, progress.clock_ms)
+    assert not strays
     letters = letter_places(letter for topic in LETTERS for letter in broker.visible(topic))
-    stories, lost = told_by_user(inputs, journal, letters, world.decoder)
-    assert not lost
+    stories, lost = told_by_user(inputs, entries, letters, world.decoder)
+    assert all(entry.offset >= progress.next_offsets[entry.topic] for entry in lost)
     recount = Recount()
     recount_stories(stories, terms, progress.clock_ms, recount, compiled=True)
 
     def recounted_at(user: bytes, clock_ms: int) -> Said:
         again = Recount()
-        recount_user(user, stories[user], terms, clock_ms, again)
+        recount_user(user, stories.get(user, Story()), terms, clock_ms, again)
         return again.users.get(user, Said())
 
     until = Until(progress.clock_ms, progress.next_offsets)
     comparison = Comparison(until, REGISTRY, world.versions, recounted_at)
     committed: dict[bytes, Committed] = {}
-    for topic, name in (("score-changes", "changes"), ("rescore-state", "image")):
+    for topic, end in ends.items():
         for record in broker.visible(topic, partition):
-            if record.key not in (None, PROGRESS_KEY):
-                one = committed.setdefault(record.key, Committed())
-                if name == "changes":
-                    one.changes.append(record)
-                else:
-                    one.image = record
+            if record.key in (None, PROGRESS_KEY):
+                continue
+            one, is_settled = committed.setdefault(record.key, Committed()), record.offset < end
+            if topic == "score-changes":
+                one.changes.append(record)
+                one.changes_unsettled += not is_settled
+            elif topic == "scorecards" and not is_settled:
+                one.later_cards.append(record)
+            elif is_settled:
+                setattr(one, "card" if topic == "scorecards" else "image", record)
     for user in sorted(recount.users.keys() | committed.keys()):
         yield user, committed.get(user, Committed()), recount.users.get(user, Said()), comparison
 
 
-def differences(world: ScoredWorld) -> tuple[list[Difference], int]:
+def differences(world: ScoredWorld, moments: dict[int, Moment] | None = None) -> tuple[list[Difference], int]:
     found, pending = [], 0
-    for partition in world.progress():
-        for user, committed, said, comparison in compared(world, partition):
-            differs, waiting = comparison.of(user, committed, said)
-            found += differs
-            pending += waiting
+    versions, names = world.versions, recount_terms(world).names
+    for partition in world.progress() if moments is None else moments:
+        moment = None if moments is None else moments[partition]
+        for user, committed, said, comparison in compared(world, partition, moment):
+            result = comparison.of(user, committed, said)
+            found += [*result.differences, *result.doubtful]
+            pending += result.pending
+            if moment is not None and not result.pending:
+                card = differing_card(user, committed, said, versions, names, ENCODER, moment.progress.clock_ms)
+                found += [card] if card else []
     return found, pending
 
 
@@ -89,6 +121,28 @@ def test_a_worker_that_is_still_at_it_is_never_called_different(seed: int) -> No
     assert differences(world) == ([], 0)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_what_a_worker_writes_while_it_is_read_is_evidence_for_nothing(seed: int) -> None:
+    world = a_world(seed)
+    last_ms = max(r.timestamp_ms for topic in INPUT_TOPICS for r in world.broker.visible(topic))
+    world.advance(last_ms + 40 * streams.DAY_MS)
+    worker, moments, later, waited = world.worker("a", records_max=40, timers_max=1, users_max=2), {}, 0, 0
+    for turn in range(400):
+        worker.turn()
+        if turn % 6 == 4:  # fixed a few turns ago, read now
+            found, pending = differences(world, moments)
+            assert found == []
+            later += sum(moment.progress != world.progress()[p] for p, moment in moments.items())
+            waited += pending
+        if turn % 6 == 0:
+            moments = {partition: moment_of(world, partition) for partition in world.progress()}
+        if world.at_rest():
+            break
+    assert world.at_rest()
+    assert later > 10
+    assert waited > 0
+
+
 @pytest.fixture(scope="module")
 def settled() -> ScoredWorld:
     world = a_world(4, users=4)
@@ -102,7 +156,7 @@ def test_each_way_of_tampering_with_changes_is_named(settled: ScoredWorld) -> No
     names = [decode_value("ScoreChange", record.value or b"", REGISTRY)["change_id"] for record in own]
 
     def told(changes: list[Record]) -> list[Difference]:
-        return comparison.of(user, Committed(changes, committed.image), said)[0]
+        return comparison.of(user, Committed(changes, committed.image), said).differences
 
     assert told(own) == []
     for at in (0, len(own) // 2, len(own) - 1):
@@ -130,10 +184,10 @@ def test_each_flipped_byte_of_a_row_is_noticed(settled: ScoredWorld) -> None:
             continue
         for byte in range(0, len(value), 3):
             flipped = image._replace(value=value[:byte] + bytes([value[byte] ^ (0x80 >> byte % 8)]) + value[byte + 1 :])
-            found, _ = comparison.of(user, Committed(committed.changes, flipped), said)
-            assert [one.what for one in found] == ["row"], byte
+            found = comparison.of(user, Committed(committed.changes, flipped), said)
+            assert [one.what for one in found.doubtful] == ["row"], byte
         stored = Committed(committed.changes, image, stored=value[:-1])
-        assert [one.what for one in comparison.of(user, stored, said)[0]] == ["store"]
+        assert [one.what for one in comparison.of(user, stored, said).differences] == ["store"]
         return
     raise AssertionError("no row to flip bytes of")
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.errors import RefusedSettings
-from streams.topics import FoundTopic, TopicOptions, problems, refuse, specification
+from streams.topics import (
+    BROADCAST_TOPICS,
+    FOR_EVER,
+    FoundTopic,
+    TopicOptions,
+    events_of_customers,
+    problems,
+    refuse,
+    specification,
+    warnings,
+)
 
 RECORDS = TopicOptions(clock="records")
 
@@ -82,3 +93,26 @@ def test_every_dead_letter_topic_has_room_for_the_largest_record_and_its_headers
     topics = {topic.name: topic.config for topic in specification(RECORDS)}
     for name in INPUT_TOPICS:
         assert int(topics[f"{name}.dlq"]["max.message.bytes"]) == int(topics[name]["max.message.bytes"]) + 65_536
+
+
+def test_events_kept_for_ever_are_warned_of_and_a_finite_retention_is_not() -> None:
+    for_ever, finite = TopicOptions(retention_ms=FOR_EVER), TopicOptions(retention_ms=400 * DAY_MS)
+    (warning,) = warnings(for_ever, sound(for_ever))
+    assert set(events_of_customers()) == set(warning.topic.split(", "))
+    assert "RESCORE_RETENTION_DAYS=400" in warning.remedy
+    assert warnings(finite, sound(finite)) == []
+    (of_history,) = warnings(RECORDS, sound(RECORDS))
+    assert "RESCORE_CLOCK=records" in of_history.remedy
+
+
+def test_versions_are_kept_though_events_expire() -> None:
+    """A policy that expired would be replaced by the packaged one, and every score with it."""
+    finite = TopicOptions(retention_ms=400 * DAY_MS)
+    kept = {
+        topic.name: topic.config["retention.ms"] for topic in specification(finite) if topic.name in BROADCAST_TOPICS
+    }
+    assert kept == dict.fromkeys(BROADCAST_TOPICS, "-1")
+    found = sound(finite)
+    found["rescore-config"].config["retention.ms"] = str(400 * DAY_MS)
+    (problem,) = problems(finite, found)
+    assert problem.topic == "rescore-config"

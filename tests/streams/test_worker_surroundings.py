@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry, generate_latest
 
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable
-from state.errors import StoreUnavailable
+from state.errors import RefusedSettings, StoreUnavailable
 from streams.broadcast import NOTICE_MS, Broadcast
+from streams.commands.logs import JsonLines, TextLines
 from streams.halts import NOTE_SECONDS, HaltTeller
-from streams.health import TURN_SECONDS_MAX, Health, HealthServer
+from streams.health import PORTS_TRIED, SILENT_SECONDS_MAX, TURN_SECONDS_MAX, Health, HealthServer
+from streams.kafka_log_lines import KafkaLines
 from streams.log import HaltPartition, TopicPartition
 from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
-from streams.metrics import LogLines, Metrics
+from streams.metrics import SUMMARY_SECONDS, LogLines, Metrics
 from streams.output import Message
 from streams.resolve import Standing
 from streams.slot import SlotTaken, take_slot
@@ -91,19 +96,49 @@ def test_a_worker_reads_versions_before_it_takes_what_they_may_rule() -> None:
     world.check()
 
 
-def test_ready_means_that_every_partition_takes_records() -> None:
-    health = Health(lambda: 0.0)
-    assert not health.ready()[0]
+def test_ready_means_that_brokers_answer_and_every_partition_takes_records() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    assert health.ready() == (False, "no broker has answered yet")
+    health.brokers(answer=True)
+    assert health.ready() == (False, "the group has not assigned partitions yet")
+    health.assigned((0, 1))
     health.resolving(0)
     health.resolving(1)
     health.running(0, RUNNING)
     assert health.ready() == (False, "restoring partitions 1")
     health.running(1, RUNNING)
+    assert health.ready() == (True, "every partition takes records")
+    now[0] = 7.0
+    health.brokers(answer=False)
+    assert health.ready() == (False, "the brokers do not answer, the last answer came 7 s ago")
+    health.brokers(answer=True)
     assert health.ready()[0]
+    now[0] += SILENT_SECONDS_MAX + 1  # the loop hangs, and asks nobody
+    assert not health.ready()[0]
+    health.brokers(answer=True)
     health.halted(1, "somebody has reset the offsets")
     assert health.ready() == (False, "halted: somebody has reset the offsets")
-    health.given_up((1,), lost=False)
-    assert health.ready()[0]
+    health.given_up((0, 1), lost=False)
+    assert health.ready() == (False, "the group has not assigned partitions yet")
+    health.assigned(())
+    assert health.ready() == (True, "standby: other workers have all partitions")
+
+
+def test_a_taken_port_is_left_to_its_owner_and_the_next_one_taken_unless_it_was_asked_for() -> None:
+    first = HealthServer(Health(lambda: 0.0), CollectorRegistry(), "127.0.0.1", 0)
+    second = HealthServer(Health(lambda: 0.0), CollectorRegistry(), "127.0.0.1", first.port)
+    try:
+        assert first.port < second.port < first.port + PORTS_TRIED
+        assert urlopen(f"http://127.0.0.1:{second.port}/livez").status == 200
+        with pytest.raises(RefusedSettings, match=f"port {first.port} of 127.0.0.1 is taken") as refused:
+            HealthServer(Health(lambda: 0.0), CollectorRegistry(), "127.0.0.1", first.port, port_is_wanted=True)
+        assert "RESCORE_METRICS__PORT" in refused.value.remedy
+        with pytest.raises(RefusedSettings, match=r"cannot be served at 192\.0\.2\.1:9464"):
+            HealthServer(Health(lambda: 0.0), CollectorRegistry(), "192.0.2.1", 9464)
+    finally:
+        first.close()
+        second.close()
 
 
 def test_alive_means_that_the_loop_goes_round() -> None:
@@ -139,17 +174,50 @@ def test_probes_and_metrics_are_served_over_http() -> None:
         server.close()
 
 
-def test_a_batch_is_one_line_and_trouble_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "rescore.worker")
+def test_batches_are_summed_up_once_a_minute_and_trouble_is_told(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.story()
     world.broker.commit_faults = [CommitFault.REFUSED]
-    world.run(world.worker(observer=LogLines(logging.getLogger("rescore.worker"))))
-    lines = [record.getMessage() for record in caplog.records]
-    batches = [line for line in lines if line.startswith("batch ")]
-    taken = sum(int(line.split("records=")[1].split()[0]) for line in batches)
-    assert taken == sum(len(world.broker.visible(topic)) for topic in ("commands", "loans", "transactions"))
-    assert any("go back to what is committed" in line for line in lines)
+    records = sum(len(world.broker.visible(topic)) for topic in ("commands", "loans", "transactions"))
+    lines = LogLines(logging.getLogger("rescore.worker"))
+    caplog.set_level(logging.DEBUG, "rescore.worker")
+    world.run(world.worker(observer=lines))
+    batches = [record.fields for record in caplog.records if record.getMessage() == "batch"]
+    assert sum(batch["records"] for batch in batches) == records
+    assert {record.levelname for record in caplog.records if record.getMessage() == "batch"} == {"DEBUG"}
+    assert any("go back to what is committed" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    lines.turned(SUMMARY_SECONDS)
+    lines.turned(SUMMARY_SECONDS + 1)
+    lines.close()
+    (summary,) = caplog.records
+    assert (summary.levelname, summary.getMessage()) == ("INFO", "summary")
+    assert (summary.fields["batches"], summary.fields["records"]) == (len(batches), records)
+    assert summary.fields["partitions"] == sorted({p for batch in batches for p in batch["partitions"]})
+    as_json = json.loads(JsonLines().format(summary))
+    assert as_json["records"] == records
+    assert as_json["message"] == "summary"
+    assert f"summary batches={len(batches)} partitions=" in TextLines("%(message)s").format(summary)
+
+
+def test_lines_of_the_kafka_client_come_once_a_minute_for_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    lines = KafkaLines(logging.getLogger("rescore.worker"), lambda: now[0])
+    client = Producer({"bootstrap.servers": "127.0.0.1:1", "reconnect.backoff.ms": 10, "logger": lines})
+    seen, log = [], lines.log
+    lines.log = lambda *line: (seen.append(line), log(*line))  # type: ignore[method-assign]
+    deadline = time.monotonic() + 30
+    while len(seen) < 5 and time.monotonic() < deadline:
+        client.poll(0.05)
+    assert len(seen) >= 5
+    assert 0 < len(caplog.records) < len(seen)
+    refused = [r.getMessage() for r in caplog.records if "Connection refused" in r.getMessage()]
+    assert refused[0].startswith("Kafka client: FAIL: 127.0.0.1:1/bootstrap: Connect to")
+    before = len(caplog.records)
+    now[0] = 60.0
+    log(*seen[0])
+    assert len(caplog.records) == before + 1
+    assert "more of this kind since the last such line" in caplog.records[-1].getMessage()
 
 
 def test_dead_letters_are_counted_by_reason_and_so_are_event_ids_forgotten_early() -> None:
