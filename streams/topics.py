@@ -42,6 +42,9 @@ COMPACTION_DAYS_MAX = 7
 """What was overwritten or erased in a compacted topic is gone from the disk after so many days at the latest."""
 
 FOR_EVER = -1
+HISTORY_SEGMENT_MS = 3_650 * DAY_MS
+"""Kafka closes a segment once its records span `segment.ms`: by default a history has one for each week."""
+
 ANSWER_SECONDS = 15.0
 METADATA_QUESTIONS_MAX = 200
 
@@ -137,7 +140,7 @@ def _kept(options: TopicOptions) -> dict[str, str]:
         "cleanup.policy": "delete",
         "message.timestamp.type": "CreateTime",
         "retention.ms": str(FOR_EVER),
-        "segment.ms": str(3_650 * DAY_MS),
+        "segment.ms": str(HISTORY_SEGMENT_MS),
         "message.timestamp.after.max.ms": str(300_000),
     }
 
@@ -251,7 +254,7 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
         has = found[topic.name].config
         other = {key: value for key, value in topic.config.items() if key not in has or _is_less(key, value, has[key])}
         if other:
-            _set(admin, topic.name, other)
+            set_config(admin, topic.name, other)
             done.append(f"{topic.name}: set " + ", ".join(f"{key}={value}" for key, value in other.items()))
     return done
 
@@ -273,8 +276,10 @@ def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_
     return [f"{topic.name}: made with {topic.partitions} partition(s)" for topic in topics]
 
 
-def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
+def set_config(admin: AdminClient, name: str, config: Mapping[str, str], reset: Iterable[str] = ()) -> None:
+    """Change the configuration of a topic, all of it or nothing; the keys in `reset` get the broker's default back."""
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    entries += [ConfigEntry(key, None, incremental_operation=AlterConfigOpType.DELETE) for key in reset]
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result(ANSWER_SECONDS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from streams.commands.common import AsJson, Exit, guarded, settings
+from streams.commands.go_live import go_live
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ app = typer.Typer(help="Kafka topics: as they have to be, or what is wrong with 
 def apply(as_json: AsJson = False) -> None:
     """Make missing topics and set what is set otherwise; register schemas where a registry is configured.
 
-    May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed.
+    May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed, nor
+    is the clock of topics with records: `rescore topics go-live` ends a history.
     Warns of a topic that was deleted and created again since workers took its records: partitions halt then.
 
     Example: RESCORE_PARTITIONS=12 rescore topics apply
@@ -31,7 +33,7 @@ def apply(as_json: AsJson = False) -> None:
 
     chosen = settings()
     partition_counts(chosen.kafka)
-    done = apply_topics(admin_of(chosen.kafka), options_of(chosen))
+    done = _other_clock(chosen) + apply_topics(admin_of(chosen.kafka), options_of(chosen))
     if chosen.registry.url is not None:
         from streams.commands.wire import registry_of
 
@@ -63,7 +65,8 @@ def check(as_json: AsJson = False) -> None:
 
     chosen = settings()
     partition_counts(chosen.kafka)
-    problems = [*check_topics(admin_of(chosen.kafka), options_of(chosen)), *_changed_topics(chosen)]
+    problems = _clock_problem(chosen) or check_topics(admin_of(chosen.kafka), options_of(chosen))
+    problems += _changed_topics(chosen)
     if as_json:
         print_json({"problems": [problem._asdict() for problem in problems]})
     else:
@@ -73,6 +76,35 @@ def check(as_json: AsJson = False) -> None:
             echo("the topics are as they have to be")
     if problems:
         raise typer.Exit(Exit.FAILURE)
+
+
+app.command()(go_live)
+
+
+def _clock_problem(chosen: Settings) -> list[Problem]:
+    """That the topics have another clock than the settings say: what each topic has to be depends on it."""
+    from streams.errors import RefusedSettings
+    from streams.topics import Problem
+    from streams.topics_clock import clocks_of, refuse_other_clock
+
+    clocks = clocks_of(chosen.kafka, chosen.topic_prefix)
+    try:
+        refuse_other_clock(chosen.clock, clocks)
+    except RefusedSettings as refused:
+        return [Problem((*clocks.history, *clocks.live)[0], f"{refused.what}.", f"{refused.remedy}.")]
+    return []
+
+
+def _other_clock(chosen: Settings) -> list[str]:
+    """Prepare empty topics for another clock than they have. Raises RefusedSettings if one of them holds records."""
+    from streams.commands.wire import require_clock
+    from streams.kafka_client import admin_of, latest_timestamps_ms, partition_counts
+    from streams.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+
+    if latest_timestamps_ms(chosen.kafka, partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))):
+        require_clock(chosen)
+    history = clocks_of(chosen.kafka, chosen.topic_prefix).history if chosen.clock == "wall" else ()
+    return [f"{name}: is live now" for name in switch_to_live(admin_of(chosen.kafka), history)]
 
 
 def _changed_topics(chosen: Settings) -> list[Problem]:

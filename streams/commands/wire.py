@@ -46,12 +46,24 @@ def partition_of(chosen: Settings, user: str, partitions: int) -> int:
     return place(user.encode(), partitions, Partitioner[chosen.kafka.partitioner.upper()])
 
 
+def require_clock(chosen: Settings) -> None:
+    """Refuse to write if RESCORE_CLOCK is not the clock of the topics. Raises RefusedSettings.
+
+    Every command that writes to an input or broadcast topic asks first: one record stamped with the present ends a
+    history, and one stamped with an old time would be late in a live topic.
+    """
+    from streams.topics_clock import clocks_of, refuse_other_clock
+
+    refuse_other_clock(chosen.clock, clocks_of(chosen.kafka, chosen.topic_prefix))
+
+
 def stamp_ms(chosen: Settings) -> int | None:
     """The timestamp of a record written by hand: the broker's own, or for history the latest there is.
 
     Time comes from the records there; the present would take every customer decades forward. Where no record is there
-    yet, it is the first timestamp a record can have.
+    yet, it is the first timestamp a record can have. Raises RefusedSettings if the topics have the other clock.
     """
+    require_clock(chosen)
     if chosen.clock == "wall":
         return None
     from schemas.kinds import INPUT_TOPICS

@@ -169,7 +169,7 @@ class LearningWorld:
 
     def learner(self, failpoint: Failpoint = no_failpoint, observer: LearnerObserver | None = None) -> Learner:
         log = MemoryLearnerLog(self.broker, failpoint=failpoint)
-        options = LearnerOptions(clocks_wait=self.records_clock, broadcast=BROADCAST)
+        options = LearnerOptions(clocks_wait=lambda: self.records_clock, broadcast=BROADCAST)
         return Learner(log, learner_wire(VALUES), self.broadcast(log, False), self.clock, options, observer, failpoint)
 
     def run(self, *parts: Worker | Learner, until: Callable[[], bool] | None = None, turns_max: int = 20_000) -> None:

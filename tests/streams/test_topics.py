@@ -7,6 +7,7 @@ import pytest
 from schemas.kinds import INPUT_TOPICS
 from streams.errors import RefusedSettings
 from streams.topics import FoundTopic, TopicOptions, problems, refuse, specification
+from streams.topics_clock import CLOCKED_TOPICS, Clocks, clocks_in, refuse_other_clock
 
 RECORDS = TopicOptions(clock="records")
 
@@ -82,3 +83,34 @@ def test_every_dead_letter_topic_has_room_for_the_largest_record_and_its_headers
     topics = {topic.name: topic.config for topic in specification(RECORDS)}
     for name in INPUT_TOPICS:
         assert int(topics[f"{name}.dlq"]["max.message.bytes"]) == int(topics[name]["max.message.bytes"]) + 65_536
+
+
+def test_the_clock_is_what_apply_has_given_the_topics() -> None:
+    for options, clock in ((RECORDS, "records"), (TopicOptions(), "wall")):
+        topics = {name: topic for name, topic in sound(options).items() if name in CLOCKED_TOPICS}
+        assert clocks_in(topics).clock == clock
+    assert clocks_in({"loans": sound(RECORDS)["loans"], "outcomes": sound(TopicOptions())["outcomes"]}) == Clocks(
+        ("loans",), ("outcomes",)
+    )
+
+
+def test_topics_that_others_made_with_the_defaults_of_kafka_say_nothing_of_a_clock() -> None:
+    default = FoundTopic(1, {"message.timestamp.type": "CreateTime", "segment.ms": "604800000"})
+    assert clocks_in({"loans": default, "outcomes": FoundTopic(1, {})}).clock is None
+    refuse_other_clock("wall", clocks_in({"loans": default}))
+
+
+@pytest.mark.parametrize(
+    "wanted, clocks, words",
+    [
+        ("wall", Clocks(("loans",)), "set RESCORE_CLOCK=records"),
+        ("records", Clocks((), ("loans",)), "leave RESCORE_CLOCK out"),
+        ("wall", Clocks(("loans",), ("outcomes",)), "run `rescore topics go-live` again"),
+        ("records", Clocks(("loans",), ("outcomes",)), "run `rescore topics go-live` again"),
+    ],
+)
+def test_another_clock_than_that_of_the_topics_is_refused_with_what_to_do(wanted, clocks, words) -> None:
+    with pytest.raises(RefusedSettings) as refused:
+        refuse_other_clock(wanted, clocks)
+    assert words in refused.value.remedy
+    assert "loans" in refused.value.what
