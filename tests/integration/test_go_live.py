@@ -29,7 +29,6 @@ from tests.integration.deployment import RESCORE, Deployment, deployment
 from tests.integration.test_open_transactions import hung
 
 DAYS = 730
-FIRST_DAY = (datetime.now(UTC) - timedelta(days=DAYS + 3)).date()
 SECONDS = 60.0
 
 
@@ -39,14 +38,20 @@ def bank(kafka, shared_valkey, tmp_path_factory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("bank")
     more = {"CLOCK": "records", "PARTITIONS": "2"}
     with deployment(kafka.bootstrap_servers, shared_valkey.url, f"bank{os.getpid()}", folder, **more) as made:
-        by_topic: dict[str, list[tuple[str, bytes, int]]] = {}
-        for event in events(population(11, 8, FIRST_DAY, DAYS)):
-            value = event.value if isinstance(event.value, bytes) else json.dumps(event.value).encode()
-            by_topic.setdefault(event.topic, []).append((event.key, value, event.timestamp_ms))
-        for topic, values in by_topic.items():
-            made.send(topic, values)
+        send_history(made, DAYS)
         yield made
         made.stop()
+
+
+def send_history(bank: Deployment, days: int) -> None:
+    """The events of a few customers in so many days, up to the day before yesterday."""
+    first_day = (datetime.now(UTC) - timedelta(days=days + 2)).date()
+    by_topic: dict[str, list[tuple[str, bytes, int]]] = {}
+    for event in events(population(11, 8, first_day, days)):
+        value = event.value if isinstance(event.value, bytes) else json.dumps(event.value).encode()
+        by_topic.setdefault(event.topic, []).append((event.key, value, event.timestamp_ms))
+    for topic, values in by_topic.items():
+        bank.send(topic, values)
 
 
 def run(bank: Deployment, *arguments: str, clock: str | None = "records", typed: str | None = None) -> Result:
@@ -231,3 +236,28 @@ def test_apply_changes_the_clock_of_empty_topics_only(kafka, shared_valkey, tmp_
         new.send("loans", [("ann", b"{}", 1_000_000_000_000)])
         assert run(new, "topics", "apply", clock="wall").exit_code == Exit.REFUSED_SETTINGS
         assert clock(new) == "records"
+
+
+@pytest.mark.timeout(400)
+def test_what_a_history_teaches_is_learned_before_it_goes_live(kafka, shared_valkey, tmp_path: Path) -> None:
+    more = {"CLOCK": "records", "PARTITIONS": "2", "LEARNING__EPOCH_SECONDS": str(20 * 86_400)}
+    with deployment(kafka.bootstrap_servers, shared_valkey.url, f"school{os.getpid()}", tmp_path, **more) as school:
+        send_history(school, 60)
+        school.start_worker()
+        school.wait(lambda: "Is `rescore learner` running?" in school.log(0), "clocks wait for the learner")
+        result = run(school, "topics", "go-live")
+        assert result.exit_code == Exit.FAILURE
+        assert "time waits at" in result.stderr
+        assert "rescore learner, or read its log; then run `rescore topics go-live` again" in result.stderr
+        assert clock(school) == "records"
+        school.start_learner()
+        school.catch_up()
+        result = run(school, "topics", "go-live")
+        assert result.exit_code == Exit.OK, result.output
+        for slot in school.workers:
+            school.wait(
+                lambda slot=slot: "the topics went live" in school.log(slot), f"process {slot} follows", SECONDS
+            )
+        result = run(school, "replay", clock=None)
+        assert result.exit_code == Exit.OK, result.output
+        school.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -84,11 +83,3 @@ def test_every_command_of_the_page_does_what_it_says(kafka, valkey, prefix, tmp_
     assert "the broker stamps its records now" in output
     assert "the topics are as they have to be" in output
     assert f"published {since:,} records" in errors
-
-
-def test_the_page_names_every_option_and_message_as_the_program_says_them() -> None:
-    text = PAGE.read_text("utf-8")
-    sources = "".join(Path(p).read_text("utf-8") for p in ("streams/commands/go_live.py", "streams/topics_clock.py"))
-    for message in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE):
-        for part in message.split("..."):
-            assert part.strip() in sources.replace("`", ""), message
