@@ -247,7 +247,11 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     """
     wanted = specification(options)
     found = describe(admin, [topic.name for topic in wanted])
-    done = _make(admin, [topic for topic in wanted if topic.name not in found], options.replication_factor)
+    missing = [topic for topic in wanted if topic.name not in found]
+    made = _make(admin, missing, options.replication_factor)
+    # A broker hears of a new topic late: what somebody else made a moment ago was missing, and is there.
+    found |= describe(admin, [topic.name for topic in missing if topic.name not in made])
+    done = [f"{topic.name}: made with {topic.partitions} partition(s)" for topic in missing if topic.name in made]
     for topic in wanted:
         if topic.name not in found:
             continue
@@ -259,21 +263,25 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     return done
 
 
-def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_factor: int) -> list[str]:
+def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_factor: int) -> set[str]:
+    """Make topics; returns the names of those that were not there."""
     if not topics:
-        return []
+        return set()
     new = [NewTopic(topic.name, topic.partitions, replication_factor, config=topic.config) for topic in topics]
-    for answer in admin.create_topics(new, operation_timeout=ANSWER_SECONDS).values():
+    made = set()
+    for name, answer in admin.create_topics(new, operation_timeout=ANSWER_SECONDS).items():
         try:
             answer.result(2 * ANSWER_SECONDS)
         except KafkaException as failure:
-            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+        else:
+            made.add(name)
     # A broker knows a new topic a moment after the controller: whoever starts next must find all of them.
     for _ in range(METADATA_QUESTIONS_MAX):
         if {topic.name for topic in topics} <= admin.list_topics(timeout=ANSWER_SECONDS).topics.keys():
             break
-    return [f"{topic.name}: made with {topic.partitions} partition(s)" for topic in topics]
+    return made
 
 
 def set_config(admin: AdminClient, name: str, config: Mapping[str, str], reset: Iterable[str] = ()) -> None:
