@@ -60,7 +60,10 @@ FAILURES_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class LearnerOptions:
-    """Names of topics. `clocks_wait`: workers hold their clocks until a version is there (`RESCORE_CLOCK=records`)."""
+    """Names of topics. `clocks_wait`: workers hold their clocks until a version is there (`RESCORE_CLOCK=records`).
+
+    It is asked at every step forward, as a history may go live.
+    """
 
     examples: str = "rescore-examples"
     weights: str = "rescore-weights"
@@ -68,7 +71,7 @@ class LearnerOptions:
     broadcast: tuple[str, ...] = ()  # topics of versions
     from_beginning: frozenset[str] = frozenset()  # topic ids that a person decided about, see `streams.topic_ids`
     same_offsets: frozenset[str] = frozenset()
-    clocks_wait: bool = False
+    clocks_wait: Callable[[], bool] = lambda: False
     idle_seconds: float = 0.05
 
     @property
@@ -421,11 +424,11 @@ class Learner:
 
     def _records(self, state: _State, done: Round, epochs: Epochs) -> list[Written]:
         """Everything a step forward says, in one transaction, but for the checkpoint."""
-        options, rounds = self._options, state.rounds
+        options, rounds, clocks_wait = self._options, state.rounds, self._options.clocks_wait()
         records = list[Written]()
 
         def weights(key: str, value: bytes, boundary_ms: int) -> None:
-            stamp_ms = max(boundary_ms, FIRST_TIMESTAMP_MS) if options.clocks_wait else None
+            stamp_ms = max(boundary_ms, FIRST_TIMESTAMP_MS) if clocks_wait else None
             records.append(Written(options.weights, 0, key.encode(), value, stamp_ms))
 
         for closed in done.closed:
@@ -439,7 +442,7 @@ class Learner:
             else:
                 weights(made.version, value, closed.boundary_ms)
         limit_ms = epochs.limit_ms(done.until_ms)
-        if options.clocks_wait and limit_ms != state.told_limit_ms:
+        if clocks_wait and limit_ms != state.told_limit_ms:
             weights("epoch", self._wire.learned_until(done.until_ms), done.until_ms)
             state.told_limit_ms = limit_ms
         return records + [Written(options.memory, 0, key, body) for key, body in state.memory.changes(rounds, done)]

@@ -45,6 +45,8 @@ COMPACTION_DAYS_MAX = 7
 FOR_EVER = -1
 RECOMMENDED_RETENTION_DAYS = 400
 """A year, the longest time that a score looks back, and some weeks: see docs/decisions/0026."""
+HISTORY_SEGMENT_MS = 3_650 * DAY_MS
+"""Kafka closes a segment once its records span `segment.ms`: by default a history has one for each week."""
 ANSWER_SECONDS = 15.0
 METADATA_QUESTIONS_MAX = 200
 
@@ -143,7 +145,7 @@ def _kept(options: TopicOptions) -> dict[str, str]:
         "cleanup.policy": "delete",
         "message.timestamp.type": "CreateTime",
         "retention.ms": str(FOR_EVER),
-        "segment.ms": str(3_650 * DAY_MS),
+        "segment.ms": str(HISTORY_SEGMENT_MS),
         "message.timestamp.after.max.ms": str(300_000),
     }
 
@@ -290,37 +292,49 @@ def apply(admin: AdminClient, options: TopicOptions) -> list[str]:
     """
     wanted = specification(options)
     found = describe(admin, [topic.name for topic in wanted])
-    done = _make(admin, [topic for topic in wanted if topic.name not in found], options.replication_factor)
+    missing = [topic for topic in wanted if topic.name not in found]
+    made = _make(admin, missing, options.replication_factor)
+    # A broker hears of a new topic late: what somebody else made a moment ago was missing, and is there.
+    found |= describe(admin, [topic.name for topic in missing if topic.name not in made])
+    done = [
+        f"{topic.name}: made with {counted(topic.partitions, 'partition')}" for topic in missing if topic.name in made
+    ]
     for topic in wanted:
         if topic.name not in found:
             continue
         has = found[topic.name].config
         other = {key: value for key, value in topic.config.items() if key not in has or _is_less(key, value, has[key])}
         if other:
-            _set(admin, topic.name, other)
+            set_config(admin, topic.name, other)
             done.append(f"{topic.name}: set " + ", ".join(f"{key}={value}" for key, value in other.items()))
     return done
 
 
-def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_factor: int) -> list[str]:
+def _make(admin: AdminClient, topics: Sequence[TopicSpecification], replication_factor: int) -> set[str]:
+    """Make topics; returns the names of those that were not there."""
     if not topics:
-        return []
+        return set()
     new = [NewTopic(topic.name, topic.partitions, replication_factor, config=topic.config) for topic in topics]
-    for answer in admin.create_topics(new, operation_timeout=ANSWER_SECONDS).values():
+    made = set()
+    for name, answer in admin.create_topics(new, operation_timeout=ANSWER_SECONDS).items():
         try:
             answer.result(2 * ANSWER_SECONDS)
         except KafkaException as failure:
-            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+        else:
+            made.add(name)
     # A broker knows a new topic a moment after the controller: whoever starts next must find all of them.
     for _ in range(METADATA_QUESTIONS_MAX):
         if {topic.name for topic in topics} <= admin.list_topics(timeout=ANSWER_SECONDS).topics.keys():
             break
-    return [f"{topic.name}: made with {counted(topic.partitions, 'partition')}" for topic in topics]
+    return made
 
 
-def _set(admin: AdminClient, name: str, config: Mapping[str, str]) -> None:
+def set_config(admin: AdminClient, name: str, config: Mapping[str, str], reset: Iterable[str] = ()) -> None:
+    """Change the configuration of a topic, all of it or nothing; the keys in `reset` get the broker's default back."""
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    entries += [ConfigEntry(key, None, incremental_operation=AlterConfigOpType.DELETE) for key in reset]
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result(ANSWER_SECONDS)

@@ -106,7 +106,10 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Names and limits. `silence_ms` None: time arrives as records alone (`RESCORE_CLOCK=records`)."""
+    """Names and limits. `silence_ms` None: time arrives as records alone.
+
+    So it does while `is_live` says no (`RESCORE_CLOCK=records`); it is asked in every turn, as a history may go live.
+    """
 
     inputs: tuple[str, ...] = ("commands", "applicants", "loans", "transactions", "outcomes")
     commands: str = "commands"
@@ -128,6 +131,7 @@ class WorkerOptions:
     buffered_bytes_max: int = 16 * 2**20  # likewise: memory is bounded whatever the size of records
     idle_seconds: float = 0.1
     silence_ms: int | None = 1_000
+    is_live: Callable[[], bool] = lambda: True
     look_round_seconds: float = 5.0
 
 

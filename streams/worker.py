@@ -579,7 +579,7 @@ class Worker:
     def _break_silence(self) -> None:
         """Where timers are due and no record says so, write down what time it is. Repeats do no harm."""
         silence_ms, wall_ms = self._options.silence_ms, self._clock.wall_ms()
-        if silence_ms is None:
+        if silence_ms is None or not self._options.is_live():
             return
         now_seconds = self._clock.monotonic_seconds()
         silent = [

@@ -135,7 +135,7 @@ class InProcess:
 
     def _learner(self) -> Learner:
         log = MemoryLearnerLog(self._broker)
-        options = LearnerOptions(clocks_wait=True)
+        options = LearnerOptions(clocks_wait=lambda: True)
         return Learner(log, learner_wire(self._values), self._broadcast(log, holding=False), _Steps(), options)
 
     def _broadcast(self, log: Any, *, holding: bool) -> Broadcast[Known]:

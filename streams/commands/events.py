@@ -235,10 +235,12 @@ def _show(job: _Job) -> None:
 
 
 def _send_all(job: _Job, advance_to_ms: int | None) -> None:
+    from streams.commands.wire import require_clock
     from streams.kafka_client import latest_timestamps_ms, producer, require_topics
     from streams.publish import Published, publish, refuse_to_go_back
 
     chosen, stamp = job.settings, job.settings.clock == "records"
+    require_clock(chosen)
     names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])
     events, total = _ordered(job)

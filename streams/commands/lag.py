@@ -31,9 +31,22 @@ def lag(
 
     Example: rescore lag --json | jq -r .verdict
     """
+    from streams.lag import Verdict
+
+    answer, second, store = answered(settings(), seconds)
+    if as_json:
+        print_json(_plain(answer, second, store))
+    else:
+        say((answer.verdict.value, "bold"), f"  {answer.sentence}")
+        echo(f"next: {answer.next}", err=True)
+    if answer.verdict is not Verdict.OK:
+        raise typer.Exit(Exit.FAILURE)
+
+
+def answered(chosen: Settings, seconds: float) -> tuple[Answer, Look, StoreLook | None]:
+    """The verdict on a deployment, and what it rests on. Fails if Redis does not answer and nothing else is wrong."""
     from streams.lag import NOTHING_SEEN, Verdict, judge
 
-    chosen = settings()
     first, second = _watched(chosen, seconds)
     store, missing = _store_look(chosen, second)
     answer = judge(first, second, store or NOTHING_SEEN, time.time_ns() // 1_000_000)
@@ -44,13 +57,7 @@ def lag(
         fail(f"{what}: {missing}", "check RESCORE_REDIS__URL, and ask again", Exit.UNREACHABLE)
     if missing:
         answer = answer._replace(sentence=f"{answer.sentence}; {missing}")
-    if as_json:
-        print_json(_plain(answer, second, store))
-    else:
-        say((answer.verdict.value, "bold"), f"  {answer.sentence}")
-        echo(f"next: {answer.next}", err=True)
-    if answer.verdict is not Verdict.OK:
-        raise typer.Exit(Exit.FAILURE)
+    return answer, second, store
 
 
 def _plain(answer: Answer, look: Look, store: StoreLook | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def learner(as_json: AsJson = False) -> None:
 
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 rescore learner
     """
+    from streams.commands.followed_clock import FollowedClock
     from streams.commands.logs import configure
     from streams.commands.versions import publish_first_versions, require_schemas
     from streams.commands.worker import lock_folder, require_good_topics, stopped_by_signal
@@ -42,12 +43,14 @@ def learner(as_json: AsJson = False) -> None:
     require_schemas(chosen, "rescore-config", "rescore-weights")
     publish_first_versions(chosen)
     observer, port, close_health = _observer(chosen, logger)
-    made = _learner(chosen, observer)
+    clock = FollowedClock(chosen, logger)
+    made = _learner(chosen, observer, clock.is_live)
     if as_json:
         print_json({"started": {"app": chosen.app, "clock": chosen.clock, "metrics_port": port}})
     logger.info("learner %s started, metrics at http://%s:%d/metrics", chosen.app, chosen.metrics.host, port)
     try:
-        made.run(stopped_by_signal())
+        with clock:
+            made.run(stopped_by_signal())
     finally:
         close_health()
         slot.release()
@@ -72,7 +75,7 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver
     return observers, server.port, server.close
 
 
-def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
+def _learner(chosen: Settings, observer: LearnerObserver, is_live: Callable[[], bool]) -> Learner:
     import logging
 
     from streams.broadcast import Broadcast
@@ -110,7 +113,7 @@ def _learner(chosen: Settings, observer: LearnerObserver) -> Learner:
             broadcast=tuple(topics),
             from_beginning=chosen.changed_topics.ids("from_beginning"),
             same_offsets=chosen.changed_topics.ids("same_offsets"),
-            clocks_wait=chosen.clock == "records",
+            clocks_wait=lambda: not is_live(),
         ),
         observer,
         failpoint_of(chosen.failpoint),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from streams.commands.common import AsJson, Exit, guarded, settings
+from streams.commands.go_live import go_live
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ app = typer.Typer(help="Create, check and repair the Kafka topics.", no_args_is_
 def apply(as_json: AsJson = False) -> None:
     """Create missing topics and correct their settings; register schemas where a registry is configured.
 
-    May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed.
+    May be repeated: what is right is left alone. Numbers of partitions of topics that are there are never changed, nor
+    is the clock of topics with records: `rescore topics go-live` ends a history.
     Warns of a topic that was deleted and created again since workers took its records: partitions halt then. Warns if
     events are kept for ever, so that an erasure can never be proven.
 
@@ -36,7 +38,7 @@ def apply(as_json: AsJson = False) -> None:
     chosen = settings()
     partition_counts(chosen.kafka)
     admin, options = admin_of(chosen.kafka), options_of(chosen)
-    done = apply_topics(admin, options)
+    done = _other_clock(chosen) + apply_topics(admin, options)
     if chosen.registry.url is not None:
         from streams.commands.wire import registry_of
 
@@ -74,7 +76,8 @@ def check(as_json: AsJson = False) -> None:
     partition_counts(chosen.kafka)
     options = options_of(chosen)
     found = found_topics(admin_of(chosen.kafka), options)
-    problems, warned = [*problems_of(options, found), *_changed_topics(chosen)], warnings(options, found)
+    problems = [*(_clock_problem(chosen) or problems_of(options, found)), *_changed_topics(chosen)]
+    warned = warnings(options, found)
     if as_json:
         print_json({"problems": _plain(problems), "warnings": _plain(warned)})
     else:
@@ -94,6 +97,35 @@ def _plain(problems: Sequence[Problem]) -> list[dict[str, str]]:
 def _warn(warned: Sequence[Problem]) -> None:
     for warning in warned:
         echo(f"warning: {warning}", err=True)
+
+
+app.command()(go_live)
+
+
+def _clock_problem(chosen: Settings) -> list[Problem]:
+    """That the topics have another clock than the settings say: what each topic has to be depends on it."""
+    from streams.errors import RefusedSettings
+    from streams.topics import Problem
+    from streams.topics_clock import clocks_of, refuse_other_clock
+
+    clocks = clocks_of(chosen.kafka, chosen.topic_prefix)
+    try:
+        refuse_other_clock(chosen.clock, clocks)
+    except RefusedSettings as refused:
+        return [Problem((*clocks.history, *clocks.live)[0], f"{refused.what}.", f"{refused.remedy}.")]
+    return []
+
+
+def _other_clock(chosen: Settings) -> list[str]:
+    """Prepare empty topics for another clock than they have. Raises RefusedSettings if one of them holds records."""
+    from streams.commands.wire import require_clock
+    from streams.kafka_client import admin_of, latest_timestamps_ms, partition_counts
+    from streams.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+
+    if latest_timestamps_ms(chosen.kafka, partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))):
+        require_clock(chosen)
+    history = clocks_of(chosen.kafka, chosen.topic_prefix).history if chosen.clock == "wall" else ()
+    return [f"{name}: is live now" for name in switch_to_live(admin_of(chosen.kafka), history)]
 
 
 def _changed_topics(chosen: Settings) -> list[Problem]:

@@ -43,6 +43,7 @@ def worker(as_json: AsJson = False) -> None:
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 RESCORE_REDIS__URL=redis://redis:6379/0 rescore worker
     """
     from streams.collector import GarbageCollector
+    from streams.commands.followed_clock import FollowedClock
     from streams.commands.logs import configure
     from streams.commands.versions import WRITTEN, publish_first_versions, require_schemas
     from streams.halts import HaltTeller
@@ -59,7 +60,9 @@ def worker(as_json: AsJson = False) -> None:
     observer, port, close_health = _observer(chosen, logger)
     _compile(logger)
     log = _log(chosen, str(slot.number))
-    made = _worker(chosen, partitions, store, log, Observers(observer, GarbageCollector(), HaltTeller(store.halts)))
+    clock = FollowedClock(chosen, logger)
+    observers = Observers(observer, GarbageCollector(), HaltTeller(store.halts))
+    made = _worker(chosen, partitions, store, log, observers, clock.is_live)
     told = {
         "app": chosen.app,
         "slot": slot.number,
@@ -74,7 +77,8 @@ def worker(as_json: AsJson = False) -> None:
         chosen.app, slot.number, partitions, chosen.clock, chosen.metrics.host, port,
     )  # fmt: skip
     try:
-        made.run(stopped_by_signal())
+        with clock:
+            made.run(stopped_by_signal())
     finally:
         close_health()
         store.close()
@@ -123,11 +127,13 @@ def on_signal(told: Callable[[int], None]) -> None:
 def require_good_topics(chosen: Settings) -> int:
     """Number of partitions. Raises RefusedSettings that names every topic that would lose or disorder data."""
     from streams.commands.topics import options_of
+    from streams.commands.wire import require_clock
     from streams.kafka_client import admin_of, partition_counts
     from streams.topics import check, refuse
 
     topic = chosen.topic("transactions")
     counts = partition_counts(chosen.kafka)
+    require_clock(chosen)
     refuse(check(admin_of(chosen.kafka), options_of(chosen)))
     return counts[topic]
 
@@ -237,7 +243,14 @@ def kafka_lines() -> dict[str, KafkaLines]:
     return {"logger": KafkaLines(logging.getLogger("rescore"), time.monotonic)}
 
 
-def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog, observer: Observer) -> Worker:
+def _worker(
+    chosen: Settings,
+    partitions: int,
+    store: RedisStore,
+    log: KafkaLog,
+    observer: Observer,
+    is_live: Callable[[], bool] | None = None,
+) -> Worker:
     import logging
     import uuid
     from functools import partial
@@ -262,10 +275,11 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
     values = Values(registry)
     policy = first_policy(chosen.policy.base_currency, chosen.policy.time_zone)
     topics = [chosen.topic(name) for name in BROADCAST_TOPICS]
+    is_live = is_live or (lambda: chosen.clock == "wall")
 
     def limit_ms(known: Known) -> int:
-        # Where time arrives as history it waits for what is learned; live it never does.
-        return known.limit_ms if chosen.clock == "records" else FOREVER_MS
+        # In a history time waits for what is learned; live it never does.
+        return FOREVER_MS if is_live() else known.limit_ms
 
     adopt = adopter(chosen, logging.getLogger("rescore"), observer.refused_versions)
     broadcast = Broadcast(log, topics, Known.first(policy), adopt, limit_ms)
@@ -301,7 +315,7 @@ def _worker(chosen: Settings, partitions: int, store: RedisStore, log: KafkaLog,
         wire_of(values),
         Wall(),
         new_nonce=lambda: uuid.uuid4().hex,
-        options=_options(chosen),
+        options=_options(chosen, is_live),
         gate=broadcast,
         observer=observer,
         failpoint=failpoint_of(chosen.failpoint),
@@ -321,7 +335,7 @@ class Wall:
         return time.monotonic()
 
 
-def _options(chosen: Settings) -> WorkerOptions:
+def _options(chosen: Settings, is_live: Callable[[], bool]) -> WorkerOptions:
     from schemas.kinds import INPUT_TOPICS
     from streams.topics import BROADCAST_TOPICS, JOURNAL_TOPIC, STATE_TOPIC
     from streams.wiring import WorkerOptions
@@ -342,5 +356,5 @@ def _options(chosen: Settings) -> WorkerOptions:
         users_max=chosen.batch.users_max,
         partitions_max=chosen.batch.partitions_max,
         idle_seconds=chosen.batch.wait_seconds,
-        silence_ms=1_000 if chosen.clock == "wall" else None,
+        is_live=is_live,
     )

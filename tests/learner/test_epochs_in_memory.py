@@ -311,3 +311,33 @@ def test_live_clocks_never_wait_and_versions_come_all_the_same():
     weights = [decode_value("Weights", value, REGISTRY) for _, _, value in world.weights()]
     assert len(weights) > 5
     assert all(b"epoch" not in (r.key or b"") for r in world.broker.visible("rescore-weights"))
+
+
+def test_a_history_goes_live_while_a_worker_and_a_learner_run():
+    world = LearningWorld()
+    past, live = STORY[: len(STORY) * 2 // 3], STORY[len(STORY) * 2 // 3 :]
+    world.publish(past, advance_days=0)
+    world.advance(live[0][3])
+    worker, learner = world.worker(), world.learner()
+    world.run(worker, learner)
+    learned, told = len(world.weights()), _epochs_told(world)
+    world.broker.now_ms = world.clock.ms = live[0][3]
+    world.records_clock = False
+    for topic, key, value, at_ms in live:
+        while world.clock.ms < at_ms:
+            world.clock.ms = world.broker.now_ms = min(at_ms, world.clock.ms + 6 * 3_600_000)
+            worker.turn()
+            learner.turn()
+        world.broker.write(topic, key, value)
+    for _ in range(50):
+        worker.turn()
+        learner.turn()
+    stamps = [stamp_ms for stamp_ms, _, _ in world.weights()]
+    assert len(stamps) > learned > 1
+    assert all(stamp_ms % DAY_MS == 0 for stamp_ms in stamps[:learned])  # the boundary of its epoch
+    assert min(stamps[learned:]) > live[0][3]  # the broker's
+    assert _epochs_told(world) == told  # nobody waits to hear of it any more
+
+
+def _epochs_told(world: LearningWorld) -> int:
+    return len([record for record in world.broker.visible("rescore-weights") if record.key == b"epoch"])

@@ -254,7 +254,9 @@ def test_examples_that_were_created_again_halt_a_learner_that_comes_back(learned
         world.broker.write("rescore-examples", record.key, record.value, record.timestamp_ms, 0)
     assert "rescore-examples is another topic now" in halt_of(world, world.learner(), 1)
     log = MemoryLearnerLog(world.broker)
-    options = LearnerOptions(clocks_wait=True, broadcast=BROADCAST, from_beginning=frozenset(["rescore-examples-2"]))
+    options = LearnerOptions(
+        clocks_wait=lambda: True, broadcast=BROADCAST, from_beginning=frozenset(["rescore-examples-2"])
+    )
     told = Told()
     wire = learner_wire(VALUES)
     learner = Learner(log, wire, world.broadcast(log, False), world.clock, options, told)

@@ -143,7 +143,7 @@ class LearningWorld:
         records_max: int = 500,
     ) -> Worker:
         log = MemoryLog(self.broker, slot, INPUT_TOPICS, failpoint)
-        broadcast = self.broadcast(log, self.records_clock)
+        broadcast = self.broadcast(log, True)
         processor = ScoreProcessor(
             Decoder(REGISTRY, self.partitions, Partitioner.MURMUR2),
             Encoder(REGISTRY, REASON_TEXTS),
@@ -153,10 +153,10 @@ class LearningWorld:
             specs=lambda: broadcast.versions.specs,
             texts_one_in=lambda: broadcast.versions.epochs.texts_one_in,
         )
-        limit = (lambda: broadcast.versions.limit_ms) if self.records_clock else (lambda: FOREVER_MS)
+        limit = lambda: broadcast.versions.limit_ms if self.records_clock else FOREVER_MS  # noqa: E731
         rescores = lambda: broadcast.versions.versions.rescores  # noqa: E731
         marks = EpochMarks(lambda: broadcast.versions.epochs, rescores, limit, partial(marker_of, VALUES))
-        options = WorkerOptions(silence_ms=None if self.records_clock else 1_000, records_max=records_max)
+        options = WorkerOptions(is_live=lambda: not self.records_clock, records_max=records_max)
         return Worker(
             log, self.store, processor, wire_of(VALUES), self.clock, lambda: f"n{next(self._nonces)}", options,
             gate=broadcast, observer=observer, failpoint=failpoint, marks=marks,
@@ -164,12 +164,12 @@ class LearningWorld:
 
     def broadcast(self, log: Any, holding: bool) -> Broadcast[Known]:
         read = reader(REGISTRY, "")
-        limit = (lambda known: known.limit_ms) if holding else (lambda _known: FOREVER_MS)
+        limit = lambda known: known.limit_ms if holding and self.records_clock else FOREVER_MS  # noqa: E731
         return Broadcast(log, BROADCAST, Known.first(first_policy("EUR", "UTC")), lambda k, r: k.adopt(r, read), limit)
 
     def learner(self, failpoint: Failpoint = no_failpoint, observer: LearnerObserver | None = None) -> Learner:
         log = MemoryLearnerLog(self.broker, failpoint=failpoint)
-        options = LearnerOptions(clocks_wait=self.records_clock, broadcast=BROADCAST)
+        options = LearnerOptions(clocks_wait=lambda: self.records_clock, broadcast=BROADCAST)
         return Learner(log, learner_wire(VALUES), self.broadcast(log, False), self.clock, options, observer, failpoint)
 
     def run(self, *parts: Worker | Learner, until: Callable[[], bool] | None = None, turns_max: int = 20_000) -> None:

@@ -18,6 +18,7 @@ from streams.topics import (
     specification,
     warnings,
 )
+from streams.topics_clock import CLOCKED_TOPICS, Clocks, clocks_in, refuse_other_clock
 
 RECORDS = TopicOptions(clock="records")
 
@@ -116,3 +117,34 @@ def test_versions_are_kept_though_events_expire() -> None:
     found["rescore-config"].config["retention.ms"] = str(400 * DAY_MS)
     (problem,) = problems(finite, found)
     assert problem.topic == "rescore-config"
+
+
+def test_the_clock_is_what_apply_has_given_the_topics() -> None:
+    for options, clock in ((RECORDS, "records"), (TopicOptions(), "wall")):
+        topics = {name: topic for name, topic in sound(options).items() if name in CLOCKED_TOPICS}
+        assert clocks_in(topics).clock == clock
+    assert clocks_in({"loans": sound(RECORDS)["loans"], "outcomes": sound(TopicOptions())["outcomes"]}) == Clocks(
+        ("loans",), ("outcomes",)
+    )
+
+
+def test_topics_that_others_made_with_the_defaults_of_kafka_say_nothing_of_a_clock() -> None:
+    default = FoundTopic(1, {"message.timestamp.type": "CreateTime", "segment.ms": "604800000"})
+    assert clocks_in({"loans": default, "outcomes": FoundTopic(1, {})}).clock is None
+    refuse_other_clock("wall", clocks_in({"loans": default}))
+
+
+@pytest.mark.parametrize(
+    "wanted, clocks, words",
+    [
+        ("wall", Clocks(("loans",)), "set RESCORE_CLOCK=records"),
+        ("records", Clocks((), ("loans",)), "leave RESCORE_CLOCK out"),
+        ("wall", Clocks(("loans",), ("outcomes",)), "run `rescore topics go-live` again"),
+        ("records", Clocks(("loans",), ("outcomes",)), "run `rescore topics go-live` again"),
+    ],
+)
+def test_another_clock_than_that_of_the_topics_is_refused_with_what_to_do(wanted, clocks, words) -> None:
+    with pytest.raises(RefusedSettings) as refused:
+        refuse_other_clock(wanted, clocks)
+    assert words in refused.value.remedy
+    assert "loans" in refused.value.what

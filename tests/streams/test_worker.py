@@ -281,6 +281,20 @@ def test_in_records_mode_the_wall_says_nothing() -> None:
     assert not world.broker.visible("commands")
 
 
+def test_a_worker_of_a_history_that_goes_live_breaks_the_silence_from_then_on() -> None:
+    world, live = World(), []
+    worker = world.worker(silence_ms=1_000, is_live=lambda: bool(live))
+    world.write("loans", "ann", 5_000, "due=60000")
+    world.clock.ms = world.broker.now_ms = 61_000
+    world.run(worker)
+    for _ in range(5):
+        worker.turn()
+    assert world.changes()[b"ann"] == ["1 loans 0"]
+    live.append("now")
+    world.run(worker, until=lambda: len(world.changes()[b"ann"]) == 2, turns_max=20)
+    assert world.changes()[b"ann"] == ["1 loans 0", "2 timer 60000"]
+
+
 def test_a_check_that_says_nothing_writes_no_transaction() -> None:
     world = World()
     worker = world.worker()

@@ -160,10 +160,12 @@ class World:
         broadcast: tuple[str, ...] = (),
         from_beginning: Iterable[str] = (),
         same_offsets: Iterable[str] = (),
+        is_live: Callable[[], bool] = lambda: True,
     ) -> Worker:
         options = WorkerOptions(
             inputs=INPUTS,
             silence_ms=silence_ms,
+            is_live=is_live,
             records_max=records_max,
             users_max=users_max,
             timers_max=2,
