@@ -27,6 +27,7 @@ from streams.commands import (
     learner,
     models,
     profiles,
+    publications,
     replay,
     subscribe,
     topics,
@@ -82,6 +83,7 @@ app.command()(demo.demo)
 app.command()(worker.worker)
 app.command()(learner.learner)
 app.command()(events.publish)
+app.command()(publications.publications)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
 app.command()(customers.explain)

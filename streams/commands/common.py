@@ -143,6 +143,11 @@ MISTAKES = {
     "TimeGoesBack",
     "NotDelivered",
     "UnknownLetter",
+    "NoIdentity",
+    "TakenOver",
+    "AlreadyPublished",
+    "ChangedReading",
+    "UnreadablePublication",
 }
 
 
