@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.batch import Record
-from streams.kafka_client import common, read, require_topics, unreachable
+from streams.kafka_client import common, latest_timestamps_ms, read, require_topics, topic_ids, unreachable
 from streams.kafka_log_reading import TOO_LARGE
 from streams.publish import NotDelivered, producer_settings, timestamp_option
 from streams.publish_exactly_once import Fenced, RecordRefused, Sender, Written
@@ -123,3 +123,11 @@ class KafkaPublicationLog:
     def records(self) -> Iterable[Record]:
         """See `PublicationLog`. Raises TopicMissing, KafkaUnreachable, BehindOpenTransaction."""
         return read(self.kafka, require_topics(self.kafka, [self.topic]))
+
+    def topic_id(self, topic: str) -> str:
+        """See `PublicationLog`."""
+        return topic_ids(self.kafka, [topic]).get(topic, "")
+
+    def latest_timestamps_ms(self, topics: Iterable[str]) -> dict[str, int]:
+        """See `PublicationLog`. Raises TopicMissing, KafkaUnreachable."""
+        return latest_timestamps_ms(self.kafka, require_topics(self.kafka, topics))

@@ -113,7 +113,8 @@ class Publication:
     def words(self) -> str:
         """What was published, when and by whom."""
         of = f" of {self.rows:,}" if self.rows is not None and not self.complete else ""
-        return f"{self.rows_done:,}{of} events of {self.name} to {self.topic} on {text_of_ms(self.at_ms)} by {self.by}"
+        events = f"{self.rows_done:,}{of} event{'' if self.rows_done == 1 and not of else 's'}"
+        return f"{events} of {self.name} to {self.topic}, on {text_of_ms(self.at_ms)} by {self.by}"
 
     def encode(self) -> bytes:
         """The value of its record."""
@@ -134,6 +135,8 @@ def decode(record: Record) -> Publication:
 
 def _decode(record: Record) -> Publication:
     value = json.loads(record.value or b"")
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - told as all others are
     done = tuple(_stretch(*one) for one in value.pop("done"))
     given = {name: value[name] for name in TYPES if name in value}
     wrong = [name for name, one in given.items() if not isinstance(one, TYPES[name])]

@@ -74,6 +74,14 @@ class PublicationLog(Protocol):
         """All committed records of publications, up to an end that is asked for now."""
         ...
 
+    def topic_id(self, topic: str) -> str:
+        """The id of a topic, another one once it is created again; empty where the broker tells none."""
+        ...
+
+    def latest_timestamps_ms(self, topics: Iterable[str]) -> dict[str, int]:
+        """The latest timestamp of a committed record of each topic that holds one."""
+        ...
+
 
 class TakenOver(Exception):
     """Another publisher has the file, or has had it since this one looked."""
@@ -93,6 +101,7 @@ class Publisher:
     now_ms: Callable[[], int]
     seconds: Callable[[], float]
     stamp: bool = False
+    events_max: int = EVENTS_MAX
 
     def known(self) -> Known:
         """What was published, as far as it is committed."""
@@ -158,7 +167,9 @@ class Publisher:
                 if part is not None:
                     part.took(place_of(event))
                 published.sent, published.last_time_ms, opened = published.sent + 1, event.time_ms, opened + 1
-                if opened >= EVENTS_MAX or (opened % ASK_TIME_EVERY == 0 and self.seconds() - began >= SECONDS_MAX):
+                if opened >= self.events_max or (
+                    opened % ASK_TIME_EVERY == 0 and self.seconds() - began >= SECONDS_MAX
+                ):
                     self._commit(sender, every, published)
                     told(published)
                     opened = 0

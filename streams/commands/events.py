@@ -56,7 +56,8 @@ def publish(
         bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Publish what was published before: its events count once more.")
+        bool,
+        typer.Option("--again", help="Publish again what was published: events without ids of their own count again."),
     ] = False,
     json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
     dry_run: Annotated[

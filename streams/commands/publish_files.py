@@ -12,7 +12,7 @@ from typing import Any
 from streams.commands.common import Exit, fail
 from streams.commands.events import Job, progress_bar
 from streams.commands.wire import who
-from streams.kafka_client import latest_timestamps_ms, producer, require_topics, topic_ids
+from streams.kafka_client import producer, require_topics
 from streams.kafka_client_transactions import KafkaPublicationLog
 from streams.publications import (
     ID_LETTERS,
@@ -88,7 +88,10 @@ def send_all(job: Job, advance_to_ms: int | None) -> None:
             fail("a pipe with --as-is is published as it comes", "publish the files in a call of their own", Exit.USAGE)
         _send_stream(job, done)
     elif job.sources:
-        published = _send_files(job, counts, done, only_files=advance_to_ms is None)
+        topic = chosen.topic(PUBLICATIONS_TOPIC)
+        log, stamp = KafkaPublicationLog(chosen.kafka, topic), chosen.clock == "records"
+        publisher = Publisher(log, chosen.app, topic, who(), _wall_ms, time.monotonic, stamp)
+        published = send_files(job, publisher, done, only_files=advance_to_ms is None)
     if advance_to_ms is not None:
         _advance(job, counts[chosen.topic("commands")], advance_to_ms, done, published)
     seconds = max(time.monotonic() - (done.since_seconds or time.monotonic()), 1e-3)
@@ -108,17 +111,17 @@ def _send_stream(job: Job, done: Published) -> None:
         raise
 
 
-def _send_files(job: Job, counts: dict[str, int], done: Published, only_files: bool) -> list[Publication]:
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool) -> list[Publication]:
     """Publish what is left of files, exactly once; returns those of which nothing was left.
 
     Ends the command where that is all of them, if it was called for `only_files`.
     """
-    chosen, topic = job.settings, job.settings.topic(PUBLICATIONS_TOPIC)
-    log = KafkaPublicationLog(chosen.kafka, topic)
-    stamp = chosen.clock == "records"
-    publisher = Publisher(log, chosen.app, topic, who(), lambda: time.time_ns() // 1_000_000, time.monotonic, stamp)
     marks = {source.path: mark_of(source.path) for source in job.sources if source.path and is_kept(source.path)}
-    published = _plan(job, publisher.known(), only_files)
+    published = _plan(job, publisher, only_files)
     events: Iterable[Event]
     if job.as_is:
         events, total, parts = _as_they_come(job), None, job.parts
@@ -126,8 +129,9 @@ def _send_files(job: Job, counts: dict[str, int], done: Published, only_files: b
         events = whole = _read_whole(job, marks)
         total = len(whole)
         _refuse_repeated_ids(job, whole)
-        if stamp and whole:
-            refuse_to_go_back(whole[0].time_ms, latest_timestamps_ms(chosen.kafka, counts))
+        if publisher.stamp and whole:
+            topics = {job.settings.topic(event.topic) for event in whole}
+            refuse_to_go_back(whole[0].time_ms, publisher.log.latest_timestamps_ms(sorted(topics)))
         parts = {number: [part for part in of_file if part.has_news] for number, of_file in job.parts.items()}
     claimed = [part for of_file in parts.values() for part in of_file]
     if not claimed:
@@ -138,7 +142,7 @@ def _send_files(job: Job, counts: dict[str, int], done: Published, only_files: b
     try:
         with progress_bar("publishing", total) as tell:
             told = lambda so_far: tell(so_far.acknowledged)  # noqa: E731
-            publisher.publish(events, parts, sender, chosen.topic, done, told, at_end)
+            publisher.publish(events, parts, sender, job.settings.topic, done, told, at_end)
     except KeyboardInterrupt:
         of = "" if total is None else f" of {total:,}"
         echo("", f"interrupted: {done.acknowledged:,}{of} events are published", err=True)
@@ -154,12 +158,12 @@ def _send_files(job: Job, counts: dict[str, int], done: Published, only_files: b
     return published
 
 
-def _plan(job: Job, known: Known, only_files: bool) -> list[Publication]:
+def _plan(job: Job, publisher: Publisher, only_files: bool) -> list[Publication]:
     """Decide what of each source this call has to publish (`job.parts`); returns those of which nothing is left."""
-    wanted: dict[str, int] = {}
+    known, wanted = publisher.known(), dict[str, int]()
     fresh: dict[int, Publication] = {}
     for number in range(len(job.sources)):
-        fresh[number], job.parts[number] = _fresh(job, number), []
+        fresh[number], job.parts[number] = _fresh(job, number, publisher), []
         first = wanted.setdefault(fresh[number].key, number)
         if first != number:
             echo(f"{fresh[number].name} has the content of {fresh[first].name}: it is published once", err=True)
@@ -180,12 +184,11 @@ def _plan(job: Job, known: Known, only_files: bool) -> list[Publication]:
     return finished
 
 
-def _fresh(job: Job, number: int) -> Publication:
+def _fresh(job: Job, number: int, publisher: Publisher) -> Publication:
     """A source as nobody has published it."""
     source = job.sources[number]
     found, topic, mapping = content(job, number), job.settings.topic(source.topic), mapping_of(source)
-    topic_id = topic_ids(job.settings.kafka, [topic]).get(topic, "")
-    key = key_of(found.digest, topic, mapping)
+    key, topic_id = key_of(found.digest, topic, mapping), publisher.log.topic_id(topic)
     return Publication(key, source.name, found.digest, found.size, topic, topic_id, mapping)
 
 
