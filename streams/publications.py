@@ -163,11 +163,15 @@ class Known:
     def of(cls, records: Iterable[Record]) -> Known:
         """The last record of each key."""
         known = cls()
+        known.take(records)
+        return known
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take further records, each in the place of an earlier one."""
         for record in records:
             key = (record.key or b"").decode(errors="replace")
             if len(key) == KEY_LETTERS and not key.strip("0123456789abcdef"):
-                known._take(key, record)
-        return known
+                self._take(key, record)
 
     def _take(self, key: str, record: Record) -> None:
         self.publications.pop(key, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from schemas.batch import Record
+from streams.open_transactions import BehindOpenTransaction
 from streams.publications import Known, Part, Place, Publication, part_of_line
 from streams.publish import Published, not_back
 from streams.publish_events import Event
@@ -20,6 +21,8 @@ EVENTS_MAX = 10_000
 SECONDS_MAX = 0.5
 """A transaction ends after so many events or so long. Until it ends, records of others behind it are not read."""
 ASK_TIME_EVERY = 250
+ATTEMPTS_BEHIND_MAX = 10
+"""Each waits some seconds for an open transaction; the broker ends that of a killed publisher within 45 s."""
 
 
 class Fenced(Exception):
@@ -102,9 +105,32 @@ class Publisher:
     seconds: Callable[[], float]
     stamp: bool = False
     events_max: int = EVENTS_MAX
+    waiting: Callable[[str], None] = lambda _why: None
 
-    def known(self) -> Known:
-        """What was published, as far as it is committed."""
+    def known(self, keys: Iterable[str] = ()) -> Known:
+        """What was published. `keys` are those of the files that this call is about.
+
+        A publisher that was killed leaves a transaction open, behind which nothing is read until its time is over.
+        Where it published one of these files, it is ended at once: one that lives never has any open for so long.
+        """
+        read = Known()
+        try:
+            read.take(self.log.records())
+        except BehindOpenTransaction:
+            mine = [key for key in keys if not (key in read.publications and read.publications[key].complete)]
+            senders = {read.publications[key].sender for key in mine if key in read.publications}
+            for sender in sorted(senders | {self._id_of(key) for key in mine}):
+                self.log.own(sender).close()
+            read = self._known_later()
+        return read
+
+    def _known_later(self) -> Known:
+        """What was published, once the transaction of somebody else is over. Raises BehindOpenTransaction."""
+        for _ in range(ATTEMPTS_BEHIND_MAX):
+            try:
+                return Known.of(self.log.records())
+            except BehindOpenTransaction as behind:
+                self.waiting(str(behind))
         return Known.of(self.log.records())
 
     def claim(self, parts: Sequence[Part]) -> Sender:
@@ -202,7 +228,7 @@ class Publisher:
 
     def _refuse_what_moves(self, parts: Sequence[Part]) -> None:
         """Raise TakenOver where a publication is no longer what it was when this call looked."""
-        known = self.known()
+        known = self._known_later()
         for part in parts:
             found = known.publications.get(part.publication.key)
             if found is not None and found != part.base:

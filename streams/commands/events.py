@@ -96,12 +96,16 @@ def publish(
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
     job = Job(chosen, sources, bounds[0], bounds[1], as_is, again, json_values, values(chosen))
     known_topics(job)
-    if dry_run:
-        _show(job)
-    else:
-        from streams.commands.publish_files import send_all
+    try:
+        if dry_run:
+            _show(job)
+        else:
+            from streams.commands.publish_files import send_all
 
-        send_all(job, bounds[2])
+            send_all(job, bounds[2])
+    finally:
+        for kept in job.kept.values():
+            kept.close()
     if job.bad_lines:
         fail(
             f"{job.bad_lines:,} line{'s were' if job.bad_lines > 1 else ' was'} left out, all others are "

@@ -90,7 +90,7 @@ def send_all(job: Job, advance_to_ms: int | None) -> None:
     elif job.sources:
         topic = chosen.topic(PUBLICATIONS_TOPIC)
         log, stamp = KafkaPublicationLog(chosen.kafka, topic), chosen.clock == "records"
-        publisher = Publisher(log, chosen.app, topic, who(), _wall_ms, time.monotonic, stamp)
+        publisher = Publisher(log, chosen.app, topic, who(), _wall_ms, time.monotonic, stamp, waiting=_waiting)
         published = send_files(job, publisher, done, only_files=advance_to_ms is None)
     if advance_to_ms is not None:
         _advance(job, counts[chosen.topic("commands")], advance_to_ms, done, published)
@@ -113,6 +113,10 @@ def _send_stream(job: Job, done: Published) -> None:
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _waiting(why: str) -> None:
+    echo(f"waiting for a publisher that was killed, at most 45 s: {why}", err=True)
 
 
 def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool) -> list[Publication]:
@@ -160,14 +164,14 @@ def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool
 
 def _plan(job: Job, publisher: Publisher, only_files: bool) -> list[Publication]:
     """Decide what of each source this call has to publish (`job.parts`); returns those of which nothing is left."""
-    known, wanted = publisher.known(), dict[str, int]()
+    wanted: dict[str, int] = {}
     fresh: dict[int, Publication] = {}
     for number in range(len(job.sources)):
         fresh[number], job.parts[number] = _fresh(job, number, publisher), []
         first = wanted.setdefault(fresh[number].key, number)
         if first != number:
             echo(f"{fresh[number].name} has the content of {fresh[first].name}: it is published once", err=True)
-    together = frozenset(wanted)
+    known, together = publisher.known(wanted), frozenset(wanted)
     finished: list[Publication] = []
     for number in wanted.values():
         shorter = _shorter(job, number, fresh, known)
