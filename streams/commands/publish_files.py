@@ -52,8 +52,11 @@ def content(job: Job, number: int, lengths: Iterable[int] = ()) -> Content:
     if path is not None and is_kept(path):
         return content_of(path, lengths)
     if number not in job.kept:
-        with path.open("rb") if path else nullcontext(sys.stdin.buffer) as pipe:
-            job.kept[number] = kept(pipe)
+        try:
+            with path.open("rb") if path else nullcontext(sys.stdin.buffer) as pipe:
+                job.kept[number] = kept(pipe)
+        except OSError as error:
+            raise UnreadableFile(f"{path or 'standard input'}: {error.strerror or error}") from None
     return content_of_open(job.kept[number], str(path or "standard input"), lengths)
 
 

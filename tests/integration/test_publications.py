@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from streams.__main__ import app
 from streams.commands.common import Exit
 from tests.integration.cases import CASES, row_of
 from tests.integration.deployment import RESCORE, Deployment, deployment
@@ -28,6 +30,12 @@ def bank(kafka, shared_valkey, tmp_path_factory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("bank")
     with deployment(kafka.bootstrap_servers, shared_valkey.url, f"pub{os.getpid()}", folder, PARTITIONS="2") as made:
         yield made
+
+
+def _run(bank: Deployment, *arguments: str, typed: bytes = b"") -> Result:
+    """A command of ours in this process."""
+    environment = {**bank.environment, "RESCORE_CONFIG": ""}
+    return CliRunner().invoke(app, list(arguments), env=environment, input=typed, catch_exceptions=False)
 
 
 def _file(path: Path, user: str, events: int) -> Path:
@@ -61,13 +69,14 @@ def test_a_publisher_that_was_killed_is_gone_on_after_by_the_same_command(
         [*victim, "publish", str(path), "--json-values"], env=bank.environment, capture_output=True, check=False
     )
     assert killed.returncode == -9, killed.stderr
-    listed = [json.loads(line) for line in bank.rescore("publications", "--json", check=False).stdout.splitlines()]
+    listed = [json.loads(line) for line in _run(bank, "publications", "--json").stdout.splitlines()]
     assert [(one["file"], one["events"]) for one in listed if not one["complete"]] == [("k.csv", 60)]
-    went_on = bank.rescore("publish", str(path), "--json-values")
+    went_on = _run(bank, "publish", str(path), "--json-values")
+    assert went_on.exit_code == Exit.OK, went_on.stderr
     assert "published 60 " not in went_on.stderr
     assert _sums(bank, moment) == _expected(60)
-    again = bank.rescore("publish", str(path), check=False)
-    assert again.returncode == Exit.FAILURE
+    again = _run(bank, "publish", str(path))
+    assert again.exit_code == Exit.FAILURE
     assert "already published: 60 events of k.csv" in again.stderr
     assert "--again" in again.stderr
 
@@ -86,18 +95,15 @@ def test_of_two_publishers_of_one_file_at_once_one_is_told_and_nothing_comes_twi
     for process, words in zip(both, said, strict=True):
         told = ("already published", "is being published by another call", "has taken over")
         assert process.returncode == Exit.OK or any(one in words for one in told), words
-    bank.rescore("publish", str(path), "--json-values", check=False)
+    _run(bank, "publish", str(path), "--json-values")
     assert _sums(bank, "two") == _expected(3_000)
 
 
-def test_every_file_of_the_case_counts_and_no_file_counts_twice(bank, tmp_path, monkeypatch) -> None:
+def test_every_file_of_the_case_counts_and_no_file_counts_twice(bank, tmp_path) -> None:
     def publish(*arguments: object, code: int = Exit.OK, typed: Path | None = None) -> None:
-        with (typed or Path(os.devnull)).open("rb") as pipe:
-            command = [*RESCORE, "publish", *map(str, arguments), "--json-values"]
-            done = subprocess.run(
-                command, env=bank.environment, stdin=pipe, capture_output=True, text=True, timeout=120, check=False
-            )
-        assert done.returncode == code, done.stderr
+        pipe = typed.read_bytes() if typed else b""
+        done = _run(bank, "publish", *map(str, arguments), "--json-values", typed=pipe)
+        assert done.exit_code == code, done.stderr
 
     export = tmp_path / "export.csv"
     many = tmp_path / "many.csv"

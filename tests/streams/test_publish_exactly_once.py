@@ -6,9 +6,12 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +30,7 @@ from streams.publish import Published, TimeGoesBack
 from streams.publish_events import Source
 from streams.publish_exactly_once import Publisher, TakenOver
 from streams.publish_mapping import FileMapping
+from streams.publish_reading import UnreadableFile
 from streams.settings import Settings
 from tests.streams.publication_log import Killed, MemoryPublicationLog
 
@@ -63,7 +67,9 @@ class Bank:
         publisher = Publisher(
             log, "app", TOPIC, "eve@bank", lambda: self.now_ms, float, clock == "records", self.events_max
         )
-        send_files(job, publisher, done, only_files=True)
+        with ExitStack() as stack:
+            stack.callback(lambda: [pipe.close() for pipe in job.kept.values()])
+            send_files(job, publisher, done, only_files=True)
         return done.acknowledged
 
     def values(self) -> list[dict[str, object]]:
@@ -297,6 +303,37 @@ def test_an_interrupted_file_that_reads_otherwise_now_is_refused(tmp_path: Path)
     with pytest.raises(ChangedReading, match="gives other events than when its publication was interrupted"):
         bank.publish(path)
     assert len(bank.values()) == 1
+
+
+def test_a_file_to_which_somebody_writes_is_not_published_to_its_end(tmp_path: Path) -> None:
+    bank, path = Bank(events_max=1), _file(tmp_path, "a.csv", ANN, BOB, CID)
+
+    def step() -> None:
+        if bank.values():
+            path.write_text(f"{HEAD}\n{ANN}\n{BOB}\n{CID}\n{ANN}\n")
+
+    with pytest.raises(UnreadableFile, match=r"a\.csv has changed while it was read"):
+        bank.publish(path, as_is=True, step=step)
+    (publication,) = bank.known().publications.values()
+    assert not publication.complete
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing.csv"):
+        with pytest.raises(UnreadableFile, match=r"Is a directory|No such file"):
+            Bank().publish(path)
+
+
+def test_what_comes_through_a_named_pipe_is_a_file_like_any_other(tmp_path: Path) -> None:
+    bank, pipe = Bank(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for expectation in (nullcontext(), pytest.raises(CommandFailure, match="already published: 2 events of pipe")):
+        writer = threading.Thread(target=pipe.write_text, args=(f"{HEAD}\n{ANN}\n{BOB}\n",))
+        writer.start()
+        with expectation:
+            bank.publish(pipe)
+        writer.join()
+    assert bank.sums() == sums_of(ANN, BOB)
 
 
 def test_a_record_that_cannot_be_read_is_told_with_its_place(tmp_path: Path) -> None:
