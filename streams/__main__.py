@@ -28,6 +28,7 @@ from streams.commands import (
     models,
     override,
     profiles,
+    publications,
     replay,
     subscribe,
     topics,
@@ -88,6 +89,7 @@ app.command()(demo.demo)
 app.command()(worker.worker)
 app.command()(learner.learner)
 app.command()(events.publish)
+app.command()(publications.publications)
 app.command()(subscribe.subscribe)
 app.command()(customers.inspect)
 app.command()(customers.explain)

@@ -40,6 +40,8 @@ OPEN_SECONDS = 5.0
 """How long a reader waits for a transaction to end before it says that one is open."""
 SILENT_SECONDS = 30.0
 """How long a reader waits for a partition that brings nothing, not even its end."""
+TAIL_RECORDS = 1_000
+"""How many offsets from the end of a partition are read first in search of a committed record."""
 SETTLING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -148,15 +150,30 @@ def producer(kafka: KafkaSettings, transactional_id: str | None = None) -> Produ
 
 
 def latest_timestamps_ms(kafka: KafkaSettings, counts: Mapping[str, int]) -> dict[str, int]:
-    """The latest record timestamp of each topic that holds a record."""
+    """The latest timestamp of a committed record of each topic that holds one.
+
+    The latest one that a broker knows may be that of an aborted record, or of the end of a transaction, which it stamps
+    with the present. Then the last records of the partition are read.
+    """
     newest = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(name, p): newest for name, count in counts.items() for p in range(count)}
+    told = {(one.topic, one.partition): one_told for one, one_told in (_offsets(kafka, asked) if asked else {}).items()}
+    starts = {place: answer.offset for place, answer in told.items() if answer.timestamp >= 0}
+    places = [TopicPartition(*place) for place in starts]
+    firsts, stable = (first_offsets(kafka, places), stable_offsets(kafka, places)) if places else ({}, {})
+    ends = {place: min(offset + 1, stable[place]) for place, offset in starts.items()}
     latest: dict[str, int] = {}
-    if not asked:
-        return latest
-    for place, answer in _offsets(kafka, asked).items():
-        if answer.timestamp >= 0:
-            latest[place.topic] = max(latest.get(place.topic, 0), answer.timestamp)
+    length = TAIL_RECORDS
+    while starts:
+        read_of = set()
+        for record in read_between(kafka, starts, ends):
+            latest[record.topic] = max(latest.get(record.topic, 0), record.timestamp_ms)
+            read_of.add((record.topic, record.partition))
+        left = {place for place in starts if place not in read_of and stable[place] > firsts[place]}
+        first_look = length == TAIL_RECORDS
+        ends = {place: stable[place] if first_look else starts[place] for place in left}
+        starts = {place: max(firsts[place], ends[place] - length) for place in left if ends[place] > firsts[place]}
+        length *= 2
     return latest
 
 

@@ -50,6 +50,7 @@ class Published:
     sent: int = 0
     acknowledged: int = 0
     last_time_ms: int | None = None
+    since_seconds: float | None = None  # when the first record was about to be sent, on a clock of the caller's
     refusals: dict[str, int] = field(default_factory=dict)  # why Kafka refused records: how many
 
     def delivered(self, error: Any, _message: Any) -> None:
@@ -94,7 +95,7 @@ def publish(
     done = published if published is not None else Published()
     for event in events:
         if stamp:
-            _not_back(event, done)
+            not_back(event, done)
             topic, stamp_of_event = topic_name(event.topic), timestamp_option(event.time_ms)
             send(producer, done, topic=topic, key=event.key, value=event.value, **stamp_of_event)
         else:
@@ -108,7 +109,8 @@ def publish(
     return done
 
 
-def _not_back(event: Event, done: Published) -> None:
+def not_back(event: Event, done: Published) -> None:
+    """Raise TimeGoesBack where an event is earlier than the one before it."""
     if done.last_time_ms is not None and event.time_ms < done.last_time_ms:
         raise TimeGoesBack(
             f"an event of {text_of_ms(event.time_ms)} comes after one of {text_of_ms(done.last_time_ms)}: "

@@ -16,9 +16,9 @@ from typing import IO, Any, NamedTuple
 from schemas import times
 from schemas.row_keys import kafka_key_of
 from schemas.times import FIRST_TIMESTAMP_MS
-from schemas.utf8 import is_blank
 from schemas.zones import UTC, Zone
 from streams.publish_filters import Row, read_number
+from streams.publish_identity import Identify, Identity, default_id, no_ids, own_identity
 from streams.publish_mapping import FileMapping, Mapper
 from streams.publish_reading import BadLine, Line, Progress, read_lines
 from streams.publish_remarks import remark_on
@@ -59,6 +59,7 @@ class Event(NamedTuple):
     topic: str
     key: bytes
     value: bytes
+    identity: Identity | None = None  # where it has an event_id of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's name in events and messages; without its folder, so that the same file is always the same."""
+        """The file's name in messages, without its folder."""
         return self.path.name if self.path else "-"
 
 
@@ -84,6 +85,7 @@ def read_events(
     progress: Progress = lambda _done: None,
     stamp: bool = False,
     remark: Callable[[BadLine], None] = lambda _line: None,
+    identify: Identify = no_ids,
     zone: Zone = UTC,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
@@ -92,7 +94,7 @@ def read_events(
     line: 1970-01-01T00:00:00Z above all, which librdkafka takes for the present. `remark` hears of lines that become
     events, and not those that their writer meant. Times without a zone are read in `zone`, the policy's.
 
-    An event without `event_id` gets `<file>:<line>` as its own, so that a file published again changes nothing.
+    An event without `event_id` gets one from `identify` and its line. Raises NoIdentity where that makes none.
     """
     shape = Shape.of(schema)
     mapper = Mapper.of(source.mapping, shape.convert, _lookup_rows(source))
@@ -103,7 +105,7 @@ def read_events(
         try:
             for repeat, row in enumerate(mapper.rows(line.row)):
                 value = _value(row, shape.convert)
-                event = _event(source, (number, line.number, repeat), value, shape, encode, zone)
+                event = _event(source, (number, line.number, repeat), value, shape, encode, identify, zone)
                 if said := remark_on(source.topic, value):
                     remark(BadLine(source.name, line.number, said))
                 yield _stampable(event) if stamp else event
@@ -146,15 +148,22 @@ def _no_input() -> IO[bytes]:
 
 
 def _event(
-    source: Source, order: tuple[int, int, int], value: dict[str, Any], shape: Shape, encode: Encode, zone: Zone
+    source: Source,
+    order: tuple[int, int, int],
+    value: dict[str, Any],
+    shape: Shape,
+    encode: Encode,
+    identify: Identify,
+    zone: Zone,
 ) -> Event:
     names = TIME_FIELDS.get(source.topic, ())
     written = next((value[name] for name in names if value.get(name)), None)
     if written is None:
         raise ValueError(f"has no {' or '.join(names) or 'time'}: map the column that says when it happened")
-    if "event_id" in shape.convert and is_blank(value.get("event_id") or ""):
+    identity = own_identity(value)
+    if identity is None and "event_id" in shape.convert:
         _, line, repeat = order
-        value["event_id"] = f"{source.name}:{line}" + (f"/{repeat + 1}" if source.mapping.repeat else "")
+        value["event_id"] = default_id(identify(line), line, repeat, bool(source.mapping.repeat))
     if missing := sorted(shape.required - value.keys()):
         raise ValueError(f"has no {', '.join(missing)}: map a column to it (--map {missing[0]}=COLUMN)")
     if source.topic == "fx-rates":
@@ -164,7 +173,7 @@ def _event(
     owner = kafka_key_of(value)
     if owner is None:
         raise ValueError("has no user_id: map the column that says whose it is")
-    return Event(time_ms(written, zone), order, source.topic, owner.encode(), encode(value))
+    return Event(time_ms(written, zone), order, source.topic, owner.encode(), encode(value), identity)
 
 
 def _stampable(event: Event) -> Event:

@@ -29,7 +29,8 @@ STATE_TOPIC = "rescore-state"
 EXAMPLES_TOPIC = "rescore-examples"
 MEMORY_TOPIC = "rescore-learner"
 JOURNAL_TOPIC = "rescore-journal"
-ONE_PARTITION = (*BROADCAST_TOPICS, MEMORY_TOPIC)
+PUBLICATIONS_TOPIC = "rescore-publications"
+ONE_PARTITION = (*BROADCAST_TOPICS, MEMORY_TOPIC, PUBLICATIONS_TOPIC)
 MEMORY_BYTES_MAX = 4 * 2**20
 DEAD_LETTERS = ".dlq"
 DEAD_LETTER_ROOM_BYTES = 64 * 2**10
@@ -125,6 +126,7 @@ def specification(options: TopicOptions) -> list[TopicSpecification]:
         JOURNAL_TOPIC: {**stream, "retention.ms": kept["retention.ms"]},
         EXAMPLES_TOPIC: {**stream, "retention.ms": kept["retention.ms"]},
         MEMORY_TOPIC: table | {"max.message.bytes": str(MEMORY_BYTES_MAX)},
+        PUBLICATIONS_TOPIC: table,
     }
     return [
         TopicSpecification(options.prefix + name, 1 if name in ONE_PARTITION else options.partitions, config)

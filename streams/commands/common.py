@@ -153,6 +153,11 @@ MISTAKES = {
     "TimeGoesBack",
     "NotDelivered",
     "UnknownLetter",
+    "NoIdentity",
+    "TakenOver",
+    "AlreadyPublished",
+    "ChangedReading",
+    "UnreadablePublication",
 }
 
 

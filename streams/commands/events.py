@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from streams.terminal import echo, error_console, print_json
 if TYPE_CHECKING:
     from schemas.zones import Zone
     from streams.avro_values import Values
-    from streams.publish import Published
+    from streams.publications import Part
     from streams.publish_events import Event, Source
     from streams.publish_reading import BadLine
     from streams.settings import Settings
@@ -56,6 +56,10 @@ def publish(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Publish again what was published: events without ids of their own count again."),
+    ] = False,
     json_values: Annotated[bool, typer.Option("--json-values", help="Values as plain JSON instead of Avro.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read all, show the first events as they would be sent; send none.")
@@ -66,6 +70,9 @@ def publish(
     Columns with our field names need no mapping. A line that cannot be read is told with its number and left out; then
     the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp. Dates and
     times without a zone are local in the policy's time zone.
+
+    A file is published exactly once. After an interruption, give the same command again: it goes on where it was. A
+    file that was published is refused; `rescore publications` lists all of them.
 
     Examples:
 
@@ -92,16 +99,22 @@ def publish(
     zone, bounds = _bounds(chosen, (from_time, until_time, advance_to), ask=not dry_run)
     if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
-    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen), zone)
-    if dry_run:
-        _show(job)
-    else:
-        _send_all(job, bounds[2])
+    job = Job(chosen, sources, bounds[0], bounds[1], as_is, again, json_values, values(chosen), zone)
+    try:
+        if dry_run:
+            _show(job)
+        else:
+            from streams.commands.publish_files import send_all
+
+            send_all(job, bounds[2])
+    finally:
+        for kept in job.kept.values():
+            kept.close()
     if job.bad_lines:
         fail(
             f"{job.bad_lines:,} line{'s were' if job.bad_lines > 1 else ' was'} left out, all others are "
             + ("readable" if dry_run else "published"),
-            "correct them and publish the file again: events already taken change nothing when they come a second time",
+            "write the corrected lines to a file of their own, with the same header, and publish that",
         )
 
 
@@ -133,7 +146,7 @@ def _bounds(chosen: Settings, texts: tuple[str, ...], ask: bool) -> tuple[Zone, 
 
 
 @dataclass(slots=True)
-class _Job:
+class Job:
     """One call of `publish`: what to read, and what has been found on the way."""
 
     settings: Settings
@@ -141,12 +154,16 @@ class _Job:
     from_ms: int | None
     until_ms: int | None
     as_is: bool
+    again: bool
     json_values: bool
     values: Values
     zone: Zone
     bad_lines: int = 0
     remarks: int = 0
     bytes_read: dict[int, int] = field(default_factory=dict)
+    kept: dict[int, IO[bytes]] = field(default_factory=dict)  # what came through pipes
+    parts: dict[int, list[Part]] = field(default_factory=dict)  # what of each source is to be published
+    bad_lines_of: dict[int, int] = field(default_factory=dict)
 
     def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
         """What makes bytes of the fields of an event."""
@@ -165,25 +182,48 @@ class _Job:
         return checked
 
     def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
-        """Events of a file within the bounds, its bad lines told and counted."""
+        """Events of a source that are asked for and not yet published, its bad lines told and counted."""
         from schemas.times import FIRST_TIMESTAMP_MS
+        from streams.commands.publish_files import identify_of
         from streams.publish_events import read_events
         from streams.publish_reading import BadLine
 
-        source = self.sources[number]
+        source, identify = self.sources[number], identify_of(self, number)
+        schema, pipe = self.values.schema(source.topic), self.kept.get(number, sys.stdin.buffer)
 
         def progress(done: int) -> None:
             self.bytes_read[number] = done
             tell(sum(self.bytes_read.values()))
 
-        schema = self.values.schema(source.topic)
-        stamp = self.settings.clock == "records" and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
-        pipe, remark = sys.stdin.buffer, self.tell_remark
-        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark, self.zone):
+        history = self.settings.clock == "records"
+        stamp = history and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
+        read = replace(source, path=None) if number in self.kept else source
+        for one in read_events(
+            read, schema, encode, number, pipe, progress, stamp, self.tell_remark, identify, self.zone
+        ):
             if isinstance(one, BadLine):
                 self.tell_bad(one)
-            elif self.within(one.time_ms):
+                self.bad_lines_of[number] = self.bad_lines_of.get(number, 0) + 1
+            elif history and one.time_ms < FIRST_TIMESTAMP_MS:
+                continue  # not asked for, and else a bad line
+            elif self._wanted(number, one):
                 yield one
+
+    def _wanted(self, number: int, event: Event) -> bool:
+        """Whether an event is asked for and not yet published; it is counted for the record of its file."""
+        from streams.publications import part_of_line
+        from streams.publish_exactly_once import place_of
+
+        parts = self.parts.get(number)
+        if parts is None:
+            return self.within(event.time_ms)
+        part = (
+            parts[0] if len(parts) == 1 and not parts[0].publication.after_line else part_of_line(event.order[1], parts)
+        )
+        if part is None or not part.wants(place_of(event)) or not self.within(event.time_ms):
+            return False
+        part.pending += 1
+        return True
 
     def within(self, time_ms: int) -> bool:
         """Whether an event of this time was asked for."""
@@ -214,7 +254,7 @@ def _known_topics(sources: Sequence[Source]) -> None:
             fail(f"events cannot be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
 
-def _show(job: _Job) -> None:
+def _show(job: Job) -> None:
     """The first events of each file as they would be sent; the others are read as well, for what is wrong with them."""
     from streams.avro_values import encode_json
     from streams.publish import text_of_ms
@@ -234,65 +274,8 @@ def _show(job: _Job) -> None:
             print_json({"topic": event.topic, "key": event.key.decode(), "timestamp": timestamp, "value": value})
 
 
-def _send_all(job: _Job, advance_to_ms: int | None) -> None:
-    from streams.commands.wire import require_clock
-    from streams.kafka_client import latest_timestamps_ms, producer, require_topics
-    from streams.publish import Published, publish, refuse_to_go_back
-
-    chosen, stamp = job.settings, job.settings.clock == "records"
-    require_clock(chosen)
-    names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
-    counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])
-    events, total = _ordered(job)
-    if stamp and events and isinstance(events, list):
-        refuse_to_go_back(events[0].time_ms, latest_timestamps_ms(chosen.kafka, counts))
-    done, sender, began = Published(), producer(chosen.kafka), time.monotonic()
-    try:
-        with _progress("publishing", total) as tell:
-            publish(events, sender, chosen.topic, stamp, done, lambda so_far: tell(so_far.sent))
-            if advance_to_ms is not None:
-                _advance(job, counts[chosen.topic("commands")], advance_to_ms, sender, stamp, done)
-    except KeyboardInterrupt:
-        _say_how_to_go_on(done, sender)
-        raise
-    seconds = max(time.monotonic() - began, 1e-3)
-    echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
-
-
-def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
-    """All events in order of time and their number; as they come, and no number, where that was asked for."""
-    from streams.publish_events import in_order, when
-
-    encoders = [job.encoder(source.topic) for source in job.sources]
-    if job.as_is:
-        return in_order([job.events(n, encode, lambda _done: None) for n, encode in enumerate(encoders)]), None
-    size = sum(source.path.stat().st_size for source in job.sources if source.path and source.path.is_file())
-    with _progress("reading", size, as_bytes=True) as tell:
-        events = [event for n, encode in enumerate(encoders) for event in job.events(n, encode, tell)]
-    events.sort(key=when)
-    return events, len(events)
-
-
-def _advance(job: _Job, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
-    from streams.publish import advances, publish_advances, refuse_to_go_back
-
-    if stamp and done.last_time_ms is not None:
-        refuse_to_go_back(to_ms, {"just published": done.last_time_ms})
-    values = advances(to_ms, range(partitions), job.values.encoder("commands"))
-    publish_advances(job.settings.topic("commands"), values, to_ms, sender, stamp, done)
-
-
-def _say_how_to_go_on(done: Published, sender: Any) -> None:
-    from streams.publish import text_of_ms
-
-    sender.flush(10)
-    echo("", f"interrupted: {done.acknowledged:,} records are published", err=True)
-    if done.last_time_ms is not None:
-        echo(f"  to go on: the same command with --from {text_of_ms(done.last_time_ms)}", err=True)
-
-
 @contextmanager
-def _progress(what: str, total: int | None, as_bytes: bool = False) -> Iterator[Tell]:
+def progress_bar(what: str, total: int | None, as_bytes: bool = False) -> Iterator[Tell]:
     """A bar with rate and time left on a terminal; a line every two seconds elsewhere."""
     if not error_console().is_terminal:
         yield _plain_progress(what, total)

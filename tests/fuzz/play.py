@@ -44,6 +44,7 @@ RUBBISH_TOPICS = (
     "transactions.dlq",
     "rescore-examples",
     "rescore-learner",
+    "rescore-publications",
     "point-scores",
 )
 COMMAND_SECONDS = 90.0

@@ -35,6 +35,7 @@ BRIEF = {"mcc": "7033", "description": HOSTILE, "category": HOSTILE}
 
 SHOW_HOSTILE: dict[str, tuple[str, ...]] = {
     "publish": ("publish", "FILE"),
+    "publications": ("publications",),
     "publish --dry-run": ("publish", "FILE", "--dry-run"),
     "subscribe": ("subscribe", "--from-beginning", "--exit-at-end"),
     "inspect": ("inspect", HOSTILE),

@@ -29,7 +29,7 @@ from tests.streams.rubbish import fixed_values, value_of
 YEAR = 2025
 BEGIN_MS, TODAY = time_ms(f"{YEAR}-08-01") or 0, f"{YEAR}-11-01"
 OWN = ("score-changes", "scorecards", "point-scores", "actions", "rescore-journal", "rescore-examples",
-       "rescore-learner", *(f"{topic}.dlq" for topic in INPUT_TOPICS))  # fmt: skip
+       "rescore-learner", "rescore-publications", *(f"{topic}.dlq" for topic in INPUT_TOPICS))  # fmt: skip
 BROADCAST = ("fx-rates", "rescore-weights", "rescore-config")
 STRANGER = b"stranger"
 PARTITIONS = 2
@@ -275,7 +275,7 @@ READERS: tuple[tuple[str, ...], ...] = (
     ("subscribe", "--from-beginning", "--exit-at-end"), ("explain", "ann"), ("inspect", "ann"), ("config", "check"),
     ("profiles", "list"), ("profiles", "learn"), ("dlq", "list"), ("dlq", "replay", "--topic", "loans"),
     ("lag", "--seconds", "0.5"), ("verify", "--jobs", "1"), ("erase", "ann", "--prove-only", "--wait-seconds", "0"),
-    ("models", "list"), ("explain", "ann", "--request", "5"),
+    ("models", "list"), ("explain", "ann", "--request", "5"), ("publications",),
 )  # fmt: skip
 
 

@@ -306,13 +306,14 @@ def test_a_dry_run_shows_events_as_they_would_be_sent_and_the_lines_that_would_n
         "key": "7",
         "timestamp": "2024-01-02T00:00:00Z",
         "value": {
-            "event_id": "t.csv:2",
+            "event_id": json.loads(result.stdout)["value"]["event_id"],
             "user_id": "7",
             "transaction_amount": 12.5,
             "transaction_date": "2024-01-02",
             "transaction_currency": "EUR",
         },
     }
+    assert re.fullmatch("[0-9a-f]{16}:2", json.loads(result.stdout)["value"]["event_id"])
     assert "t.csv, line 3: transaction_amount: 'x' is not a number" in result.stderr
     assert "1 line was left out" in result.stderr
 

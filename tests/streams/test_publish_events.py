@@ -65,7 +65,8 @@ def _encode(value: dict[str, Any]) -> bytes:
 
 def _events(text: str, **mapping: Any) -> list[Event | BadLine]:
     source = Source(None, "transactions", FileMapping(**mapping))
-    return list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(text.encode())))
+    data = io.BytesIO(text.encode())
+    return list(read_events(source, SCHEMA, _encode, standard_input=data, identify=lambda _line: "digest"))
 
 
 def _value(event: Event | BadLine) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def test_a_row_becomes_an_event_with_time_key_and_its_place_as_identity() -> Non
     assert isinstance(event, Event)
     assert (event.time_ms, event.key, event.topic) == (1719748800000, b"7", "transactions")
     assert _value(event) == {
-        "event_id": "-:2",
+        "event_id": "digest:2",
         "user_id": "7",
         "transaction_amount": -1.5,
         "transaction_date": "2024-06-30T12:00:00",
@@ -88,7 +89,7 @@ def test_a_row_becomes_an_event_with_time_key_and_its_place_as_identity() -> Non
 
 def test_the_events_of_a_repeated_row_have_identities_of_their_own() -> None:
     events = _events('{"user_id":"a","transaction_amount":1,"transaction_date":"2024-01-01","k":2}', repeat="k")
-    assert [_value(event)["event_id"] for event in events] == ["-:1/1", "-:1/2"]
+    assert [_value(event)["event_id"] for event in events] == ["digest:1/1", "digest:1/2"]
 
 
 def test_a_correction_carries_what_it_replaces() -> None:
@@ -245,12 +246,12 @@ def test_the_moment_0_is_refused_with_its_line_in_every_way_a_row_can_come(
     content = gzip.compress(write(ROWS)) if packed else write(ROWS)
     (tmp_path / "rows").write_bytes(content)
     source = Source(None if pipe else tmp_path / "rows", "transactions", FileMapping())
-    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content), stamp=True))
+    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content), stamp=True, identify=str))
     bad = [one for one in found if isinstance(one, BadLine)]
     assert [line.number for line in bad] == [first + 1, first + 3]
     assert all("1970-01-01T00:00:00Z, which cannot be the timestamp of a record" in line.message for line in bad)
     assert [event.key for event in found if isinstance(event, Event)] == [b"ann", b"ann"]
-    live = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content)))
+    live = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(content), identify=str))
     assert len([event for event in live if isinstance(event, Event)]) == 4  # the broker stamps them: an old date is one
 
 
@@ -261,7 +262,7 @@ def test_the_moment_0_is_refused_with_its_line_in_every_way_a_row_can_come(
 def test_no_event_is_stamped_with_what_means_something_else(moments: list[int]) -> None:
     text = _as_csv([(f"u{i}", iso_of(moment)) for i, moment in enumerate(moments)])
     source = Source(None, "transactions", FileMapping())
-    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(text), stamp=True))
+    found = list(read_events(source, SCHEMA, _encode, standard_input=io.BytesIO(text), stamp=True, identify=str))
     events = sorted((one for one in found if isinstance(one, Event)), key=when)
     assert sorted(event.time_ms for event in events) == sorted(m for m in moments if m >= FIRST_TIMESTAMP_MS)
     producer = RecordedProducer()
@@ -288,7 +289,7 @@ def test_a_rate_that_holds_since_ever_is_known_from_the_first_moment_on() -> Non
     }
     text = b"currency,effective_at,rate\nUSD,1900-01-01,0.9\nUSD,1970-01-01,0.9\nUSD,2026-01-01,0.9\n"
     source = Source(None, "fx-rates", FileMapping())
-    found = list(read_events(source, schema, _encode, standard_input=io.BytesIO(text), stamp=True))
+    found = list(read_events(source, schema, _encode, standard_input=io.BytesIO(text), stamp=True, identify=str))
     assert [one.time_ms for one in found if isinstance(one, Event)] == [1, 1, time_ms("2026-01-01") - 60_000]
 
 
@@ -310,7 +311,9 @@ def test_a_code_that_is_not_what_its_writer_meant_is_worth_a_remark(mcc: str, sa
     remarks: list[BadLine] = []
     source = Source(None, "transactions", FileMapping())
     line = io.BytesIO(json.dumps(row).encode())
-    (event,) = read_events(source, SCHEMA | {"fields": fields}, _encode, standard_input=line, remark=remarks.append)
+    (event,) = read_events(
+        source, SCHEMA | {"fields": fields}, _encode, standard_input=line, remark=remarks.append, identify=str
+    )
     assert isinstance(event, Event)
     assert [says in remark.message for remark in remarks] == ([True] if says else [])
     assert [remark.number for remark in remarks] == ([1] if says else [])

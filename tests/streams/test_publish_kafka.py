@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ from streams.__main__ import app
 from streams.avro_values import Values
 from streams.commands.common import Exit
 from streams.dead_letters import Message
-from streams.kafka_client import producer, read, require_topics, transact
+from streams.kafka_client import latest_timestamps_ms, producer, read, require_topics, transact
+from streams.publish_events import time_ms
 from streams.settings import KafkaSettings
+from streams.topics import PUBLICATIONS_TOPIC
 
 PARTITIONS = 3
 CSV = "user_id,transaction_amount,transaction_date,transaction_currency,event_id\n"
@@ -60,6 +63,7 @@ def house(topics: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House
     monkeypatch.chdir(tmp_path)
     dead = [f"{name}.dlq" for name in INPUT_TOPICS]
     topics.make(*INPUT_TOPICS, *dead, "score-changes", "fx-rates", partitions=PARTITIONS)
+    topics.make(PUBLICATIONS_TOPIC)
     return House(topics.bootstrap_servers, topics.prefix)
 
 
@@ -104,6 +108,71 @@ def test_history_is_not_published_before_history_that_is_there(house: House, tmp
     assert len(house.records("transactions")) == 1
 
 
+def test_the_latest_time_is_that_of_an_event_not_of_the_end_of_a_transaction_or_of_what_was_aborted(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"u{n},1,1993-01-{n + 1:02d},EUR,e{n}" for n in range(20)]
+    assert house.run("publish", _csv(tmp_path, "a.csv", *rows), clock="records").exit_code == Exit.OK
+    sender = producer(house.kafka, house.prefix + "aborted")
+    for _ in range(2):
+        sender.begin_transaction()
+        for n in range(20):
+            sender.produce(house.prefix + "transactions", b"{}", f"u{n}", timestamp=time_ms("2001-01-01") + n)
+        sender.flush(30)
+        sender.abort_transaction(30)
+    topic = house.prefix + "transactions"
+    for offsets in (1, 1_000):  # read from the end in steps, or at once
+        monkeypatch.setattr("streams.kafka_client.TAIL_RECORDS", offsets)
+        latest = latest_timestamps_ms(house.kafka, require_topics(house.kafka, [topic, house.prefix + "loans"]))
+        assert latest == {topic: time_ms("1993-01-20")}
+    more = house.run("publish", _csv(tmp_path, "b.csv", "ann,1,1993-02-01,EUR,f"), clock="records")
+    assert more.exit_code == Exit.OK, more.output
+
+
+def test_a_stream_needs_ids_of_its_own_and_a_pipe_that_is_read_whole_does_not(house: House) -> None:
+    typed = "user_id,transaction_amount,transaction_date,transaction_currency\nann,1,1993-01-01,EUR\n"
+    refused = house.run("publish", "-", "--as-is", typed=typed)
+    assert refused.exit_code == Exit.FAILURE
+    assert "a pipe that is published with --as-is needs an event_id for each event" in refused.stderr
+    assert house.records("transactions") == []
+    mapped = house.run("publish", "-", "--as-is", "--map", "event_id:={user_id}-{transaction_date}", typed=typed)
+    assert mapped.exit_code == Exit.OK, mapped.output
+    whole = house.run("publish", "-", typed=typed)
+    assert whole.exit_code == Exit.OK, whole.output
+    again = house.run("publish", "-", typed=typed)
+    assert again.exit_code == Exit.FAILURE
+    assert "already published: 1 event of -" in again.stderr
+    assert len(house.records("transactions")) == 2
+
+
+def test_publications_are_listed_for_people_and_programs(house: House, tmp_path: Path) -> None:
+    assert "no file was published" in house.run("publications").stdout
+    house.run("publish", _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f"))
+    shown = house.run("publications")
+    assert shown.exit_code == Exit.OK
+    assert "a.csv" in shown.stdout
+    (listed,) = [json.loads(line) for line in house.run("publications", "--json").stdout.splitlines()]
+    content = hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
+    assert (listed["events_done"], listed["events"], listed["bad_lines"], listed["complete"]) == (1, 1, 1, True)
+    assert (listed["file"], listed["content_sha256"]) == ("a.csv", content)
+
+
+def test_a_record_that_kafka_never_takes_is_told_and_what_was_committed_before_stays(
+    house: House, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"user_id": "ann", "transaction_amount": 1, "transaction_currency": "EUR"}
+    rows = [
+        row | {"transaction_date": f"1993-01-0{n}", "description": "x" * (2_000_000 if n == 2 else 1)} for n in (1, 2)
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    result = house.run("publish", str(path))
+    assert result.exit_code == Exit.FAILURE
+    assert "Kafka does not take it" in result.stderr
+    assert "shorten the event" in result.stderr
+    assert house.records("transactions") == []
+
+
 def test_a_bad_line_is_told_the_others_are_published_and_the_exit_code_is_1(house: House, tmp_path: Path) -> None:
     result = house.run("publish", _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f"))
     assert result.exit_code == Exit.FAILURE
@@ -133,7 +202,8 @@ def test_a_pipe_of_json_lines_and_bounds_in_time(house: House, tmp_path: Path) -
     assert result.exit_code == Exit.OK, result.output
     records = house.records("transactions")
     assert [json.loads(record.value or b"")["transaction_amount"] for record in records] == [2.0, 3.0]
-    assert [json.loads(record.value or b"")["event_id"] for record in records] == ["-:2", "-:3"]
+    ids = [json.loads(record.value or b"")["event_id"] for record in records]
+    assert [one.partition(":")[2] for one in ids] == ["2", "3"]
 
 
 def test_a_topic_that_is_not_there_is_told_with_what_to_do(house: House, tmp_path: Path) -> None:
