@@ -64,7 +64,7 @@ class Running:
 
     def __init__(self, step: Step) -> None:
         self.step, self.began = step, time.monotonic()
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish`
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish` or `kill`
         self.process = subprocess.Popen(
             step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said
         )
@@ -86,6 +86,7 @@ class Running:
         """End it, whatever it is doing."""
         self.process.kill()
         self.process.wait()
+        self._said.close()
 
 
 def run(*steps: Step) -> None:
