@@ -148,5 +148,7 @@ def warm() -> None:
     writable = Texts(np.zeros(1, np.uint8), read_only.starts)
     for texts in (read_only, writable):
         texts.of_those(np.zeros(1, np.int64))
+        texts.of_those(np.zeros(1, np.int32))
+        texts.of_those(np.zeros((2, 2), np.int32)[:, 0])  # a column of records
         read_only.woven_with(texts)
     read_only.hashes()

@@ -2,7 +2,7 @@
 
     python -m streams.warm           # everything, one after the other
     python -m streams.warm step      # one of two halves, for two processes at once: the loop of the scores
-    python -m streams.warm others    # the other half: messages, texts, and what the loop needs last
+    python -m streams.warm others    # the other half: messages, texts, and parts of the loop
 
 About a minute on two cores where nothing is cached yet (`make setup` and the image do it), a second where it is.
 """
@@ -19,7 +19,7 @@ from schemas.codec import warm as warm_codec
 from schemas.texts import warm as warm_texts
 from state.table import Table
 from state.versions import Policy, Versions
-from streams.scoring.step import Clocks, compile_last_parts, step
+from streams.scoring.step import Clocks, compile_parts, step
 from streams.versions import packaged_weights
 
 
@@ -36,8 +36,8 @@ def warm_step() -> None:
 
 
 def warm_others() -> None:
-    """What the loop needs last, so that `warm_step` in another process finds it; then everything else."""
-    compile_last_parts(*_nothing())
+    """Parts of the loop, so that `warm_step` in another process finds them; then everything else."""
+    compile_parts(*_nothing())
     warm_codec()
     warm_texts()
 

@@ -39,6 +39,7 @@ from state.profiles import PROFILES_MAX
 from state.refusals import Refusal, Why
 from state.table import Table
 from state.versions import Versions
+from streams.scoring.compiled_evaluate import evaluate
 from streams.scoring.compiled_room import (
     CASE,
     EYES,
@@ -127,15 +128,16 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
     return _result(table, batch, versions, room)
 
 
-def compile_last_parts(table: Table, batch: EventBatch, versions: Versions) -> None:
-    """Compile what `run` compiles last, for a second process: the first one finds it in the cache when it comes to it.
+def compile_parts(table: Table, batch: EventBatch, versions: Versions) -> None:
+    """Compile parts of `run` in a second process, in the order in which the first one needs them: it finds them then.
 
     It does no harm where `run` no longer needs one of these: compiling everything takes longer then.
     """
-    tables, row, room = tables_of(versions), _scratch(), _room(table, batch, 1)
+    tables, row, eyes, room = tables_of(versions), _scratch(), _eyes(), _room(table, batch, 1)
     events = np.zeros(1, batch.events.dtype)
     event, money = events[0], converted(events, versions.rate_table)[0]
     policy = tables.policies[0]
+    compile_for(evaluate, eyes["ahead"], row, 0, tables, 0, 0, 0)
     compile_for(advance_row, row, 0, 0, policy)
     compile_for(tidy, row, room)
     compile_for(fold_event, row, event, money, 0, batch.text, tables.days, policy)
