@@ -44,7 +44,8 @@ $(READY_DEMO): requirements-runtime.lock $(MADE_FROM)
 	@$(call set_up,demo)
 
 demo: $(READY_DEMO) ## Kafka, Valkey and a bank on this machine, until Ctrl-C (or: make demo SECONDS=60)
-	@exec $(VENV)/rescore demo $(if $(SECONDS),--seconds $(SECONDS))
+	@echo "Rescore demo; Ctrl-C ends it"
+	exec $(VENV)/rescore demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## All tests, on a real Kafka and a real Valkey; then formatting and lint
 	@echo "Tests, on a Kafka and a Valkey of their own"

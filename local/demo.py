@@ -102,7 +102,8 @@ def _refuse_topics_in_use(settings: Settings) -> None:
     if latest_timestamps_ms(settings.kafka, counts):
         raise TopicsInUse(
             f"the input topics of Kafka at {settings.kafka.bootstrap_servers} hold records already; "
-            "use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP"
+            "use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP; or unset RESCORE_KAFKA__BOOTSTRAP_SERVERS and "
+            "RESCORE_REDIS__URL, and the demo starts its own servers"
         )
 
 
@@ -162,7 +163,7 @@ class _Show:
         return Scene(
             events=stage.sent,
             changes=look.changes,
-            lag_seconds=true_lag(look.lag_seconds, stage.lag_seconds),
+            lag_seconds=None if stage.going_live else true_lag(look.lag_seconds, stage.lag_seconds),
             kafka=stage.settings.kafka.bootstrap_servers,
             valkey=_address(stage.settings.redis.url.get_secret_value()),
             today=f"{datetime.fromtimestamp(now_ms / 1_000, UTC):%a %d %b %Y}" if now_ms else "",

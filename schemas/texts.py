@@ -61,7 +61,7 @@ class Texts(NamedTuple):
         """Bytes of each."""
         return self.starts[1:] - self.starts[:-1]
 
-    def of_those(self, chosen: NDArray[np.int64]) -> Texts:
+    def of_those(self, chosen: NDArray[np.int64] | NDArray[np.int32]) -> Texts:
         """Some of them, by their places.
 
         >>> Texts.of([b"ann", b"", b"bob"]).of_those(np.array([2, 0])).cut()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -22,11 +24,15 @@ from local.demo_stage import Options, sample
 from local.demo_summary import Summary, count_again, versions_learned
 from local.generator import SampleEvent, events, population
 from local.generator_population import DAY_MS
+from local.kafka import Kafka
+from local.process import free_port
+from local.valkey import Valkey
 from schemas.batch import Record
 from streams.avro_values import Values
+from streams.commands.demo import servers_of
 from streams.kafka_client import producer, read, require_topics
 from streams.publish import NotDelivered
-from streams.settings import KafkaSettings, Settings
+from streams.settings import KafkaSettings, Settings, load
 
 VALUES = Values()
 SAMPLE = population(seed=1, customers=20, first_day=date(2025, 1, 1), days=60, story_after_days=40)
@@ -478,3 +484,39 @@ def test_versions_learned_are_counted_without_the_packaged_one_and_the_marks() -
     keys = (b"weights-1", b"epoch", b"value-2025-09-04T00:00:00Z", b"epoch", b"value-2025-09-11T00:00:00Z")
     assert versions_learned(Record("rescore-weights", 0, i, 0, key, b"") for i, key in enumerate(keys)) == 2
     assert versions_learned([]) == 0
+
+
+def test_after_an_export_for_a_demo_that_has_ended_the_next_one_starts_servers_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = free_port()
+    here = {
+        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{gone}",
+        "RESCORE_REDIS__URL": f"redis://:secret@localhost:{gone}/0",
+    }
+    started: list[str] = []
+
+    class Started:
+        bootstrap_servers, url = "own-kafka", "own-valkey"
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            started.append("ended")
+
+    monkeypatch.setattr(Kafka, "start", lambda _folder: Started())
+    monkeypatch.setattr(Valkey, "start", lambda _folder: Started())
+    told: list[str] = []
+    with ExitStack() as servers:
+        assert servers_of(load(here), None, servers, told.append) == ("own-kafka", "own-valkey")
+    assert len(told) == len(started) == 2
+    assert "RESCORE_KAFKA__BOOTSTRAP_SERVERS" in told[0]
+    assert not any("secret" in line for line in told)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = {name: value.replace(str(gone), str(listening.getsockname()[1])) for name, value in here.items()}
+        elsewhere = here | {"RESCORE_KAFKA__BOOTSTRAP_SERVERS": "kafka.example:9092", "RESCORE_REDIS__URL": "unix:///s"}
+        for environment in (there, elsewhere):
+            with ExitStack() as servers:
+                assert servers_of(load(environment), None, servers, told.append) == tuple(environment.values())
