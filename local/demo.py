@@ -102,8 +102,8 @@ def _refuse_topics_in_use(settings: Settings) -> None:
     if latest_timestamps_ms(settings.kafka, counts):
         raise TopicsInUse(
             f"the input topics of Kafka at {settings.kafka.bootstrap_servers} hold records already; "
-            "use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP; or unset RESCORE_KAFKA__BOOTSTRAP_SERVERS and "
-            "RESCORE_REDIS__URL, and the demo starts its own servers"
+            "use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP; or unset "
+            "RESCORE_KAFKA__BOOTSTRAP_SERVERS and RESCORE_REDIS__URL, and the demo starts its own servers"
         )
 
 

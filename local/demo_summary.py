@@ -44,7 +44,7 @@ class Summary:
         """The summary in words."""
         count = self.recount
         if self.failure:
-            yield f"the demo ended before its time: {self.failure}"
+            yield from f"the demo ended before its time: {self.failure}".splitlines()
         yield f"{self.events:,} events became {count.changes:,} score changes of {count.customers:,} customers"
         if self.waiting is None:
             yield "how many events were still waiting when the worker was stopped is not known: Kafka did not say"
