@@ -12,6 +12,8 @@ PYTHON ?=
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 VENV := .venv/bin
 READY := .venv/ready
+READY_DEMO := .venv/ready-demo
+SECONDS ?=
 
 .PHONY: help setup demo test check bench faults-table docs lock clean
 
@@ -20,19 +22,30 @@ help: ## List the targets
 
 setup: $(READY) ## Make .venv with all that is needed: packages, .venv/bin/rescore, Kafka (no Java or Docker needed)
 
-$(READY): requirements.lock pyproject.toml local/environment.py local/kafka_jars.lock
-	@for candidate in $(or $(PYTHON),$(VENV)/python python3.13 python3.12 python3.11 python3 python); do
-	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
-	        exec "$$candidate" local/environment.py
-	    fi
-	done
-	echo "Rescore needs Python 3.11, 3.12 or 3.13 with its venv module, and found none$(if $(PYTHON), at $(PYTHON))." >&2
-	echo "Install one (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.13)," >&2
-	echo "or name it: make setup PYTHON=/path/to/python3" >&2
-	exit 1
+# $(1): demo for what the demo runs, all for everything
+define set_up
+for candidate in $(or $(PYTHON),$(VENV)/python python3.13 python3.12 python3.11 python3 python); do
+    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+        exec "$$candidate" local/environment.py $(1)
+    fi
+done
+echo "Rescore needs Python 3.11, 3.12 or 3.13 with its venv module, and found none$(if $(PYTHON), at $(PYTHON))." >&2
+echo "Install one (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.13)," >&2
+echo "or name it: make setup PYTHON=/path/to/python3" >&2
+exit 1
+endef
 
-demo: setup ## Everything on this machine: Kafka, Valkey, data that flows, scores that move (Ctrl-C ends it)
-	@exec $(VENV)/rescore demo
+MADE_FROM := pyproject.toml local/environment.py local/packages.py local/kafka_jars.lock
+
+$(READY): requirements.lock $(MADE_FROM)
+	@$(call set_up,all)
+
+$(READY_DEMO): requirements-runtime.lock $(MADE_FROM)
+	@$(call set_up,demo)
+
+demo: $(READY_DEMO) ## Kafka, Valkey and a bank on this machine, until Ctrl-C (or: make demo SECONDS=60)
+	@echo "Rescore demo; Ctrl-C ends it"
+	exec $(VENV)/rescore demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## All tests, on a real Kafka and a real Valkey; then formatting and lint
 	@echo "Tests, on a Kafka and a Valkey of their own"

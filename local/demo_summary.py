@@ -30,6 +30,7 @@ class Summary:
     folder: Path
     versions: int = 0  # of weights that were learned and came into force
     unreadable: tuple[str, ...] = ()  # what another program wrote to our topics, in words
+    failure: str = ""  # why the demo ended before its time
 
     @property
     def exact(self) -> bool:
@@ -42,6 +43,8 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """The summary in words."""
         count = self.recount
+        if self.failure:
+            yield from f"the demo ended before its time: {self.failure}".splitlines()
         yield f"{self.events:,} events became {count.changes:,} score changes of {count.customers:,} customers"
         if self.waiting is None:
             yield "how many events were still waiting when the worker was stopped is not known: Kafka did not say"
@@ -68,7 +71,7 @@ class Summary:
         yield "read next: README.md, docs/architecture.md; your own data: rescore demo --data FILE"
 
 
-def count_again(settings: Settings, events: int, waiting: int | None, folder: Path) -> Summary:
+def count_again(settings: Settings, events: int, waiting: int | None, folder: Path, failure: str = "") -> Summary:
     """Read score-changes, scorecards and dead letters from their beginning, and count. Some 5 microseconds a record."""
     decode, unreadable = values(settings).decode, Unreadable()
     cards = latest_cards(_all(settings, "scorecards"), partial(decode, "scorecards"), unreadable)
@@ -77,7 +80,7 @@ def count_again(settings: Settings, events: int, waiting: int | None, folder: Pa
     letters = open_letters(_all(settings, *(f"{topic}.dlq" for topic in INPUT_TOPICS)))
     messages = dict(Counter(letter.message for letter in letters).most_common())
     learned = versions_learned(_all(settings, "rescore-weights"))
-    return Summary(events, waiting, counted, messages, folder, learned, tuple(unreadable.lines()))
+    return Summary(events, waiting, counted, messages, folder, learned, tuple(unreadable.lines()), failure)
 
 
 def versions_learned(weights: Iterable[Record]) -> int:

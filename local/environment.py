@@ -1,71 +1,114 @@
-"""Makes `.venv` from the lock file and everything the demo and the tests need. What `make setup` runs.
+"""Makes `.venv` with what the demo runs (`demo`), or with all that tests and development need too (`all`).
 
 Runs under any Python of the system (3.11 to 3.13) before there is an environment, so the standard library has to do.
-A line a step, with its time; what the tools print is kept in `.venv/setup.log` and shown when a step fails.
+Steps run side by side as far as one does not need the other. Each says how long it took; what the tools print is kept
+in `.venv/setup.log`, and its end is shown when a step fails.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "setup.log"
-READY = VENV / "ready"
-"""Touched when all is done. make compares its age with the files the environment is made from."""
+LOCKS = {"demo": "requirements-runtime.lock", "all": "requirements.lock"}
+MARKS = {"demo": "ready-demo", "all": "ready"}
+"""Touched when all is done. make compares their age with the files the environment is made from."""
 OLDEST, NEWEST = (3, 11), (3, 13)
 LINES_SHOWN = 25
+LOOK_SECONDS = 0.1
+CLEAR = "\r\x1b[K" if sys.stdout.isatty() else ""
+"""Clears the line that counts the seconds of the steps under way; only a terminal has one."""
 
 
 class StepFailed(Exception):
     """A step of the set-up ended with an error."""
 
 
-def steps() -> list[tuple[str, list[str]]]:
-    """(what a person reads, command) in order."""
-    python = str(PYTHON)
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    return [
-        (
-            "packages, each checked by hash",
-            [*pip, "install", "--require-hashes", "-r", str(ROOT / "requirements.lock")],
-        ),
-        (
-            "rescore itself, at .venv/bin/rescore",
-            [*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)],
-        ),
-        ("Apache Kafka", [python, "-m", "local.kafka"]),
-        ("machine code of the scores", [python, "-m", "streams.warm"]),
+class Step(NamedTuple):
+    """Something to run: what a person reads, the command, and the names of the steps that must be done before."""
+
+    name: str
+    command: list[str]
+    after: tuple[str, ...] = ()
+
+
+def steps(extent: str) -> list[Step]:
+    """The set-up of the demo, or of everything."""
+    python, base = str(PYTHON), str(base_python())
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    jars, venv = "Apache Kafka, fetched", f"Python {version} in .venv"
+    packages = "packages, each checked by hash"
+    needs_venv = () if is_made_by(base_python(), VENV) else (venv,)
+    found = [Step(jars, [base, "-m", "local.jars"])]
+    if needs_venv:
+        found.append(Step(venv, [base, "-m", "venv", "--clear", str(VENV)]))
+    found += [
+        Step(packages, [python, "-m", "local.packages", str(ROOT / LOCKS[extent])], needs_venv),
+        Step("machine code of the scores", [python, "-m", "streams.warm", "step"], (packages,)),
+        Step("machine code of the messages", [python, "-m", "streams.warm", "others"], (packages,)),
     ]
+    if extent == "all":
+        found.append(Step("Apache Kafka, prepared for quick starts", [python, "-m", "local.kafka"], (packages, jars)))
+    return found
 
 
-def run(name: str, command: list[str]) -> None:
-    """Run a step with a line that tells its time, counting seconds on a terminal. Raises StepFailed."""
-    live = sys.stdout.isatty()
-    started = time.monotonic()
-    if not live:
-        print(f"  {name} ...", end="", flush=True)
-    with LOG.open("a+b") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            while process.poll() is None:
-                if live:
-                    print(f"\r  {name:<40} {time.monotonic() - started:6.1f} s ", end="", flush=True)
-                time.sleep(0.1)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        log.seek(0)  # read through this handle: making .venv anew takes the file away
-        said = log.read().decode(errors="replace").splitlines()
-    seconds = time.monotonic() - started
-    print(f"\r  {name:<40} {seconds:6.1f} s" if live else f" {seconds:.1f} s", flush=True)
-    if process.returncode:
-        shown = "\n".join(said[-LINES_SHOWN:])
-        raise StepFailed(f"{name}: failed with exit code {process.returncode}. The end of {LOG}:\n{shown}")
+class Running:
+    """A step under way."""
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.began = step, time.monotonic()
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish` or `kill`
+        self.process = subprocess.Popen(
+            step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said
+        )
+
+    def finish(self) -> None:
+        """Print the line of a step that has ended and keep what it said. Raises StepFailed where it failed."""
+        print(f"{CLEAR}  {self.step.name:<40} {time.monotonic() - self.began:6.1f} s", flush=True)
+        self._said.seek(0)
+        said = self._said.read()
+        self._said.close()
+        if VENV.exists():  # the jars may be there before the environment is
+            with LOG.open("ab") as log:
+                log.write(said)
+        if code := self.process.returncode:
+            shown = "\n".join(said.decode(errors="replace").splitlines()[-LINES_SHOWN:])
+            raise StepFailed(f"{self.step.name}: failed with exit code {code}. The end of what it said:\n{shown}")
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        self._said.close()
+
+
+def run(*steps: Step) -> None:
+    """Run steps, each as soon as those before it are done. Raises StepFailed, and ends the others then."""
+    waiting, running, done = list(steps), list[Running](), set[str]()
+    began = time.monotonic()
+    try:
+        while waiting or running:
+            for step in [step for step in waiting if done.issuperset(step.after)]:
+                waiting.remove(step)
+                running.append(Running(step))
+            time.sleep(LOOK_SECONDS)
+            if CLEAR:
+                names = " · ".join(one.step.name.partition(",")[0] for one in running)
+                print(f"{CLEAR}  {time.monotonic() - began:.0f} s  {names}", end="", flush=True)
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                done.add(one.step.name)
+                one.finish()
+    finally:
+        for one in running:
+            one.kill()
 
 
 def base_python() -> Path:
@@ -83,31 +126,24 @@ def is_made_by(python: Path, venv: Path) -> bool:
     return made_by == str(python) and (venv / "bin" / "python").resolve() == python
 
 
-def make_venv() -> None:
-    """An environment of this Python; one that another made is replaced."""
-    if not is_made_by(base_python(), VENV):
-        VENV.mkdir(exist_ok=True)
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        run(f"Python {version} in .venv", [str(base_python()), "-m", "venv", "--clear", str(VENV)])
-
-
 def main() -> None:
     """Every step, then the mark that all is ready."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         sys.exit(f"Rescore runs on Python 3.11, 3.12 and 3.13; this is {sys.version.split()[0]}: make setup PYTHON=...")
+    extent = sys.argv[1] if len(sys.argv) > 1 else "all"
     started = time.monotonic()
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ.pop("PYTHONHOME", None)
-    print("Setting up Rescore (once; the next time there is nothing to do)", flush=True)
+    what = "what the demo needs" if extent == "demo" else "everything"
+    print(f"Setting up {what} in .venv, once; the next time there is nothing to do", flush=True)
     try:
-        make_venv()
-        for name, command in steps():
-            run(name, command)
+        run(*steps(extent))
     except StepFailed as failure:
         sys.exit(f"\n{failure}")
     except KeyboardInterrupt:
-        sys.exit("\ninterrupted; `make setup` goes on where this stopped")
-    READY.touch()
+        sys.exit("\ninterrupted; the same command goes on where this stopped")
+    for mark in [MARKS["demo"], MARKS[extent]]:
+        (VENV / mark).touch()
     print(f"Ready after {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 import time
 import urllib.error
@@ -139,3 +140,10 @@ def covers_central(mirror_of: str) -> bool:
     """
     names = {name.strip() for name in mirror_of.split(",")}
     return "!central" not in names and bool(names & {"central", "*", "external:*"})
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{len(fetch())} jars of Apache Kafka {KAFKA_VERSION} are in {cache_folder()}")
+    except JarsUnavailable as unavailable:
+        sys.exit(f"local.jars: {unavailable}")

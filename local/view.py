@@ -5,6 +5,7 @@ The terminal is `rich`'s, which leaves colours out where there is no terminal or
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ COLUMNS: tuple[tuple[str, int], ...] = (
     ("new", 7),
     ("band", 14),
 )
+NARROW_BELOW = 110
+"""On a terminal with fewer columns the reasons get the room of the bands, and two lines a row."""
+NARROW_COLUMNS: tuple[tuple[str, int], ...] = (("time", 12), ("customer", 8), ("score", 8), ("old", 5), ("new", 5))
 STORY_LINES = 2
 FRAME_LINES = 7
 """Lines of the view that are not rows of the table."""
@@ -51,33 +55,47 @@ class Scene:
     hints: Sequence[str] = ()
 
 
-def render(scene: Scene, height: int) -> RenderableType:
+def render(scene: Scene, width: int, height: int) -> RenderableType:
     """The view at a moment, at most `height` lines of a terminal, the whole width of it."""
-    room = max(height - FRAME_LINES, 1)
-    lines: list[RenderableType] = [_header(scene), _table(scene.rows[-room:])]
+    narrow = width < NARROW_BELOW
+    room = max((height - FRAME_LINES) // (2 if narrow else 1), 1)
+    table = _narrow_table(scene.rows[-room:], width) if narrow else _table(scene.rows[-room:])
+    lines: list[RenderableType] = [_header(scene, narrow), table]
     lines += [Text(told, style="yellow", no_wrap=True, overflow="ellipsis") for told in scene.story[-STORY_LINES:]]
     lines.append(Text(distributions(scene), no_wrap=True, overflow="ellipsis"))
-    lines.append(Text("try: " + " · ".join(scene.hints), style="dim", no_wrap=True, overflow="ellipsis"))
+    if scene.hints:
+        lines.append(Text("try: " + " · ".join(_fitting(scene.hints, width)), style="dim", no_wrap=True))
     return Group(*lines)
 
 
-def counters(scene: Scene) -> str:
-    """The header: how much has happened, how far behind, and where it all is.
+def _fitting(hints: Sequence[str], width: int) -> Iterator[str]:
+    """As many commands as fit, each whole: half of one does not work."""
+    left = width - len("try: ")
+    for hint in hints:
+        left -= len(hint)
+        if left < 0:
+            return
+        yield hint
+        left -= len(" · ")
+
+
+def counters(scene: Scene, narrow: bool = False) -> str:
+    """The header: how much has happened, how far behind, and where it all is, if there is room for that.
 
     >>> counters(Scene(12_480, 3_911, 0.1, "127.0.0.1:41873", "127.0.0.1:40211"))
     'events 12,480   changes 3,911   lag 0.1 s   Kafka 127.0.0.1:41873   Valkey 127.0.0.1:40211'
     """
-    lag = "-" if scene.lag_seconds is None else f"{scene.lag_seconds:.1f} s" if scene.lag_seconds >= 0.1 else "< 0.1 s"
+    seconds = scene.lag_seconds
+    lag = "-" if seconds is None else f"{seconds:,.1f} s" if seconds >= 0.1 else "< 0.1 s"
     parts = [f"events {scene.events:,}", f"changes {scene.changes:,}", f"lag {lag}"]
-    return "   ".join(
-        [*parts, f"Kafka {scene.kafka}", f"Valkey {scene.valkey}", *([scene.today] if scene.today else [])]
-    )
+    parts += [] if narrow else [f"Kafka {scene.kafka}", f"Valkey {scene.valkey}"]
+    return "   ".join([*parts, *([scene.today] if scene.today else [])])
 
 
 def distributions(scene: Scene) -> str:
-    """How the scores are spread: value and status from 1 to 5, and how many customers are in each class."""
+    """How many customers have which value and status, from 1 to 5, and how many are in each class."""
     classes = " ".join(f"{number}:{scene.classes.get(number, 0)}" for number in CLASSES)
-    return f"distribution of value {sparkline(scene.values)}   status {sparkline(scene.statuses)}   classes {classes}"
+    return f"value {sparkline(scene.values)}   status {sparkline(scene.statuses)}   classes {classes}"
 
 
 def sparkline(counts: Sequence[int]) -> str:
@@ -131,8 +149,8 @@ def print_plain(console: Console, lines: Iterable[str]) -> None:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def _header(scene: Scene) -> Text:
-    return Text.assemble(("Rescore demo   ", "bold"), counters(scene), no_wrap=True, overflow="ellipsis")
+def _header(scene: Scene, narrow: bool) -> Text:
+    return Text.assemble(("Rescore demo   ", "bold"), counters(scene, narrow), no_wrap=True, overflow="ellipsis")
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -146,6 +164,30 @@ def _table(rows: Sequence[Row]) -> Table:
         cells[4].stylize(style)
         table.add_row(*cells)
     return table
+
+
+def _narrow_table(rows: Sequence[Row], width: int) -> Table:
+    """The same without a column of bands; a crossing from one to another is told before the reason."""
+    table = SafeTable(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for name, room in NARROW_COLUMNS:
+        table.add_column(name, width=room, no_wrap=True, justify="right" if name in ("old", "new") else "left")
+    table.add_column("why", ratio=1, overflow="ellipsis")
+    room = width - sum(column + 1 for _, column in NARROW_COLUMNS)
+    for row in rows:
+        crossing = f"{row.band}: " if "->" in row.band else ""
+        cells = [Text(printable(cell)) for cell in row[:5]]
+        cells[4].stylize({True: "green", False: "red", None: ""}[row.up])
+        table.add_row(*cells, Text(two_lines(printable(crossing + row.why), room)))
+    return table
+
+
+def two_lines(text: str, width: int) -> str:
+    r"""At most two lines of whole words; what does not fit ends in an ellipsis.
+
+    >>> two_lines("salary +2,450 (+0.09), more active days", 22)
+    'salary +2,450 (+0.09),\nmore active days'
+    """
+    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
 
 
 def _in_columns(cells: Sequence[str | bool | None], why: str) -> str:

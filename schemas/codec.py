@@ -68,3 +68,6 @@ def warm() -> None:
     encode_changes(changes, EventBatch(0, [], np.zeros(1, EVENT), batch.text, []), users, names, encoder)
     encode_scorecards(changes, users, names, encoder)
     encode_examples(np.zeros(1, EXAMPLE), [b"hash"], encoder)
+    CloudEvents("").change_headers(changes, batch, users)
+    for partitioner in Partitioner:
+        partition_of(b"a", 2, partitioner)

@@ -62,6 +62,20 @@ def compiled(function: Function) -> Function:
     return cast("Function", made)
 
 
+def compile_for(function: Callable[..., Any], *arguments: Any) -> None:
+    """Compile a function for arguments of these types without calling it, or find it in the cache.
+
+    >>> @compiled
+    ... def half(x):
+    ...     return x / 2
+    >>> compile_for(half, 1)
+    >>> [str(types) for types in half.signatures]
+    ['(int64,)']
+    """
+    type_of: Callable[[Any], Any] = numba.typeof
+    cast("Any", function).compile(tuple(map(type_of, arguments)))
+
+
 def digest_of(file: Path, root: Path = ROOT) -> str:
     """Sixteen hexadecimal digits that differ when code compiled for this module may differ. Reads each source once."""
     versions = f"{numba.__version__} {np.__version__} {platform.python_version()}"

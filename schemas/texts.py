@@ -61,7 +61,7 @@ class Texts(NamedTuple):
         """Bytes of each."""
         return self.starts[1:] - self.starts[:-1]
 
-    def of_those(self, chosen: NDArray[np.int64]) -> Texts:
+    def of_those(self, chosen: NDArray[np.int64] | NDArray[np.int32]) -> Texts:
         """Some of them, by their places.
 
         >>> Texts.of([b"ann", b"", b"bob"]).of_those(np.array([2, 0])).cut()
@@ -148,5 +148,7 @@ def warm() -> None:
     writable = Texts(np.zeros(1, np.uint8), read_only.starts)
     for texts in (read_only, writable):
         texts.of_those(np.zeros(1, np.int64))
+        texts.of_those(np.zeros(1, np.int32))
+        texts.of_those(np.zeros((2, 2), np.int32)[:, 0])  # a column of records
         read_only.woven_with(texts)
     read_only.hashes()

@@ -1,11 +1,16 @@
 """Compile every kernel, or load it from the cache: a worker does so before it joins its group.
 
-    python -m streams.warm
+    python -m streams.warm           # everything, one after the other
+    python -m streams.warm step      # one of two halves, for two processes at once: the loop of the scores
+    python -m streams.warm others    # the other half: messages, texts, and parts of the loop
 
-About a minute where nothing is cached yet (`make setup` and the image do it), a second where it is.
+About a minute on two cores where nothing is cached yet (`make setup` and the image do it), a second where it is.
 """
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,7 +19,7 @@ from schemas.codec import warm as warm_codec
 from schemas.texts import warm as warm_texts
 from state.table import Table
 from state.versions import Policy, Versions
-from streams.scoring.step import Clocks, step
+from streams.scoring.step import Clocks, compile_parts, step
 from streams.versions import packaged_weights
 
 
@@ -22,10 +27,30 @@ def warm() -> None:
     """Run each compiled function once on next to nothing."""
     warm_codec()
     warm_texts()
-    empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
-    versions = Versions([Policy()], [packaged_weights()])
-    step(Table.of([b"nobody"], [None]), empty, versions, Clocks(0))
+    warm_step()
 
+
+def warm_step() -> None:
+    """The loop of the scores, three quarters of all."""
+    step(*_nothing(), Clocks(0))
+
+
+def warm_others() -> None:
+    """Parts of the loop, so that `warm_step` in another process finds them; then everything else."""
+    compile_parts(*_nothing())
+    warm_codec()
+    warm_texts()
+
+
+def _nothing() -> tuple[Table, EventBatch, Versions]:
+    empty = EventBatch(0, [], np.zeros(0, EVENT), np.zeros(0, np.uint8), [])
+    return Table.of([b"nobody"], [None]), empty, Versions([Policy()], [packaged_weights()])
+
+
+PARTS: dict[str, Callable[[], None]] = {"step": warm_step, "others": warm_others}
 
 if __name__ == "__main__":
-    warm()
+    for part in sys.argv[1:]:
+        PARTS[part]()
+    if not sys.argv[1:]:
+        warm()

@@ -160,7 +160,7 @@ def _deployment(in_process: bool, terms: Terms) -> Iterator[tuple[Deployment, Re
     found = loaded()
     folder = Path(tempfile.mkdtemp(prefix="rescore-evaluate-"))
     with ExitStack() as servers:
-        kafka, redis_url = servers_of(found, found.settings.data_folder, servers)
+        kafka, redis_url = servers_of(found, found.settings.data_folder, servers, _say)
         _say(f"Kafka at {kafka}; logs of worker and learner: {folder}")
         made = OnKafka(environment_of(os.environ, kafka, redis_url, terms), folder, terms.declared)
         yield made, registry_for(made.settings)

@@ -184,7 +184,7 @@ def run(
                 return False
             if not has_room(room, row):
                 return False
-            if row.h[H_ARENA] > ARENA_BYTES // 2 and not _tidy(row, room):
+            if row.h[H_ARENA] > ARENA_BYTES // 2 and not tidy(row, room):
                 return False
             said = used[U_CHANGES]
             after = min(erased + horizon, passed - 1)
@@ -282,7 +282,7 @@ def _leave(before: NDArray[np.uint8], user: int, due: int, changed: bool, row: S
 
 
 @compiled
-def _tidy(row: Scratch, room: Room) -> bool:
+def tidy(row: Scratch, room: Room) -> bool:
     """Drop the text of what the row no longer holds, by packing and unpacking it; False where there is no room to."""
     at = room.used[U_ROWS]
     if at + row_bytes_max(row) > len(room.rows):

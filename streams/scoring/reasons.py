@@ -48,7 +48,7 @@ REASONS: dict[Reason, ReasonWords] = {
     Reason.EFFICIENCY: ReasonWords("margin earned on the amounts lent", "credit"),
     Reason.LATE_COSTS: ReasonWords("costs of late payments", "credit"),
     Reason.PROMOTIONS: ReasonWords("promotions used", "credit"),
-    Reason.UNPAID: ReasonWords("margin not yet paid", "credit"),
+    Reason.UNPAID: ReasonWords("unpaid margin", "credit"),
     Reason.ONGOING_COSTS: ReasonWords("running costs of overdue loans", "credit"),
     Reason.RISK_INCOME: ReasonWords("income", "credit"),
     Reason.RISK_DTI: ReasonWords("share of income that debts take", "credit"),

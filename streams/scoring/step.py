@@ -27,9 +27,11 @@ from schemas.batch import (
     Journal,
     Reject,
 )
+from schemas.compiled import compile_for
 from schemas.kinds import SCORES, RejectCode
 from schemas.row_keys import name_of, request_of
 from state.category_text import categories_of
+from state.compiled_fold import advance_row, fold_event
 from state.compiled_row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
@@ -37,6 +39,7 @@ from state.profiles import PROFILES_MAX
 from state.refusals import Refusal, Why
 from state.table import Table
 from state.versions import Versions
+from streams.scoring.compiled_evaluate import evaluate
 from streams.scoring.compiled_room import (
     CASE,
     EYES,
@@ -57,7 +60,7 @@ from streams.scoring.compiled_room import (
     Eyes,
     Room,
 )
-from streams.scoring.compiled_step import run
+from streams.scoring.compiled_step import run, tidy
 from streams.scoring.refusals import refusal
 from streams.scoring.tables import tables_of
 
@@ -123,6 +126,21 @@ def step(table: Table, batch: EventBatch, versions: Versions, clocks: Clocks) ->
         if wanted * (len(batch.events) + len(table.users) + 16) * SCORES * CHANGE.itemsize > ROOM_BYTES_MAX:
             raise RuntimeError(f"the changes of {len(batch.events)} events found no room in {ROOM_BYTES_MAX:,} bytes")
     return _result(table, batch, versions, room)
+
+
+def compile_parts(table: Table, batch: EventBatch, versions: Versions) -> None:
+    """Compile parts of `run` in a second process, in the order in which the first one needs them: it finds them then.
+
+    It does no harm where `run` no longer needs one of these: compiling everything takes longer then.
+    """
+    tables, row, eyes, room = tables_of(versions), _scratch(), _eyes(), _room(table, batch, 1)
+    events = np.zeros(1, batch.events.dtype)
+    event, money = events[0], converted(events, versions.rate_table)[0]
+    policy = tables.policies[0]
+    compile_for(evaluate, eyes["ahead"], row, 0, tables, 0, 0, 0)
+    compile_for(advance_row, row, 0, 0, policy)
+    compile_for(tidy, row, room)
+    compile_for(fold_event, row, event, money, 0, batch.text, tables.days, policy)
 
 
 def _by_user(users: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from local.demo import Options, _address, _told
+from local.demo import _address, _told, true_lag
 from local.demo_children import Background, DemoFailed
 from local.demo_feed import Feed, choose
+from local.demo_hints import invitation
+from local.demo_lag import STALE_SECONDS, Backlog
 from local.demo_publisher import Pace, Publisher, Sent
 from local.demo_recount import recount
+from local.demo_stage import Options, sample
 from local.demo_summary import Summary, count_again, versions_learned
 from local.generator import SampleEvent, events, population
 from local.generator_population import DAY_MS
+from local.kafka import Kafka
+from local.process import free_port
+from local.valkey import Valkey
 from schemas.batch import Record
 from streams.avro_values import Values
+from streams.commands.demo import servers_of
 from streams.kafka_client import producer, read, require_topics
-from streams.settings import KafkaSettings, Settings
+from streams.publish import NotDelivered
+from streams.settings import KafkaSettings, Settings, load
 
 VALUES = Values()
 SAMPLE = population(seed=1, customers=20, first_day=date(2025, 1, 1), days=60, story_after_days=40)
@@ -175,15 +185,17 @@ def test_an_erased_customer_has_no_scorecard_and_that_is_right() -> None:
 
 
 class Recorder:
-    """A producer that keeps what it is given, and acknowledges at once."""
+    """A producer that keeps what it is given, and acknowledges at once; or refuses, where it is given a reason."""
 
-    def __init__(self) -> None:
-        self.records: list[tuple[str, int, bytes]] = []
+    def __init__(self, refusal: str | None = None) -> None:
+        self.records: list[tuple[str, int | None, bytes, bytes]] = []
+        self.refusal = refusal
 
     def produce(self, topic: str, value: bytes | None = None, key: bytes | None = None, **options: Any) -> None:
         assert key is not None
-        self.records.append((topic, options["timestamp"], key))
-        options["on_delivery"](None, None)
+        assert value is not None
+        self.records.append((topic, options.get("timestamp"), key, value))
+        options["on_delivery"](self.refusal, None)
 
     def poll(self, _timeout: float = 0) -> int:
         return 0
@@ -191,10 +203,18 @@ class Recorder:
     def flush(self, _timeout: float = 0) -> int:
         return 0
 
+    def stamps(self) -> list[int]:
+        """The timestamps of records that have one: those of the history."""
+        return [stamp for _, stamp, _, _ in self.records if stamp is not None]
+
+
+NOW_MS = SAMPLE.begin_ms + 50 * DAY_MS + 7_000
+STORY_MS = SAMPLE.begin_ms + 40 * DAY_MS
+
 
 def a_publisher(stream: Iterator[SampleEvent], to: Any, pace: Pace, clock: Callable[[], float]) -> Publisher:
     encoders = {topic: VALUES.encoder(topic) for topic in ("transactions", "loans", "fx-rates")}
-    return Publisher(stream, to, lambda topic, value: encoders[topic](value), str, pace, clock)
+    return Publisher(stream, to, lambda topic, value: encoders[topic](value), str, pace, clock, lambda: NOW_MS)
 
 
 def ticking(step: float) -> Callable[[], float]:
@@ -203,44 +223,77 @@ def ticking(step: float) -> Callable[[], float]:
     return lambda: next(ticks) * step
 
 
-def test_the_past_goes_at_once_and_a_live_day_takes_its_time() -> None:
-    live_ms = SAMPLE.begin_ms + 40 * DAY_MS
+def test_the_past_goes_at_once_the_story_takes_its_time_and_the_history_ends_now() -> None:
     clock = ticking(0.001)
     recorder = Recorder()
-    publisher = a_publisher(events(SAMPLE), recorder, Pace(live_ms, 50.0), clock)
+    publisher = a_publisher(events(SAMPLE), recorder, Pace(STORY_MS, 50.0, 1.0), clock)
     publisher.caught_up.set()
     publisher.start()
-    publisher.join(30)
-    assert not publisher.is_alive()
+    assert publisher.history_is_out.wait(30)
+    history = [event.timestamp_ms for event in events(SAMPLE) if event.timestamp_ms < NOW_MS]
+    assert recorder.stamps() == history
+    assert len(recorder.records) == publisher.published.acknowledged == len(history)
+    # Ten days of the story at fifty a second.
+    assert clock() >= 0.19
+    publisher.stop()
+
+
+def test_after_the_history_events_happen_now_at_the_pace_of_the_bank() -> None:
+    recorder, clock = Recorder(), ticking(0.001)
+    publisher = a_publisher(events(SAMPLE), recorder, Pace(STORY_MS, 1e6, 200.0), clock)
+    for waited in (publisher.caught_up, publisher.live):
+        waited.set()
+    began = clock()
+    publisher.start()
+    publisher.join(60)
     assert publisher.failure is None
-    assert len(recorder.records) == publisher.published.acknowledged == sum(1 for _ in events(SAMPLE))
-    assert [time_ms for _, time_ms, _ in recorder.records] == [event.timestamp_ms for event in events(SAMPLE)]
-    # Twenty live days at fifty a second.
-    assert clock() >= 0.39
+    present = [record for record in recorder.records if record[1] is None]
+    coming = [event for event in events(SAMPLE) if event.timestamp_ms >= NOW_MS and event.topic != "fx-rates"]
+    assert [key.decode() for _, _, key, _ in present] == [event.key for event in coming]
+    assert clock() - began >= (len(present) - 1) / 200.0
+    values = [VALUES.decode(topic, value) for topic, _, _, value in present]
+    times = {value.get("transaction_date") or value.get("paid_at") or value.get("order_date") for value in values}
+    assert times == {"2025-02-20T00:00:07.000Z"}
+    for event, value in zip(coming, values, strict=True):
+        assert isinstance(event.value, dict)
+        if "due_date" in event.value:
+            term = date.fromisoformat(event.value["due_date"]) - date.fromisoformat(event.value["order_date"][:10])
+            assert date.fromisoformat(value["due_date"]) - date(2025, 2, 20) == term
 
 
-def test_the_live_part_waits_until_the_past_is_taken() -> None:
-    live_ms = SAMPLE.begin_ms + 40 * DAY_MS
+def test_the_story_waits_until_the_past_is_taken() -> None:
     recorder = Recorder()
-    publisher = a_publisher(events(SAMPLE), recorder, Pace(live_ms, 1e6), ticking(0.001))
+    publisher = a_publisher(events(SAMPLE), recorder, Pace(STORY_MS, 1e6, 1.0), ticking(0.001))
     publisher.start()
     assert publisher.past_is_out.wait(30)
-    assert max(time_ms for _, time_ms, _ in recorder.records) < live_ms
+    assert max(recorder.stamps()) < STORY_MS
     publisher.caught_up.set()
-    publisher.join(30)
-    assert max(time_ms for _, time_ms, _ in recorder.records) >= live_ms
+    assert publisher.history_is_out.wait(30)
+    assert STORY_MS <= max(recorder.stamps()) < NOW_MS
+    publisher.stop()
 
 
 def test_a_publisher_that_is_told_to_stop_stops() -> None:
-    publisher = a_publisher(events(SAMPLE), Recorder(), Pace(SAMPLE.begin_ms, 1e-6), ticking(0.001))
+    publisher = a_publisher(events(SAMPLE), Recorder(), Pace(SAMPLE.begin_ms, 1e-6, 1.0), ticking(0.001))
     publisher.start()
     publisher.stop()
     assert not publisher.is_alive()
 
 
+def test_an_event_that_kafka_refuses_is_not_shown_as_published_and_ends_the_demo() -> None:
+    publisher = a_publisher(
+        events(SAMPLE), Recorder("INVALID_TIMESTAMP"), Pace(SAMPLE.end_ms, 1.0, 1.0), ticking(0.001)
+    )
+    publisher.caught_up.set()
+    publisher.run()
+    assert isinstance(publisher.failure, NotDelivered)
+    assert "INVALID_TIMESTAMP" in str(publisher.failure)
+    assert publisher.published.acknowledged == 0
+
+
 def test_an_error_of_the_publisher_is_kept_for_the_one_who_watches() -> None:
-    unreadable = iter([SampleEvent("transactions", 0, "ann", {"user_id": "ann"})])
-    publisher = a_publisher(unreadable, Recorder(), Pace(1, 1.0), ticking(0.001))
+    unreadable = iter([SampleEvent("transactions", 5, "ann", {"user_id": "ann"})])
+    publisher = a_publisher(unreadable, Recorder(), Pace(9, 1.0, 1.0), ticking(0.001))
     publisher.start()
     publisher.join(30)
     assert isinstance(publisher.failure, ValueError | KeyError)
@@ -251,6 +304,40 @@ def test_the_story_tells_the_beats_of_the_live_part_that_have_happened() -> None
     lost = next(beat for beat in SAMPLE.story if beat.name == "job lost")
     assert _told(SAMPLE.story, live_ms - 1, live_ms) == []
     assert _told(SAMPLE.story, lost.time_ms, live_ms)[-1] == "story: 12 Feb 16:00 Bruno loses his job (c-000002)"
+
+
+def test_the_history_ends_today_whatever_the_day() -> None:
+    for now_ms in (1_767_225_600_000, 1_780_000_000_000):
+        people = sample(Options(Path(), customers=10), now_ms)
+        today = now_ms // DAY_MS
+        assert people.begin_ms == (today - 240) * DAY_MS
+        assert people.story_day == today - 42
+        assert people.end_ms > now_ms + 900 * DAY_MS
+        assert max(beat.time_ms for beat in people.story if beat.name == "ageing day 31") < now_ms
+
+
+def test_the_lag_is_how_long_the_oldest_event_has_been_waiting_also_while_nothing_is_taken() -> None:
+    backlog, place = Backlog(), ("loans", 0)
+    assert backlog.seconds(1.0) is None
+    for at_seconds in range(10, 20):
+        backlog.look(at_seconds, {place: 100}, {place: at_seconds})
+    assert backlog.seconds(19.2) == 9
+    assert backlog.seconds(19 + 2 * STALE_SECONDS) == 9 + 2 * STALE_SECONDS  # Kafka does not answer any more
+    backlog.look(20, {place: 115}, {place: 4})
+    assert backlog.seconds(20.0) == 4
+    backlog.look(21, {place: 119}, {place: 0})
+    assert backlog.seconds(21.0) == 0
+    assert (true_lag(0.02, 0.0), true_lag(0.02, 9.0)) == (0.02, 9.0)
+
+
+def test_what_another_terminal_is_to_type_names_this_demo_and_needs_no_active_environment() -> None:
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"), topic_prefix="t-", clock="records")
+    export, *commands = invitation(settings, {"RESCORE_TOPIC_PREFIX": "t-"}, "c-7")[1:]
+    assert "BOOTSTRAP=127.0.0.1:1 RESCORE_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:1" in export
+    assert "RESCORE_CLOCK=records" in export
+    assert "RESCORE_TOPIC_PREFIX=t-" in export
+    assert commands[0].endswith("bin/rescore explain c-7")
+    assert not any("kcat" in command for command in commands)
 
 
 def test_a_password_in_the_url_of_redis_is_not_shown() -> None:
@@ -286,8 +373,9 @@ def test_published_events_are_in_kafka_at_their_own_time_and_can_be_read_but_for
         producer(demo_settings.kafka),
         lambda topic, value: encoders[topic](value),
         demo_settings.topic,
-        Pace(SAMPLE.end_ms, 1.0),
+        Pace(SAMPLE.end_ms, 1.0, 1.0),
         ticking(0.001),
+        lambda: SAMPLE.end_ms,
     )
     publisher.start()
     publisher.join(60)
@@ -349,6 +437,13 @@ def test_where_no_score_changed_the_summary_does_not_claim_exactly_once(tmp_path
     ]
 
 
+def test_a_demo_that_failed_says_why_first_and_still_counts(tmp_path: Path) -> None:
+    summary = Summary(5, 0, recount(["ann/value/2-0/1"], {"ann": card(value=1)}), {}, tmp_path, failure="a part ended")
+    lines = list(summary.lines())
+    assert lines[0] == "the demo ended before its time: a part ended"
+    assert lines[2].startswith("exactly once")
+
+
 def a_scorecard(user: str, status_sequence: int) -> dict[str, Any]:
     numbers: dict[str, Any] = dict.fromkeys(("value", "status", "revenue", "class", "rfm", "segment"), 0)
     loans = dict.fromkeys(("non_default", "bdr_30", "bdr_30_plus", "npl", "wo", "open"), 0)
@@ -389,3 +484,39 @@ def test_versions_learned_are_counted_without_the_packaged_one_and_the_marks() -
     keys = (b"weights-1", b"epoch", b"value-2025-09-04T00:00:00Z", b"epoch", b"value-2025-09-11T00:00:00Z")
     assert versions_learned(Record("rescore-weights", 0, i, 0, key, b"") for i, key in enumerate(keys)) == 2
     assert versions_learned([]) == 0
+
+
+def test_after_an_export_for_a_demo_that_has_ended_the_next_one_starts_servers_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = free_port()
+    here = {
+        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{gone}",
+        "RESCORE_REDIS__URL": f"redis://:secret@localhost:{gone}/0",
+    }
+    started: list[str] = []
+
+    class Started:
+        bootstrap_servers, url = "own-kafka", "own-valkey"
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            started.append("ended")
+
+    monkeypatch.setattr(Kafka, "start", lambda _folder: Started())
+    monkeypatch.setattr(Valkey, "start", lambda _folder: Started())
+    told: list[str] = []
+    with ExitStack() as servers:
+        assert servers_of(load(here), None, servers, told.append) == ("own-kafka", "own-valkey")
+    assert len(told) == len(started) == 2
+    assert "RESCORE_KAFKA__BOOTSTRAP_SERVERS" in told[0]
+    assert not any("secret" in line for line in told)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = {name: value.replace(str(gone), str(listening.getsockname()[1])) for name, value in here.items()}
+        elsewhere = here | {"RESCORE_KAFKA__BOOTSTRAP_SERVERS": "kafka.example:9092", "RESCORE_REDIS__URL": "unix:///s"}
+        for environment in (there, elsewhere):
+            with ExitStack() as servers:
+                assert servers_of(load(environment), None, servers, told.append) == tuple(environment.values())

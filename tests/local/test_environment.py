@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,13 +14,27 @@ from pathlib import Path
 import pytest
 
 from local import environment
-from local.environment import NEWEST, OLDEST, ROOT, StepFailed, base_python, is_made_by, run, steps
+from local.environment import LOCKS, NEWEST, OLDEST, ROOT, Step, StepFailed, base_python, is_made_by, run, steps
+from local.packages import INSTALLER, pinned, uv_settings
 
 
-def test_every_step_runs_a_module_that_is_there():
-    modules = [command[command.index("-m") + 1] for _, command in steps()]
-    assert len(modules) == len(steps())
+@pytest.mark.parametrize("extent", LOCKS)
+def test_every_step_runs_a_module_that_is_there_after_steps_that_are_there(extent: str):
+    found = steps(extent)
+    modules = [step.command[step.command.index("-m") + 1] for step in found]
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
+    names = [step.name for step in found]
+    assert [step.name for step in found if not set(step.after) <= set(names)] == []
+
+
+def test_the_demo_installs_what_runs_alone_and_tests_everything():
+    locks = {
+        extent: [step.command[-1] for step in steps(extent) if "local.packages" in step.command] for extent in LOCKS
+    }
+    assert locks == {
+        "demo": [str(ROOT / "requirements-runtime.lock")],
+        "all": [str(ROOT / "requirements.lock")],
+    }
 
 
 def test_it_takes_the_versions_of_python_that_the_project_supports():
@@ -38,19 +53,42 @@ def test_an_environment_is_kept_only_if_this_python_made_it(tmp_path: Path):
     assert not is_made_by(base_python(), tmp_path / "mine")
 
 
-def test_a_step_tells_its_time(tmp_path: Path, monkeypatch, capsys):
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(environment, "VENV", tmp_path)
     monkeypatch.setattr(environment, "LOG", tmp_path / "setup.log")
-    run("a step", [sys.executable, "-c", "print('said to the log')"])
+    return tmp_path / "setup.log"
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_step_tells_its_time(log: Path, capsys):
+    run(Step("a step", python("print('said to the log')")))
     told = capsys.readouterr().out
-    assert told.startswith("  a step ... ")
-    assert told.endswith(" s\n")
-    assert (tmp_path / "setup.log").read_text() == "said to the log\n"
+    assert re.fullmatch(r"  a step +\d+\.\d s\n", told)
+    assert log.read_text() == "said to the log\n"
 
 
-def test_a_step_that_fails_shows_what_it_said(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(environment, "LOG", tmp_path / "setup.log")
+def test_steps_run_side_by_side_but_each_after_those_it_needs(log: Path, tmp_path: Path, capsys):
+    # Each of the first two waits for the other one to have started.
+    wait = "import pathlib, sys, time\nmine, other = map(pathlib.Path, sys.argv[1:])\nmine.touch()\n"
+    wait += "while not other.exists(): time.sleep(0.01)"
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    check = f"import pathlib; assert pathlib.Path({a!r}).exists() and pathlib.Path({b!r}).exists()"
+    run(
+        Step("last", python(check), ("one", "two")),
+        Step("one", [*python(wait), a, b]),
+        Step("two", [*python(wait), b, a]),
+    )
+    assert capsys.readouterr().out.splitlines()[-1].startswith("  last ")
+
+
+def test_a_step_that_fails_shows_what_it_said_and_ends_the_others(log: Path):
+    fails = Step("fails", python("import sys; print('no room on the disk'); sys.exit(3)"))
     with pytest.raises(StepFailed, match=r"exit code 3(?s:.*)no room on the disk"):
-        run("a step", [sys.executable, "-c", "import sys; print('no room on the disk'); sys.exit(3)"])
+        run(fails, Step("for ever", python("import time; time.sleep(600)")), Step("never", python("1/0"), ("fails",)))
 
 
 def test_make_alone_lists_every_target_of_the_contract():
@@ -62,7 +100,8 @@ def test_make_alone_lists_every_target_of_the_contract():
 def test_a_python_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path):
     tree = tmp_path / "tree"
     (tree / "local").mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "pyproject.toml", "local/environment.py", "local/kafka_jars.lock"):
+    names = ("environment.py", "packages.py", "kafka_jars.lock")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", *(f"local/{name}" for name in names)):
         (tree / name).symlink_to(ROOT / name)
     told = subprocess.run(
         ["make", "setup", "PYTHON=/nowhere/python3"],
@@ -76,6 +115,19 @@ def test_a_python_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path):
     assert "found none at /nowhere/python3" in told.stderr
     assert "make setup PYTHON=" in told.stderr
     assert not (tree / ".venv").exists()
+
+
+def test_what_installs_the_others_is_pinned_with_hashes_too():
+    lines = list(pinned((ROOT / "requirements.lock").read_text(encoding="utf-8"), INSTALLER))
+    assert {line.partition("==")[0] for line in lines if "==" in line} == set(INSTALLER)
+    assert sum("--hash=sha256:" in line for line in lines) >= len(INSTALLER)
+
+
+def test_uv_looks_where_pip_was_told_to_look(tmp_path: Path):
+    pip = f":env:.find-links='{tmp_path} /nowhere'\nglobal.cert='/c.pem'\nglobal.index-url='https://a/simple'\nx.y='z'"
+    wanted = {"UV_FIND_LINKS": str(tmp_path), "SSL_CERT_FILE": "/c.pem", "UV_DEFAULT_INDEX": "https://a/simple"}
+    assert uv_settings(pip, {}) == wanted
+    assert "UV_DEFAULT_INDEX" not in uv_settings(pip, {"UV_DEFAULT_INDEX": "https://mine"})
 
 
 def test_continuous_integration_runs_what_people_run():

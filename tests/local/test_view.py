@@ -68,7 +68,7 @@ def a_scene(rows: int | list[Row] = 3, **fields: Any) -> Scene:
         "statuses": [0, 2, 7, 3, 2, 1, 0, 0],
         "classes": {1: 12, 6: 115},
         "story": ["story: Ana's salary arrives", "story: Bruno loses his job"],
-        "hints": ["rescore explain c-000417", "kcat -b 127.0.0.1:41873 -t score-changes"],
+        "hints": [".venv/bin/rescore explain c-000417", ".venv/bin/rescore subscribe --score status"],
     }
     return Scene(**(base | fields))
 
@@ -76,7 +76,7 @@ def a_scene(rows: int | list[Row] = 3, **fields: Any) -> Scene:
 def drawn(scene: Scene, width: int, height: int, **options: Any) -> str:
     settings: dict[str, Any] = {"force_terminal": True, "color_system": "standard", "_environ": {}} | options
     console = Console(file=io.StringIO(), width=width, height=height, **settings)
-    console.print(render(scene, height))
+    console.print(render(scene, width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -167,7 +167,18 @@ def test_a_full_table_shows_the_latest_rows_and_keeps_the_frame() -> None:
     assert "events 12,480   changes 3,911   lag 0.1 s" in text
     assert "story: Bruno loses his job" in text
     assert "classes 1:12 2:0 3:0 4:0 5:0 6:115" in text
-    assert "try: rescore explain c-000417" in text
+    assert "try: .venv/bin/rescore explain c-000417 · .venv/bin/rescore subscribe --score status" in text
+
+
+def test_at_80_columns_a_reason_can_be_read_and_commands_are_whole() -> None:
+    reason = "loan L-88 is 31 days past due (-0.17), costs of late payments (-0.05)"
+    text = drawn(a_scene(rows=[a_row(why=reason)]), 80, 24, color_system=None)
+    lines = text.splitlines()
+    told = " ".join(line[42:].strip() for line in lines[2:4])
+    assert told.startswith("high -> top: loan L-88 is 31 days past due (-0.17)")
+    assert "costs" in told
+    assert "classes 1:12 2:0 3:0 4:0 5:0 6:115" in text
+    assert lines[-1].strip() == "try: .venv/bin/rescore explain c-000417"
 
 
 def test_the_view_takes_the_whole_width() -> None:
