@@ -158,7 +158,7 @@ def test_every_snippet_works_against_a_running_demo_which_counts_exactly_once_at
     assert (summary.failure, summary.waiting, summary.dead_letters) == ("", 0, {})
     assert summary.exact
     assert summary.recount.changes > 0
-    assert "equal" in demo.runs("rescore replay").lower()
+    assert "equal" in demo.runs("rescore verify").lower()
 
 
 @pytest.mark.parametrize("page", [README, *sorted(Path("docs").glob("*.md"))], ids=str)
