@@ -72,7 +72,7 @@ def _parse_date(pattern: str) -> Filter:
             raise ValueError(f"{value!r} is not a date written {pattern}") from None
         if name is not None and name.upper() not in ("UTC", "GMT"):
             raise ValueError(
-                f"{value!r} is in the zone {name}, which is more than one: %Z reads UTC and GMT, %z +01:00"
+                f"{value!r} names the zone {name}; %Z reads UTC and GMT alone, %z reads offsets such as +01:00"
             )
         return _iso(moment if name is None else moment.replace(tzinfo=UTC))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from schemas.definitions import schema
 from schemas.times import time_ms
 from schemas.zones import first_of_day_ms, zone_of
 from tests.schemas.almost_times import almost_times
-from tests.schemas.samples import REGISTRY, loan, record, transaction
+from tests.schemas.samples import REGISTRY, Fields, loan, record, transaction
 from tests.schemas.test_decode import NoPlans, assert_same
 from tests.schemas.test_writers_schemas import Ids, framed
 
@@ -104,6 +105,48 @@ def test_skipped_and_repeated_local_times(name: str, text: str, instant: str) ->
     expected = time_ms(instant)
     assert time_ms(text, zone_of(name)) == expected
     assert both(text, name) == expected
+
+
+CORRECTED = {"event_id": "e", "revision": 1}
+DOORS: list[tuple[str, str, dict[str, Any]]] = [
+    ("event_time_ms", "transactions", transaction(transaction_date="DATE")),
+    ("created_ms", "transactions", transaction(user_created="DATE")),
+    (
+        "previous_time_ms",
+        "transactions",
+        transaction(**CORRECTED, previous=transaction(transaction_date="DATE") | {"mcc": None}),
+    ),
+    ("event_time_ms", "loans", loan(order_date="DATE", due_date="2030-01-01")),
+    ("due_ms", "loans", loan(due_date="DATE")),
+    ("event_time_ms", "loans", loan("repaid", paid_at="DATE")),
+    ("previous_time_ms", "loans", loan("repaid", **CORRECTED, previous={"amount": 1.0, "paid_at": "DATE"})),
+    ("event_time_ms", "loans", loan("cancelled", cancelled_at="DATE")),
+    ("event_time_ms", "applicants", {"event_id": "a", "user_id": "ann", "declared_at": "DATE"}),
+    (
+        "event_time_ms",
+        "outcomes",
+        {"user_id": "ann", "request_id": 7, "model": "risk", "label": 1.0, "known_at": "DATE"},
+    ),
+    (
+        "until_ms",
+        "commands",
+        {"command": "override", "user_id": "ann", "score": "status", "value": 3.0, "expires_at": "DATE"},
+    ),
+]
+
+
+@pytest.mark.parametrize("text", ["2026-11-20", "2026-11-20T23:30:00", "2026-11-20T23:30:00.5", "2026-11-20 23:30"])
+@pytest.mark.parametrize("column,topic,fields", DOORS)
+def test_every_field_of_time_is_read_in_the_zone(column: str, topic: str, fields: Fields, text: str) -> None:
+    said = json.loads(json.dumps(fields).replace("DATE", text))
+    as_json = record(said, topic, as_json=True, timestamp_ms=LATER_MS)
+    written = (
+        [as_json] if topic not in ("transactions", "loans") else [as_json, record(said, topic, timestamp_ms=LATER_MS)]
+    )
+    for name in ("America/New_York", "Asia/Kathmandu"):
+        batch = decode(written, 0, Decoder(REGISTRY, 1), zone_of(name))
+        assert batch.rejects == []
+        assert {int(event[column]) for event in batch.events} == {time_ms(text, zone_of(name))}
 
 
 @pytest.mark.parametrize("text", ["2026-03-08T02:30:00Z", "2026-03-08T02:30:00-05:00", "2026-11-01T01:30:00+05:45"])
