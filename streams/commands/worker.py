@@ -73,8 +73,8 @@ def worker(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"started": told})
     logger.info(
-        "worker %s.%d started: %d partitions, clock %s, metrics at http://%s:%d/metrics",
-        chosen.app, slot.number, partitions, chosen.clock, chosen.metrics.host, port,
+        "worker %s.%d started: %d partition%s, clock %s, metrics at http://%s:%d/metrics",
+        chosen.app, slot.number, partitions, "" if partitions == 1 else "s", chosen.clock, chosen.metrics.host, port,
     )  # fmt: skip
     try:
         with clock:

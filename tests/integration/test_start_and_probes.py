@@ -74,6 +74,7 @@ def test_each_process_finds_a_port_and_is_ready_only_while_kafka_answers(shared_
             for slot in (0, 1, LEARNER):
                 of_client = [line for line in where.lines(slot) if str(line["message"]).startswith("Kafka client: ")]
                 assert 0 < len(of_client) < 50
+                assert len(where.lines(slot)) < 150, [line["message"] for line in where.lines(slot)]
         finally:
             for worker in where.workers.values():
                 worker.kill()
