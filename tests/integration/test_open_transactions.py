@@ -155,6 +155,7 @@ def test_a_publisher_that_commits_again_and_again_leaves_lag_ok_or_behind(runnin
 def test_no_command_that_reads_to_an_end_waits_for_ever(running: Deployment, monkeypatch) -> None:
     monkeypatch.setattr(kafka_client, "OPEN_SECONDS", 0.3)
     topics = ["score-changes", "transactions.dlq", "applicants", "transactions", "rescore-config", "rescore-learner"]
+    topics.append("rescore-publications")
     commands: dict[tuple[str, ...], str] = {
         ("subscribe", "--from-beginning", "--exit-at-end"): "score-changes",
         ("explain", "ann"): "score-changes",
@@ -165,6 +166,7 @@ def test_no_command_that_reads_to_an_end_waits_for_ever(running: Deployment, mon
         ("models", "promote", "x", "--reason", "y"): "rescore-learner",
         ("profiles", "list"): "rescore-config",
         ("profiles", "learn"): "transactions",
+        ("publications",): "rescore-publications",
         ("verify",): "rescore-config",
         ("erase", "ann", "--prove-only", "--wait-seconds", "1"): "transactions",
     }
