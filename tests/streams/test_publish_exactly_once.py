@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.zones import UTC
 from streams.avro_values import Values
 from streams.commands.common import CommandFailure
 from streams.commands.events import Job
@@ -61,7 +62,7 @@ class Bank:
         """A call; returns how many events it has published."""
         given_ = {"from_ms": None, "until_ms": None, "as_is": False, "again": False} | options
         sources = [Source(path, "transactions", FileMapping(columns=columns or {})) for path in paths]
-        job = Job(Settings(clock=clock), sources, json_values=True, values=VALUES, **given_)
+        job = Job(Settings(clock=clock), sources, json_values=True, values=VALUES, zone=UTC, **given_)
         log, done = MemoryPublicationLog(self.broker, TOPIC, step), Published()
         self.now_ms += 1_000
         publisher = Publisher(

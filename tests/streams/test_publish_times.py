@@ -25,12 +25,14 @@ from tests.schemas.almost_times import almost_times
 
 NEW_YORK = zone_of("America/New_York")
 SEEDS = 600
+ENCODE = lambda value: json.dumps(value).encode()  # noqa: E731
+BY_LINE = lambda _line: "file"  # noqa: E731
 NAIVE, ALONE, ZONED = "2026-11-20T23:30:00", "2026-11-20", "2026-11-20T23:30:00-05:00"
 
 
 def events(path: Path, **mapping: Any) -> list[Event | BadLine]:
     source = Source(path, "transactions", FileMapping(**mapping))
-    return list(read_events(source, schema("Transaction"), lambda value: json.dumps(value).encode(), zone=NEW_YORK))
+    return list(read_events(source, schema("Transaction"), ENCODE, zone=NEW_YORK, identify=BY_LINE))
 
 
 def row(moment: Any) -> dict[str, Any]:
@@ -118,7 +120,5 @@ def test_what_only_python_would_read_is_a_bad_line_that_says_what_to_write(tmp_p
 def test_a_pipe_is_read_in_the_policys_zone_too() -> None:
     source = Source(None, "transactions", FileMapping())
     pipe = io.BytesIO((json.dumps(row(ALONE)) + "\n").encode())
-    encode = lambda value: json.dumps(value).encode()  # noqa: E731
-    assert times(list(read_events(source, schema("Transaction"), encode, standard_input=pipe, zone=NEW_YORK))) == [
-        EXPECTED[0]
-    ]
+    found = read_events(source, schema("Transaction"), ENCODE, standard_input=pipe, zone=NEW_YORK, identify=BY_LINE)
+    assert times(list(found)) == [EXPECTED[0]]

@@ -28,6 +28,7 @@ from streams.commands.dead_letters import _content, _summary
 from streams.commands.replay import _lines
 from streams.commands.replay_part import Job, compare_part
 from streams.dead_letters import UnknownLetter, open_letters, replayed
+from streams.documents import explanation
 from streams.erasure import (
     card_ends,
     erased_at,
@@ -39,7 +40,7 @@ from streams.erasure import (
     kind_of,
     row_ends,
 )
-from streams.explain import adverse_lines, as_json, as_lines, stories
+from streams.explain import adverse_lines, as_lines, stories
 from streams.learner import Learner
 from streams.learner_memory import CHECKPOINT, MODEL, Memory
 from streams.log import HaltPartition
@@ -93,7 +94,7 @@ def test_subscribe_and_explain_skip_what_cannot_be_read_and_show_the_rest(seed: 
         for story in stories(user, changes):
             assert as_lines(story, local_time)
             assert adverse_lines(story, local_time)
-            assert json.dumps(as_json(story), allow_nan=False)
+            assert json.dumps(explanation(user, [story]), allow_nan=False)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
