@@ -54,12 +54,14 @@ def override(
       rescore override c-000417 --score status --lift --reason "checked again"
     """
     from schemas.kinds import SCORE_NAMES
+    from streams.commands.wire import require_clock
     from streams.overrides import value_of
 
     if score not in SCORE_NAMES:
         fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
     chosen = settings()
     if lift:
+        require_clock(chosen)
         _check_held(chosen, user, score)
         publish_command(
             chosen, user.encode(), as_json, command="lift", score=score, author=author, reason=reason.strip()
@@ -74,6 +76,7 @@ def override(
     except ValueError as error:
         fail(str(error), "rescore override --help", Exit.USAGE)
     _check_end(chosen, until)
+    require_clock(chosen)
     if not create:
         _known(chosen, user)
     fields: dict[str, Any] = {

@@ -115,7 +115,7 @@ def test_go_live_is_refused_while_nobody_has_taken_the_history(bank: Deployment)
     [
         ("publish", "FILE"),
         ("publish", "--advance-to", "2020-01-01"),
-        ("override", "c-000001", "--score", "status", "--value", "3.5", "--until", "2030-01-01"),
+        ("override", "c-000001", "--score", "status", "--value", "3.5", "--until", "2030-01-01", "--reason", "test"),
         ("override", "c-000001", "--score", "status", "--lift"),
         ("erase", "c-000001", "--yes"),
         ("dlq", "replay", "--all"),

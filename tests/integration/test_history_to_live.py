@@ -81,5 +81,5 @@ def test_every_command_of_the_page_does_what_it_says(kafka, valkey, prefix, tmp_
             os.killpg(shell.pid, signal.SIGKILL)
     assert shell.returncode == 0, f"{output}\n{errors}"
     assert "the broker stamps its records now" in output
-    assert "the topics are as they have to be" in output
+    assert "all topics are configured correctly" in output
     assert f"published {since:,} records" in errors

@@ -67,6 +67,7 @@ SHOW_HOSTILE: dict[str, tuple[str, ...]] = {
     "profiles learn": ("profiles", "learn", "--reason", HOSTILE),
     "topics apply": ("topics", "apply"),
     "topics check": ("topics", "check"),
+    "topics go-live": ("topics", "go-live", "--wait-seconds", "1"),
     "config show": ("config", "show"),
     "config check": ("config", "check"),
     "erase": ("erase", HOSTILE, "--yes", "--reason", HOSTILE, "--author", HOSTILE, "--prove"),
@@ -82,7 +83,7 @@ WITHOUT_IDS = {"demo", "worker", "learner", "evaluate", "bench"}
 
 NOTHING_HOSTILE = {
     "explain --adverse", "lag", "verify", "profiles publish", "profiles list", "profiles learn",
-    "topics apply", "topics check", "config show", "config check", "models epochs",
+    "topics apply", "topics check", "topics go-live", "config show", "config check", "models epochs",
 }  # fmt: skip
 """What these show of this deployment names nothing of a stranger's."""
 
@@ -93,6 +94,8 @@ EXACT_JSON = ("subscribe", "inspect", "explain", "dlq list", "dlq show", "overri
 def commands() -> set[str]:
     found = set()
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        if command.hidden:
+            continue
         inner = getattr(command, "commands", {})
         found |= {f"{name} {one}" for one in inner} if inner and name not in WITHOUT_IDS else {name}
     return found - WITHOUT_IDS
