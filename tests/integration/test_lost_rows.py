@@ -100,7 +100,8 @@ def test_customers_whose_rows_were_evicted_go_on_where_they_were(app: Deployment
     assert counted == {user: 3 if user in AGAIN else 2 for user in CUSTOMERS}
     assert_nobody_began_again(app, CUSTOMERS)
     app.wait(lambda: "maxmemory-policy is allkeys-lru" in logged(app), "the worker tells of the policy", 30)
-    assert "the store has lost rows or due times of at least" in logged(app)
+    # Which keys go is the server's choice: perhaps the position as well, and then all rows are missed at once.
+    assert "go back to what is committed: the store" in logged(app)
 
 
 @pytest.mark.timeout(600)
