@@ -16,6 +16,7 @@ from local.demo_feed import Feed
 from local.demo_lag import Backlog
 from local.demo_publisher import Clock, Pace, Publisher
 from local.generator import Population, events, population
+from local.generator_story import POISONED
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.common import Exit
@@ -276,7 +277,12 @@ class Stage:
 
 
 def sample(options: Options, now_ms: int) -> Population:
-    """The customers: their history ends in the day of `now_ms`, and events are there for what comes after it."""
+    """The customers: their history ends in the day of `now_ms`, and events are there for what comes after it.
+
+    Raises ValueError if the story's correction and duplicate, which refer to earlier events, would come after it.
+    """
+    if options.story_days <= POISONED:
+        raise ValueError(f"story_days must be more than {POISONED}")
     first_day = datetime.fromtimestamp(now_ms / 1_000, UTC).date() - timedelta(days=options.history_days)
     days = options.history_days + LIVE_DAYS
     story_after_days = options.history_days - options.story_days

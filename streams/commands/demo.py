@@ -19,6 +19,7 @@ from streams.terminal import console, echo, error_console, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from local.demo import Summary
     from streams.settings import Loaded
 
 CONNECT_SECONDS = 1.0
@@ -85,6 +86,11 @@ def demo(
         told = f"Kafka and Valkey are ready after {time.monotonic() - began:.1f} s; loading the history ..."
         shown.print(told, style="dim", highlight=False)
         summary = run(kafka, redis_url, options, stop, shown, os.environ)
+    _report(summary, as_json)
+
+
+def _report(summary: Summary, as_json: bool) -> None:
+    """Show what the demo did; exit code 1 if a part failed or the recount did not come out exact."""
     if as_json:
         told_of = {"events": summary.events, "exact": summary.exact, "dead_letters": summary.dead_letters}
         print_json(told_of | ({"failure": summary.failure} if summary.failure else {}))

@@ -22,7 +22,7 @@ from streams.terminal_rich import SafeConsole
 
 README = Path("README.md")
 LIVE_SECONDS = 300.0  # a busy machine may compile first
-SHORT = {"customers": 10, "history_days": 30, "story_days": 2, "days_per_second": 10.0}
+SHORT = {"customers": 10, "history_days": 40, "story_days": 10, "days_per_second": 20.0}
 
 KCAT = """\
 import os, sys
@@ -155,7 +155,8 @@ def test_every_snippet_works_against_a_running_demo_which_counts_exactly_once_at
             demo.runs(command)
 
     summary = demo.end()
-    assert (summary.failure, summary.waiting, summary.dead_letters) == ("", 0, {})
+    assert (summary.failure, summary.waiting) == ("", 0)
+    assert list(summary.dead_letters.values()) == [1]  # the story's damaged event; nothing else was refused
     assert summary.exact
     assert summary.recount.changes > 0
     assert "equal" in demo.runs("rescore verify").lower()

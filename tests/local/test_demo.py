@@ -307,6 +307,8 @@ def test_the_story_tells_the_beats_of_the_live_part_that_have_happened() -> None
 
 
 def test_the_history_ends_today_whatever_the_day() -> None:
+    with pytest.raises(ValueError, match="story_days must be more than 8"):
+        sample(Options(Path(), story_days=8), DAY_MS * 20_000)
     for now_ms in (1_767_225_600_000, 1_780_000_000_000):
         people = sample(Options(Path(), customers=10), now_ms)
         today = now_ms // DAY_MS
