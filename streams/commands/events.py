@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.commands.common import Exit, fail, guarded, settings
-from streams.terminal import echo, error_console, print_json
+from streams.commands.publish_job import Job, Tell, bad_lines_text
+from streams.terminal import echo, error_console
 
 if TYPE_CHECKING:
-    from streams.avro_values import Values
     from streams.publish import Published
-    from streams.publish_events import Event, Source
-    from streams.publish_reading import BadLine
-    from streams.settings import Settings
+    from streams.publish_events import Event
 
-BAD_LINES_SHOWN = 20
-DRY_RUN_EVENTS = 10
 TELL_SECONDS = 2.0
-
-Tell = Callable[[int], None]
 
 
 @guarded
 def publish(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE...]", help="CSV, JSON lines or Parquet, .gz or not; - reads a pipe."),
+        typer.Argument(metavar="[FILE...]", help="CSV, JSON, Parquet, CAMT.053 or MT940, .gz or not; - reads a pipe."),
     ] = None,
     topic: Annotated[str, typer.Option(help="Where the events go; a mapping file may name it too.")] = "transactions",
     mapped: Annotated[
@@ -59,15 +50,40 @@ def publish(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read all, show the first events as they would be sent; send none.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all, report rows, customers, dates, sums and bad lines; send none.")
+    ] = False,
+    skip_bad_lines: Annotated[
+        bool, typer.Option("--skip-bad-lines", help="Publish the good lines of a file that has bad ones.")
+    ] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the bad lines and why to this new file, to correct and publish it."),
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option(metavar="NAME", help="Encoding of a text file, for example cp1252; UTF-8 if not given.")
+    ] = "",
+    skip_lines: Annotated[
+        int | None, typer.Option(metavar="N", help="Skip N lines above the header.", show_default=False)
+    ] = None,
+    decimal: Annotated[
+        str, typer.Option(metavar="MARK", help="Decimal mark of all number columns: , or . (else told by the column).")
+    ] = "",
+    envelope: Annotated[
+        str, typer.Option(metavar="NAME", help="What wraps each row: debezium; none reads such rows as they are.")
+    ] = "",
 ) -> None:
     """Publish events from files, sorted by time, each under its user_id.
 
-    Columns with our field names need no mapping. A line that cannot be read is told with its number and left out; then
-    the exit code is 1. With RESCORE_CLOCK=records each event keeps its own time as the record's timestamp.
+    Columns with our field names need no mapping. A line that workers would refuse is reported with its number, and
+    nothing is published; with --skip-bad-lines the others are, and the exit code is 1. With RESCORE_CLOCK=records each
+    event keeps its own time as the record's timestamp.
 
     Examples:
 
       rescore publish transactions.csv --map user_id=account --map transaction_currency:=EUR --dry-run
+
+      rescore publish export.csv --map-file bank.toml --check --rejects export-rejects.csv
 
       rescore publish trans.csv.gz --map-file berka-transactions.toml --advance-to 1999-01-01
 
@@ -80,24 +96,36 @@ def publish(
     chosen, files = settings(), files or []
     if not files and not advance_to:
         fail("there is nothing to publish", "name a FILE, or a time with --advance-to", Exit.USAGE)
+    if rejects and len(files) != 1:
+        fail("the bad lines of one FILE go to --rejects", "publish the files one at a time", Exit.USAGE)
+    if rejects and rejects.exists():
+        fail(f"{rejects} exists already", "name another file with --rejects, or remove it", Exit.USAGE)
     sources = [
-        Source(None if name == "-" else Path(name), mapping.topic or topic, mapping)
+        Source(
+            None if name == "-" else Path(name),
+            mapping.topic or topic,
+            mapping.with_reading(encoding, skip_lines, decimal, envelope),
+        )
         for name, mapping in zip(files, _mappings(files, map_files or [], mapped or []), strict=True)
     ]
     bounds = tuple(_time(text, time_ms) for text in (from_time, until_time, advance_to))
     if chosen.clock == "records" and bounds[2] is not None and bounds[2] < FIRST_TIMESTAMP_MS:
         fail(f"clocks cannot be brought to {advance_to}", "name a time after 1970-01-01T00:00:00Z", Exit.USAGE)
-    job = _Job(chosen, sources, bounds[0], bounds[1], as_is or "-" in files, json_values, values(chosen))
-    if dry_run:
-        _show(job)
+    job = Job(chosen, sources, bounds[0], bounds[1], as_is, json_values, values(chosen), skip_bad_lines, rejects)
+    _known_topics(job)
+    if check or dry_run:
+        from streams.commands.publish_views import show_events, show_summaries
+
+        (show_summaries if check else show_events)(job)
+        job.write_rejects()
+        if job.bad_lines:
+            fail(f"{bad_lines_text(job.bad_lines)} cannot be published", job.remedy())
     else:
         _send_all(job, bounds[2])
-    if job.bad_lines:
-        fail(
-            f"{job.bad_lines:,} line{'s were' if job.bad_lines > 1 else ' was'} left out, all others are "
-            + ("readable" if dry_run else "published"),
-            "correct them and publish the file again: events already taken change nothing when they come a second time",
-        )
+        if job.as_is:
+            job.write_rejects()
+        if job.bad_lines:
+            fail(f"{bad_lines_text(job.bad_lines)} left out, all others are published", job.remedy_of_skipped())
 
 
 def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence[str]) -> list[Any]:
@@ -119,80 +147,7 @@ def _time(text: str, time_ms: Callable[[str], int]) -> int | None:
         fail(str(error), "for example 1993-01-01 or 2024-06-30T12:00:00Z", Exit.USAGE)
 
 
-@dataclass(slots=True)
-class _Job:
-    """One call of `publish`: what to read, and what has been found on the way."""
-
-    settings: Settings
-    sources: Sequence[Source]
-    from_ms: int | None
-    until_ms: int | None
-    as_is: bool
-    json_values: bool
-    values: Values
-    bad_lines: int = 0
-    remarks: int = 0
-    bytes_read: dict[int, int] = field(default_factory=dict)
-
-    def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
-        """What makes bytes of the fields of an event."""
-        from streams.avro_values import encode_json
-
-        encode = encode_json if self.json_values else self.values.encoder(topic)
-        if topic != "fx-rates":
-            return encode
-        from streams.version_reading import version_of
-
-        def checked(fields: dict[str, Any]) -> bytes:
-            """A rate by the schema that every reader asks: a bad line is told here, and not in every worker's log."""
-            version_of("FxRate", fields)
-            return encode(fields)
-
-        return checked
-
-    def events(self, number: int, encode: Callable[[dict[str, Any]], bytes], tell: Tell) -> Iterator[Event]:
-        """Events of a file within the bounds, its bad lines told and counted."""
-        from schemas.times import FIRST_TIMESTAMP_MS
-        from streams.publish_events import read_events
-        from streams.publish_reading import BadLine
-
-        source = self.sources[number]
-
-        def progress(done: int) -> None:
-            self.bytes_read[number] = done
-            tell(sum(self.bytes_read.values()))
-
-        schema = self.values.schema(source.topic)
-        stamp = self.settings.clock == "records" and (self.from_ms is None or self.from_ms < FIRST_TIMESTAMP_MS)
-        pipe, remark = sys.stdin.buffer, self.tell_remark
-        for one in read_events(source, schema, encode, number, pipe, progress, stamp, remark):
-            if isinstance(one, BadLine):
-                self.tell_bad(one)
-            elif self.within(one.time_ms):
-                yield one
-
-    def within(self, time_ms: int) -> bool:
-        """Whether an event of this time was asked for."""
-        return (self.from_ms is None or time_ms >= self.from_ms) and (self.until_ms is None or time_ms < self.until_ms)
-
-    def tell_bad(self, line: BadLine) -> None:
-        """Show the first bad lines, count all."""
-        self.bad_lines += 1
-        if self.bad_lines <= BAD_LINES_SHOWN:
-            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
-        elif self.bad_lines == BAD_LINES_SHOWN + 1:
-            echo("more bad lines are counted, not shown", err=True)
-
-    def tell_remark(self, line: BadLine) -> None:
-        """Show the first lines that are worth a word, count all."""
-        self.remarks += 1
-        if self.remarks <= BAD_LINES_SHOWN:
-            echo(f"{line.file}, line {line.number}: {line.message}", err=True)
-        elif self.remarks == BAD_LINES_SHOWN + 1:
-            echo("more such lines are counted, not shown", err=True)
-
-
-def _known_topics(job: _Job) -> None:
+def _known_topics(job: Job) -> None:
     from streams.publish_events import TIME_FIELDS
 
     for source in job.sources:
@@ -200,36 +155,16 @@ def _known_topics(job: _Job) -> None:
             fail(f"events cannot be published to {source.topic!r}", f"use one of {', '.join(TIME_FIELDS)}", Exit.USAGE)
 
 
-def _show(job: _Job) -> None:
-    """The first events of each file as they would be sent; the others are read as well, for what is wrong with them."""
-    from streams.avro_values import encode_json
-    from streams.publish import text_of_ms
-
-    _known_topics(job)
-    for number, source in enumerate(job.sources):
-        check = job.encoder(source.topic)
-
-        def encode(value: dict[str, Any], check: Callable[[dict[str, Any]], bytes] = check) -> bytes:
-            check(value)
-            return encode_json(value)
-
-        for shown, event in enumerate(job.events(number, encode, lambda _done: None)):
-            if shown >= DRY_RUN_EVENTS:
-                continue
-            timestamp = text_of_ms(event.time_ms) if job.settings.clock == "records" else "set by the broker"
-            value = json.loads(event.value)
-            print_json({"topic": event.topic, "key": event.key.decode(), "timestamp": timestamp, "value": value})
-
-
-def _send_all(job: _Job, advance_to_ms: int | None) -> None:
+def _send_all(job: Job, advance_to_ms: int | None) -> None:
     from streams.kafka_client import latest_timestamps_ms, producer, require_topics
     from streams.publish import Published, publish, refuse_to_go_back
 
-    _known_topics(job)
     chosen, stamp = job.settings, job.settings.clock == "records"
     names = {source.topic for source in job.sources} | ({"commands"} if advance_to_ms is not None else set())
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in sorted(names)])
     events, total = _ordered(job)
+    if not job.as_is:
+        job.refuse_bad_lines()
     if stamp and events and isinstance(events, list):
         refuse_to_go_back(events[0].time_ms, latest_timestamps_ms(chosen.kafka, counts))
     done, sender, began = Published(), producer(chosen.kafka), time.monotonic()
@@ -245,21 +180,21 @@ def _send_all(job: _Job, advance_to_ms: int | None) -> None:
     echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
 
 
-def _ordered(job: _Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
+def _ordered(job: Job) -> tuple[Sequence[Event] | Iterator[Event], int | None]:
     """All events in order of time and their number; as they come, and no number, where that was asked for."""
     from streams.publish_events import in_order, when
 
-    encoders = [job.encoder(source.topic) for source in job.sources]
+    numbers = range(len(job.sources))
     if job.as_is:
-        return in_order([job.events(n, encode, lambda _done: None) for n, encode in enumerate(encoders)]), None
+        return in_order([job.events(number) for number in numbers]), None
     size = sum(source.path.stat().st_size for source in job.sources if source.path and source.path.is_file())
     with _progress("reading", size, as_bytes=True) as tell:
-        events = [event for n, encode in enumerate(encoders) for event in job.events(n, encode, tell)]
+        events = [event for number in numbers for event in job.events(number, tell)]
     events.sort(key=when)
     return events, len(events)
 
 
-def _advance(job: _Job, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
+def _advance(job: Job, partitions: int, to_ms: int, sender: Any, stamp: bool, done: Published) -> None:
     from streams.publish import advances, publish_advances, refuse_to_go_back
 
     if stamp and done.last_time_ms is not None:

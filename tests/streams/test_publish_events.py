@@ -25,16 +25,17 @@ from streams.publish import (
     refuse_to_go_back,
     timestamp_option,
 )
+from streams.publish_conversion import converter
 from streams.publish_events import (
     Event,
     Source,
-    converter,
     in_order,
     read_events,
     time_ms,
     when,
 )
 from streams.publish_mapping import FileMapping
+from streams.publish_numbers import Numbers
 from streams.publish_reading import BadLine
 
 SCHEMA: dict[str, Any] = {
@@ -134,7 +135,7 @@ def test_a_row_that_is_no_event_is_a_bad_line_that_says_what_to_change(row: str,
     ],
 )
 def test_a_value_is_brought_to_the_type_of_its_field(avro: Any, raw: Any, value: Any) -> None:
-    assert converter(avro)(raw) == value
+    assert converter(avro)(raw, Numbers().of("x")) == value
 
 
 def test_times_without_a_zone_are_utc() -> None:
