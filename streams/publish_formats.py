@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+COMMENT = "# rescore: "
+"""Begins a line that `publish` skips: a remark of ours in a file of rejected lines."""
+
 
 class Line(NamedTuple):
     """A row of a file: its number (from 1, the header counted), its columns, and its text if the file is text."""
@@ -123,6 +126,7 @@ def format_of(first: bytes, name: str, reading: Reading) -> Format:
         if first.startswith(magic):
             raise UnreadableFile(f"{name} is {remedy}")
     text = first.decode(reading.encoding_of(first), "replace").lstrip("\ufeff \r\n\t")
+    text = re.sub(rf"\A(?:{COMMENT}.*\n)+", "", text)
     for pattern, remedy in OTHER_TEXTS:
         if re.match(pattern, text, re.IGNORECASE):
             raise UnreadableFile(f"{name} is {remedy}")

@@ -128,7 +128,7 @@ class Numbers:
 
 def _unsigned(text: str) -> tuple[bool, str]:
     """Whether a number is negative, and its digits and marks: one sign, or parentheses, and one currency sign."""
-    body, negative, signed = text.strip(SPACES + "\t\r\n"), False, False
+    body, negative, signed, symbol = text.strip(SPACES + "\t\r\n"), False, False, False
     if body.startswith("(") and body.endswith(")"):
         negative, signed, body = True, True, body[1:-1].strip(SPACES)
     for _ in range(2):  # the sign may stand on either side of the currency sign
@@ -136,10 +136,10 @@ def _unsigned(text: str) -> tuple[bool, str]:
             negative, signed, body = body[0] != "+", True, body[1:].lstrip(SPACES)
         elif body and body[-1] in MINUS_SIGNS + "+" and not signed:
             negative, signed, body = body[-1] != "+", True, body[:-1].rstrip(SPACES)
-        if body and unicodedata.category(body[0]) == "Sc":
-            body = body[1:].lstrip(SPACES)
-        elif body and unicodedata.category(body[-1]) == "Sc":
-            body = body[:-1].rstrip(SPACES)
+        if body and not symbol and unicodedata.category(body[0]) == "Sc":
+            symbol, body = True, body[1:].lstrip(SPACES)
+        elif body and not symbol and unicodedata.category(body[-1]) == "Sc":
+            symbol, body = True, body[:-1].rstrip(SPACES)
     return negative, body
 
 

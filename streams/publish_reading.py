@@ -15,15 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from streams.publish_formats import READING, BadLine, Format, Header, Line, Reading, UnreadableFile, format_of
+from streams.publish_formats import COMMENT, READING, BadLine, Format, Header, Line, Reading, UnreadableFile, format_of
 from streams.publish_statements import CAMT_COLUMNS, MT940_COLUMNS, camt_rows, mt940_rows
 
 __all__ = ["BadLine", "Header", "Line", "Progress", "Reading", "UnreadableFile", "read_lines", "sniff_delimiter"]
 
 FIELD_BYTES_MAX = 10_000_000
 DELIMITERS = ",;\t|"
-COMMENT = "# rescore: "
-"""Begins a line that `publish` skips: a remark of ours in a file of rejected lines."""
 
 Progress = Callable[[int], None]
 """Told how many bytes of the file have been read."""

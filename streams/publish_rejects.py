@@ -14,9 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from streams.publish_formats import BadLine, Header, UnreadableFile
+from streams.publish_formats import COMMENT, BadLine, Header, UnreadableFile
 from streams.publish_numbers import text_of
-from streams.publish_reading import COMMENT
 
 
 def write_rejects(path: Path, header: Header, lines: Sequence[BadLine]) -> None:

@@ -204,7 +204,7 @@ def mt940_rows(text: str, name: str, skipped: int = 0) -> Iterator[Line | BadLin
     statement, entry = _Statement(), None
     for number, tag, value in _mt940_fields(text, skipped):
         if tag == "86" and isinstance(entry, Line):
-            entry.row["description"] = " ".join(value.split("\n")).strip() or entry.row["description"]
+            entry.row["description"] = " ".join(value.split()) or entry.row["description"]
             continue
         if tag is None:
             yield BadLine(name, number, f"{value[:60]!r} is no field of a statement (:NN:)", row={"text": value})
@@ -292,7 +292,7 @@ def _mt940_entry(value: str, number: int, statement: _Statement) -> Line:
         "transaction_date": _booked(value_date, found["booked"]),
         "transaction_state": "SUCCEEDED",
         "value_date": value_date,
-        "description": " ".join(more).strip() or None,
+        "description": " ".join(" ".join(more).split()) or None,
         "reference": (found["bank"] or "").strip() or None,
         "customer_reference": found["customer"].strip() or None,
         "code": found["code"],
