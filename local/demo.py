@@ -198,7 +198,7 @@ class _Stage:
                 stack.callback(self.publisher.stop)
             else:
                 files = map(str, self.options.data)
-                command = ["publish", *files, *self.options.publish_arguments]
+                command = ["publish", "--skip-bad-lines", *files, *self.options.publish_arguments]
                 self._data = Background(command, self.environment, self.options.folder / "publish.log")
                 stack.enter_context(self._data)
             yield

@@ -41,7 +41,7 @@ def publish(
         str, typer.Option("--until", metavar="TIME", help="Leave out what happened at or after.")
     ] = "",
     advance_to: Annotated[
-        str, typer.Option(metavar="TIME", help="At last bring the clock of every partition to this time.")
+        str, typer.Option(metavar="TIME", help="Afterwards, advance the clock of every partition to this time.")
     ] = "",
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Send in the files' own order, without reading them whole.")
