@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from schemas import times
 from schemas.row_keys import kafka_key_of
@@ -22,7 +22,7 @@ from schemas.utf8 import is_blank
 from streams.publish_conversion import Schema, Shape
 from streams.publish_envelopes import Change, Revisions
 from streams.publish_mapping import FileMapping
-from streams.publish_reading import BadLine, Header, HearHeader, Line, Progress, read_lines
+from streams.publish_reading import BadLine, Header, HearHeader, Progress, read_lines
 from streams.publish_remarks import remark_on
 from streams.publish_rows import Fields, Read, Rows, decided
 
@@ -39,8 +39,8 @@ RATE_AHEAD_MS = 60_000
 """A rate must be known at least 30 s before it takes effect: its record carries a time as much earlier, but none before
 the first timestamp there is, so that a rate may hold from 1970 or 1900 on."""
 
-CHECKED_TOGETHER = 1_024
-"""Rows of a batch that is checked by the workers' own decoder."""
+CHECKED_TOGETHER = 256
+"""Rows that the workers' own decoder checks together: few, because the garbage collector looks at all that waits."""
 
 NO_TIMESTAMP = (
     "happened on or before 1970-01-01T00:00:00Z, which cannot be the timestamp of a record (RESCORE_CLOCK=records): "
@@ -97,8 +97,8 @@ def read_events(
     remark: Callable[[BadLine], None] = lambda _line: None,
     check: Check | None = None,
     header: HearHeader = lambda _header: None,
-    take: Take = lambda _event, _fields: None,
-    leave_out: Callable[[Line], None] = lambda _line: None,
+    take: Take | None = None,
+    leave_out: Callable[[int], None] = lambda _number: None,
     streaming: bool = False,
 ) -> Iterator[Event | BadLine]:
     """Events of one file in its own order, and a `BadLine` for each line that does not become one.
@@ -124,55 +124,60 @@ def read_events(
         header(found)
 
     lines = read_lines(source.path, standard_input or _no_input(), progress, source.mapping.reading, hear)
-    made = _events_of_lines(maker, decided(rows, lines, streaming))
+    made = _events_of_lines(maker, decided(rows, lines, streaming), keep_fields=take is not None)
     while batch := list(islice(made, 1 if streaming else CHECKED_TOGETHER)):
         yield from _checked(source.name, batch, check, take, leave_out)
     rows.mapper.columns.refuse_unseen(source.name)
 
 
-def _events_of_lines(maker: _Maker, lines: Iterator[Read | BadLine]) -> Iterator[_Made | BadLine]:
-    for line in lines:
-        if isinstance(line, BadLine):
-            yield line
+class _Made(NamedTuple):
+    """The events of a line, and as much of it as is needed to tell what it was."""
+
+    number: int
+    raw: str | None
+    row: dict[str, Any] | None
+    events: list[Event]
+    fields: list[Fields]  # of each event, if somebody takes them
+
+
+def _events_of_lines(maker: _Maker, lines: Iterator[Read | BadLine], keep_fields: bool) -> Iterator[_Made | BadLine]:
+    for one in lines:
+        if isinstance(one, BadLine):
+            yield one
             continue
+        number, row, raw = one.line
+        row_kept = row if raw is None else None
         try:
-            yield _Made(line.line, maker.events(line))
+            events = maker.events(one)
         except ValueError as error:
-            yield _bad(maker.source.name, line.line, str(error))
+            yield BadLine(maker.source.name, number, str(error), raw, row_kept)
+            continue
+        fields = list(one.events) if keep_fields and not isinstance(one.events, str) else []
+        yield _Made(number, raw, row_kept, events, fields)
 
 
 def _checked(
-    name: str, batch: list[_Made | BadLine], check: Check | None, take: Take, leave_out: Callable[[Line], None]
+    name: str, batch: list[_Made | BadLine], check: Check | None, take: Take | None, leave_out: Callable[[int], None]
 ) -> Iterator[Event | BadLine]:
     """The events of rows all of whose events are good; a row is published whole or not at all."""
-    events = [event for one in batch if isinstance(one, _Made) for event, _ in one.events]
+    events = [event for one in batch if type(one) is _Made for event in one.events]
     refused = check.refusals(events) if check else {}
     at = 0
     for one in batch:
         if isinstance(one, BadLine):
             yield one
             continue
-        places, at = range(at, at + len(one.events)), at + len(one.events)
-        wrong = next((refused[place] for place in places if place in refused), None) if refused else None
-        if wrong is not None:
-            yield _bad(name, one.line, wrong)
-            continue
+        if refused:
+            places, at = range(at, at + len(one.events)), at + len(one.events)
+            if wrong := next((refused[place] for place in places if place in refused), None):
+                yield BadLine(name, one.number, wrong, one.raw, one.row)
+                continue
+        if take:
+            for event, fields in zip(one.events, filter(None, one.fields), strict=True):
+                take(event, fields)
         if not one.events:
-            leave_out(one.line)
-        for event, fields in one.events:
-            take(event, fields)
-            yield event
-
-
-def _bad(name: str, line: Line, message: str) -> BadLine:
-    return BadLine(name, line.number, message, line.raw, line.row if line.raw is None else None)
-
-
-class _Made(NamedTuple):
-    """A line and its events."""
-
-    line: Line
-    events: list[tuple[Event, Fields]]
+            leave_out(one.number)
+        yield from one.events
 
 
 @dataclass(slots=True)
@@ -187,21 +192,25 @@ class _Maker:
     remark: Callable[[BadLine], None]
     revisions: Revisions = field(default_factory=Revisions)
 
-    def events(self, read: Read) -> list[tuple[Event, Fields]]:
+    def events(self, read: Read) -> list[Event]:
         """The events of a line. Raises ValueError."""
         if isinstance(read.events, str):
             raise ValueError(read.events)  # noqa: TRY004 - not a type, a line that was found to be bad
         events = []
-        for repeat, fields in enumerate(one for one in read.events if one):
-            order = (self.number, read.line.number, repeat)
-            if "previous" in fields and read.change:
+        change, number, line = read.change, self.number, read.line.number
+        for repeat, fields in enumerate(read.events):
+            if not fields:  # a change that `where` or a lookup leaves out
+                continue
+            if change and "previous" in fields:
                 self.revisions.give(str(fields.get("user_id")), fields)
-            event = _event(self.source, order, fields, self.rows.shape, self.encode)
-            if read.change and fields.get("revision"):
-                event = event._replace(time_ms=_known_ms(event, fields, read.change, self.source.topic))
+            event = _event(self.source, (number, line, repeat), fields, self.rows.shape, self.encode)
+            if change and fields.get("revision"):
+                event = event._replace(time_ms=_known_ms(event, fields, change, self.source.topic))
+            if self.stamp:
+                _stampable(event)
             if said := remark_on(self.source.topic, fields):
-                self.remark(BadLine(self.source.name, read.line.number, said))
-            events.append((_stampable(event) if self.stamp else event, fields))
+                self.remark(BadLine(self.source.name, line, said))
+            events.append(event)
         return events
 
 
@@ -250,11 +259,10 @@ def _event(source: Source, order: tuple[int, int, int], value: Fields, shape: Sh
     return Event(time_ms(written), order, source.topic, owner.encode(), encode(value))
 
 
-def _stampable(event: Event) -> Event:
-    """An event whose time can be the timestamp of its record. Raises ValueError."""
+def _stampable(event: Event) -> None:
+    """Raise ValueError if an event's time cannot be the timestamp of its record."""
     if event.time_ms < FIRST_TIMESTAMP_MS:
         raise ValueError(NO_TIMESTAMP)
-    return event
 
 
 def time_ms(written: str) -> int:

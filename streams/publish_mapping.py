@@ -203,6 +203,11 @@ class Mapper:
             repeat=expression(mapping.repeat, columns) if mapping.repeat else None,
         )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether each row is one event, with no columns but the file's own."""
+        return not (self.lookups or self.repeat or self.derive or self.where)
+
     def rows(self, row: Row) -> Iterator[Row]:
         """Field values of each event the row stands for, as they are in the file. Raises ValueError."""
         for one in self.source_rows(row):

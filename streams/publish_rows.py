@@ -74,12 +74,15 @@ class Rows:
                 change = unwrap(line.row)
                 columns.see(change.row)
                 return Read(line, [self._changed(change)], change)
-            if not self.mapping.envelope and looks_wrapped(line.row):
+            if not self.mapping.envelope and ("after" in line.row or "payload" in line.row) and looks_wrapped(line.row):
                 raise UnreadableFile(
                     f"{self.name} is a change stream of Debezium (before, after, op). Add --envelope debezium to "
                     "publish updates as corrections and deletes as reversals, or --envelope none to read it as it is"
                 )
-            columns.see(line.row)
+            if columns.unseen:
+                columns.see(line.row)
+            if self.mapper.is_plain:
+                return Read(line, [self.shape.value(self.steps, line.row, columns.numbers)], None)
             return Read(line, [self._fields(row) for row in self.mapper.source_rows(line.row)], None)
         except ValueError as error:
             return Read(line, str(error), change)

@@ -15,7 +15,7 @@ from streams.terminal import echo
 if TYPE_CHECKING:
     from streams.avro_values import Values
     from streams.publish_events import Event, Source, Take
-    from streams.publish_reading import BadLine, Header, Line
+    from streams.publish_reading import BadLine, Header
     from streams.settings import Settings
 
 BAD_LINES_SHOWN = 20
@@ -68,8 +68,8 @@ class Job:
         self,
         number: int,
         tell: Tell = lambda _done: None,
-        take: Take = lambda _event, _fields: None,
-        leave_out: Callable[[Line], None] = lambda _line: None,
+        take: Take | None = None,
+        leave_out: Callable[[int], None] = lambda _number: None,
     ) -> Iterator[Event]:
         """Events of a file within the bounds, its bad lines told and counted."""
         from schemas.times import FIRST_TIMESTAMP_MS
@@ -115,6 +115,7 @@ class Job:
         elif self.bad_lines == BAD_LINES_SHOWN + 1:
             echo("more bad lines are counted, not shown", err=True)
         if self.as_is and not self.skip_bad_lines:
+            self.write_rejects()
             fail(f"stopped at line {line.number} of {line.file}: {line.message}", self.remedy())
 
     def write_rejects(self) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streams.commands.publish_job import Job
     from streams.publish_checks import Summary
     from streams.publish_events import Event
-    from streams.publish_reading import Header, Line
+    from streams.publish_reading import Header
     from streams.publish_rows import Fields
 
 DRY_RUN_EVENTS = 10
@@ -48,7 +48,7 @@ def show_summaries(job: Job) -> None:
             if job.within(event.time_ms):
                 summary.take(event, fields)
 
-        def left_out(_line: Line, summary: Summary = summary) -> None:
+        def left_out(_number: int, summary: Summary = summary) -> None:
             summary.left_out += 1
 
         for _ in job.events(number, take=keep, leave_out=left_out):
