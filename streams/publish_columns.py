@@ -44,11 +44,11 @@ class Columns:
 
     def refuse_unseen(self, file: str) -> None:
         """Raise UnreadableFile if the mapping reads columns that the file does not have."""
-        if not self.unseen:
+        if not self.unseen or not self.existing:  # no row could be read: that is told line by line
             return
         name, needed_by = next(iter(self.unseen.items()))
         near = nearest(name, self.existing)
-        words = [f"{file} has no column {name!r}" + (f": did you mean {near!r}?" if near else "")]
+        words = [f"{file} has no column {name!r}" + (f": did you mean {near!r}?" if near else ".")]
         if more := list(self.unseen)[1:]:
             words.append(f"It has no {', '.join(map(repr, more))} either.")
         words.append(f"Its columns are {listed(self.existing)}.")

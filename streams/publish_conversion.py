@@ -67,7 +67,7 @@ class Shape:
         inner: dict[str, dict[str, Any]] = {}
         for name, plain, evaluate, convert, number in steps:
             raw = row.get(plain) if plain else evaluate(row)
-            if raw is None or raw == "":
+            if raw is None or (type(raw) is str and not raw):
                 continue
             if convert is _string and type(raw) is str and "." not in name:
                 value[name] = raw
@@ -189,6 +189,8 @@ def _symbol(raw: Any, symbols: list[str]) -> str:
 def _double(raw: Any, number: NumberColumn) -> float:
     if number.mark == "." and type(raw) is str and POINT.fullmatch(raw):
         return float(raw)  # the nearest double, as through Decimal, in a third of the time
+    if type(raw) is Decimal and raw.is_finite():
+        return to_double(raw)
     return to_double(number.read(raw))
 
 

@@ -10,12 +10,13 @@ import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from schemas import times
+from schemas.batch import DAY_MS
 from schemas.row_keys import kafka_key_of
 from schemas.times import FIRST_TIMESTAMP_MS
 from schemas.utf8 import is_blank
@@ -41,6 +42,8 @@ the first timestamp there is, so that a rate may hold from 1970 or 1900 on."""
 
 CHECKED_TOGETHER = 256
 """Rows that the workers' own decoder checks together: few, because the garbage collector looks at all that waits."""
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 NO_TIMESTAMP = (
     "happened on or before 1970-01-01T00:00:00Z, which cannot be the timestamp of a record (RESCORE_CLOCK=records): "
@@ -273,9 +276,13 @@ def time_ms(written: str) -> int:
     >>> time_ms("1993-01-01"), time_ms("2024-06-30T12:00:00+02:00")
     (725846400000, 1719741600000)
     """
-    if len(written) == 20 and written[4] == written[7] == "-" and written[10] == "T" and written[19] == "Z":
-        with contextlib.suppress(ValueError):  # the commonest form, three times as fast
-            return int(datetime.fromisoformat(written).timestamp()) * 1_000
+    # The two commonest forms, three times as fast.
+    if len(written) in (10, 20) and written[4] == written[7] == "-":
+        with contextlib.suppress(ValueError):
+            if len(written) == 10:
+                return (date.fromisoformat(written).toordinal() - EPOCH_DAY) * DAY_MS
+            if written[10] == "T" and written[19] == "Z":
+                return int(datetime.fromisoformat(written).timestamp()) * 1_000
     moment_ms = times.time_ms(written)
     if moment_ms is None:
         how = "; read it with `date FORMAT`" + (" or `epoch UNIT`" if written.isdigit() else "")

@@ -69,7 +69,8 @@ class Of:
 
 def _of_number(change: Callable[[Decimal], Decimal]) -> Callable[[Of], Filter]:
     def make(of: Of) -> Filter:
-        return lambda value, _row: None if value in EMPTY else change(of.number.read(value))
+        number = of.number
+        return lambda value, _row: None if value in EMPTY else change(number.read(value))
 
     return make
 
@@ -188,22 +189,24 @@ def signs(of: Of, other: str, negative: frozenset[str], positive: frozenset[str]
     """Minus where column `other` has one of the negative values, plus for the positive ones, refused for any other."""
     if both := sorted(negative & positive):
         raise ValueError(f"{both[0]} is in both")
-    read = of.columns.reader(other)
+    read, number = of.columns.reader(other), of.number
+    is_negative = dict.fromkeys(positive, False) | dict.fromkeys(negative, True)
 
     def sign(value: Any, row: Row) -> Decimal | None:
-        if value in EMPTY:
+        if value is None or value == "":
             return None
-        amount, word = of.number.read(value), text_of(read(row))
-        if word not in negative and word not in positive:
+        amount, word = number.read(value), text_of(read(row))
+        minus = is_negative.get(word)
+        if minus is None:
             raise ValueError(
                 f"{other} is {word!r}, which neither negative_when nor positive_when names "
                 f"(named are {', '.join(sorted(negative | positive))}): add it to the one it belongs to"
             )
-        if amount < 0:
+        if amount.is_signed() and amount:
             raise ValueError(
                 f"{value!r} has a minus of its own beside {other} {word!r}: drop it with `abs`, if it means the same"
             )
-        return -amount if word in negative else amount
+        return amount.copy_negate() if minus and amount else amount
 
     return sign
 

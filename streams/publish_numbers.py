@@ -7,6 +7,7 @@ placeholder and is noted in `Numbers.unknown`, so that its row can wait for the 
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -168,7 +169,7 @@ def to_double(number: Decimal) -> float:
     0.1
     """
     nearest = float(number)
-    if nearest in (float("inf"), float("-inf")):
+    if math.isinf(nearest):
         raise ValueError(f"{number} is out of range")
     return nearest
 
@@ -188,6 +189,8 @@ def text_of(value: Any) -> str:
     >>> text_of(576.0), text_of(True), text_of(Decimal("2.50")), text_of(None)
     ('576', 'true', '2.50', '')
     """
+    if type(value) is str:
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):
