@@ -95,7 +95,9 @@ class Rows:
         rows = [self._fields(row) for row in self.mapper.source_rows(change.row)]
         if change.op in NEW or change.before is None:
             return rows[0] if rows else {}
-        before = [self._fields(row) for row in self.mapper.source_rows(change.row | change.before)]
+        before = [
+            self._fields(row) for row in self.mapper.source_rows({"debezium": change.row["debezium"]} | change.before)
+        ]
         if not before and not rows:
             return {}
         if not before or not rows:

@@ -171,3 +171,12 @@ def test_a_bad_line_beside_a_number_that_waits_keeps_its_place() -> None:
     assert [type(one) for one in found] == [Event, BadLine, Event, Event]
     amounts = [json.loads(one.value)["transaction_amount"] for one in found if isinstance(one, Event)]
     assert amounts == [1.234, 0.5, 2.0]
+
+
+def test_a_number_that_waits_is_refused_at_once_where_events_are_sent_as_they_are_read() -> None:
+    text = "user_id;transaction_amount;transaction_date\na;1,234;2026-11-20\nb;0,5;2026-11-20\n"
+    source, file = Source(None, "transactions", FileMapping()), io.BytesIO(text.encode())
+    with pytest.raises(
+        UnreadableFile, match=r"line 2: column transaction_amount: '1,234' .* events are sent as they are"
+    ):
+        list(read_events(source, SCHEMA, _encode, standard_input=file, streaming=True))
