@@ -241,8 +241,8 @@ class Publisher:
 def _taken_over(parts: Sequence[Part]) -> TakenOver:
     names = ", ".join(dict.fromkeys(part.publication.name for part in parts))
     return TakenOver(
-        f"another call of rescore publish has taken over {names}, or this one stood still for 30 s; what it had committed "
-        "stays and is counted: see `rescore publications`, and publish again what is not complete"
+        f"another call of rescore publish has taken over {names}, or this one stood still for 30 s; what it had "
+        "committed stays and is counted: see `rescore publications`, and publish again what is not complete"
     )
 
 
