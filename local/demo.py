@@ -22,6 +22,7 @@ from local.demo_hints import commands, invitation
 from local.demo_stage import Options, Stage
 from local.demo_summary import Summary, count_again
 from local.generator import Beat
+from local.process import tail
 from local.view import Scene, plain_lines, print_plain, render
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
@@ -92,7 +93,8 @@ def run(
         except Exception as error:  # noqa: BLE001 - whatever it is: the summary comes, and says it
             failure = str(error) or type(error).__name__
     if stage.lines_left_out:
-        console.print(f"some lines of your data were left out: {options.folder / 'publish.log'} says which and why")
+        log = options.folder / "publish.log"
+        console.print(f"some lines of your data were left out; the end of {log}:\n{tail(log)}", markup=False)
     waiting = None if stage.waiting < 0 else stage.waiting
     return count_again(stage.settings, stage.sent, waiting, options.folder, failure)
 

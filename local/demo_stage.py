@@ -112,7 +112,8 @@ class Stage:
                 self.publisher.start()
                 stack.callback(self.publisher.stop)
             else:
-                command = ["publish", *map(str, self.options.data), *self.options.publish_arguments]
+                files = map(str, self.options.data)
+                command = ["publish", "--skip-bad-lines", *files, *self.options.publish_arguments]
                 self._data = Background(command, self.deployment.environment, self.options.folder / "publish.log")
                 stack.enter_context(self._data)
             yield

@@ -28,6 +28,11 @@ class Values:
         self._encoder = Encoder(self._registry)
 
     @property
+    def registry(self) -> Registry:
+        """The registry at hand."""
+        return self._registry
+
+    @property
     def encoding(self) -> Encoder:
         """How values are written."""
         return self._encoder

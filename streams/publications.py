@@ -216,7 +216,7 @@ def mapping_digest(mapping: FileMapping, lookups: Mapping[str, str]) -> str:
     >>> mapping_digest(FileMapping(), {}) == mapping_digest(FileMapping(topic="loans"), {})
     True
     """
-    empty, given = asdict(FileMapping()), asdict(mapping)
+    empty, given = asdict(FileMapping()), asdict(replace(mapping, reading=mapping.reading.normal()))
     said = {name: value for name, value in given.items() if name != "topic" and value != empty[name]}
     text = json.dumps([said, dict(lookups)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LETTERS]
@@ -292,6 +292,10 @@ class Part:
         self.had_rows += 1
         self.had_line_sum += place[1]
         return False
+
+    def passed(self, line: int) -> None:
+        """A bad line was read: a longer version of the file does not begin before it."""
+        self.seen_until_line = max(self.seen_until_line, line)
 
     @property
     def has_news(self) -> bool:

@@ -64,6 +64,26 @@ class RepeatedIds:
     others: int = 0  # with other content: workers would refuse them
     copies: int = 0  # with the same content: workers take one
     examples: list[tuple[str, Event, Event]] = field(default_factory=list)  # event_id, the first one, another one
+    first: dict[tuple[str, bytes, Identity], Event] = field(default_factory=dict, repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many events have the identity of one before them."""
+        return self.others + self.copies
+
+    def take(self, event: Event) -> None:
+        """Compare an event with those before it."""
+        if event.identity is None:
+            return
+        before = self.first.setdefault((event.topic, event.key, event.identity), event)
+        if before is event:
+            return
+        if before.value == event.value:
+            self.copies += 1
+            return
+        self.others += 1
+        if len(self.examples) < EXAMPLES_MAX:
+            self.examples.append((event.identity[1], before, event))
 
     def words(self, name_of: Callable[[int], str]) -> str:
         """What is wrong, with the first places; `name_of` names a file by its number."""
@@ -82,18 +102,7 @@ def _place(event: Event, name_of: Callable[[int], str]) -> str:
 
 def repeated_ids(events: Iterable[Event]) -> RepeatedIds:
     """The ids that are not unique among events. Memory: an entry for each event with an id of its own."""
-    first: dict[tuple[str, bytes, Identity], Event] = {}
     found = RepeatedIds()
     for event in events:
-        if event.identity is None:
-            continue
-        before = first.setdefault((event.topic, event.key, event.identity), event)
-        if before is event:
-            continue
-        if before.value == event.value:
-            found.copies += 1
-            continue
-        found.others += 1
-        if len(found.examples) < EXAMPLES_MAX:
-            found.examples.append((event.identity[1], before, event))
+        found.take(event)
     return found

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from streams.commands.common import Exit, fail
-from streams.commands.events import Job, progress_bar
+from streams.commands.common import CommandFailure, Exit, fail
+from streams.commands.progress import progress_bar
+from streams.commands.publish_job import Job
 from streams.commands.wire import require_clock, who
 from streams.kafka_client import producer, require_topics
 from streams.kafka_client_transactions import KafkaPublicationLog
@@ -32,9 +33,9 @@ from streams.publish import (
     refuse_to_go_back,
 )
 from streams.publish_content import Content, content_of, content_of_open, is_kept, kept, mark_of
-from streams.publish_events import Encode, Event, Source, in_order, when
+from streams.publish_events import Event, Source, in_order, when
 from streams.publish_exactly_once import Publisher, RecordRefused
-from streams.publish_identity import Identify, no_ids, repeated_ids
+from streams.publish_identity import Identify, RepeatedIds, no_ids, repeated_ids
 from streams.publish_reading import UnreadableFile
 from streams.terminal import echo
 from streams.topics import PUBLICATIONS_TOPIC
@@ -105,7 +106,7 @@ def send_all(job: Job, advance_to_ms: int | None) -> None:
 def _send_stream(job: Job, done: Published) -> None:
     """A pipe as it comes: no transaction, as nobody knows when its next event will."""
     chosen, sender, done.since_seconds = job.settings, producer(job.settings.kafka), time.monotonic()
-    events = job.events(0, job.encoder(job.sources[0].topic), lambda _done: None)
+    events = job.events(0)
     try:
         with progress_bar("publishing", None) as tell:
             publish(events, sender, chosen.topic, chosen.clock == "records", done, lambda so_far: tell(so_far.sent))
@@ -113,6 +114,16 @@ def _send_stream(job: Job, done: Published) -> None:
         sender.flush(10)
         echo("", f"interrupted: {done.acknowledged:,} records are published", err=True)
         raise
+    except CommandFailure:  # a bad line
+        sender.flush(10)
+        _tell_before(done)
+        raise
+
+
+def _tell_before(done: Published) -> None:
+    """How much was published before a bad line."""
+    one = done.acknowledged == 1
+    echo(f"{done.acknowledged:,} event{' before it is' if one else 's before it are'} published", err=True)
 
 
 def _wall_ms() -> int:
@@ -136,7 +147,8 @@ def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool
     else:
         events = whole = _read_whole(job, marks)
         total = len(whole)
-        _refuse_repeated_ids(job, whole)
+        job.refuse_bad_lines()
+        refuse_repeated_ids(job, repeated_ids(whole))
         if publisher.stamp and whole:
             topics = {job.settings.topic(event.topic) for event in whole}
             refuse_to_go_back(whole[0].time_ms, publisher.log.latest_timestamps_ms(sorted(topics)))
@@ -155,6 +167,9 @@ def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool
         of = "" if total is None else f" of {total:,}"
         echo("", f"interrupted: {done.acknowledged:,}{of} events are published", err=True)
         echo(f"  to go on: the same command{' without --again' if job.again else ''}", err=True)
+        raise
+    except CommandFailure:  # a bad line
+        _tell_before(done)
         raise
     except RecordRefused as refused:
         fail(
@@ -229,7 +244,7 @@ def _read_whole(job: Job, marks: dict[Path, Any]) -> list[Event]:
     paths = [job.sources[number].path for number in numbers]
     size = sum(path.stat().st_size for path in paths if path and path.is_file())
     with progress_bar("reading", size, as_bytes=True) as tell:
-        events = [event for number in numbers for event in job.events(number, _encoder(job, number), tell)]
+        events = [event for number in numbers for event in job.events(number, tell)]
     _all_read(job, marks)
     events.sort(key=when)
     return events
@@ -238,11 +253,7 @@ def _read_whole(job: Job, marks: dict[Path, Any]) -> list[Event]:
 def _as_they_come(job: Job) -> Iterator[Event]:
     """Events in the order of the files, several files merged by time; what was read is in `job.parts`."""
     numbers = [number for number, parts in job.parts.items() if parts]
-    return in_order([job.events(number, _encoder(job, number), lambda _done: None) for number in numbers])
-
-
-def _encoder(job: Job, number: int) -> Encode:
-    return job.encoder(job.sources[number].topic)
+    return in_order([job.events(number) for number in numbers])
 
 
 def _all_read(job: Job, marks: dict[Path, Any]) -> None:
@@ -255,8 +266,8 @@ def _all_read(job: Job, marks: dict[Path, Any]) -> None:
             part.all_read(job.bad_lines_of.get(number, 0))
 
 
-def _refuse_repeated_ids(job: Job, events: Sequence[Event]) -> None:
-    found = repeated_ids(events)
+def refuse_repeated_ids(job: Job, found: RepeatedIds) -> None:
+    """End the command if events that differ share an id; say it of copies."""
     if found.others:
         fail(
             found.words(lambda number: job.sources[number].name),

@@ -32,7 +32,7 @@ def publish(source: str, where: Deployment) -> None:
         for file, mapping in pairs:
             path = f"{BERKA}/{file}.csv.gz"
             chosen = ["--map-file", str(maps / f"berka-{mapping}.toml"), "--until", "1995-01-01"]
-            where.rescore("publish", path, *chosen, check=False)
+            where.rescore("publish", path, *chosen, "--skip-bad-lines", check=False)
         return
     by_topic: dict[str, list[tuple[str, bytes, int]]] = {}
     for event in events(population(11, 80, date(2025, 1, 1), 100)):

@@ -38,10 +38,11 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
         until = ["--until", "2030-01-01", "--reason", "seen", "--create"]
         assert run(bank, "override", "zoe", "--score", "status", "--value", "3.5", *until).exit_code == Exit.OK
         assert stamps(bank, "commands") == [1]
-        published = run(bank, "publish", str(SMALL), "--advance-to", ADVANCE)
+        assert "1 bad line: nothing was published" in run(bank, "publish", str(SMALL)).stderr
+        published = run(bank, "publish", str(SMALL), "--skip-bad-lines", "--advance-to", ADVANCE)
         assert published.exit_code == Exit.FAILURE
         assert "small.csv, line 32: happened on or before 1970-01-01T00:00:00Z" in published.stderr
-        assert "1 line was left out" in published.stderr
+        assert "1 bad line left out, all others are published" in published.stderr
         assert "published 32 records" in published.stderr  # 30 events, an advance for each partition
         # A record of somebody else's that has no timestamp at all is a dead letter that says so.
         nil = {"user_id": "nil", "transaction_currency": "EUR", "transaction_amount": 1, "transaction_date": ADVANCE}
@@ -63,7 +64,7 @@ def test_one_row_of_1970_moves_no_clock(kafka, shared_valkey, tmp_path) -> None:
             for moment in ("1970-01-01T01:00:00+01:00", "2026-04-02", "2026-04-03")
         ]
         (tmp_path / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        more_lines = run(bank, "publish", "--as-is", str(tmp_path / "more.jsonl"))
+        more_lines = run(bank, "publish", "--as-is", "--skip-bad-lines", str(tmp_path / "more.jsonl"))
         assert (more_lines.exit_code, "line 1: happened on" in more_lines.stderr) == (Exit.FAILURE, True)
         bank.catch_up()
         assert max(stamps(bank, "transactions")) == time_ms("2026-04-03")

@@ -146,7 +146,7 @@ def test_worker_learner_and_every_command_live_with_rubbish_in_every_topic(bank:
 
     rates = tmp_path / "rates.csv"
     rates.write_text(f"currency,base_currency,effective_at,rate\nUSD,EUR,{TODAY},-1\nCZK,EUR,{TODAY}T01:00:00Z,0.04\n")
-    bad = run("publish", str(rates), "--topic", "fx-rates", "--as-is", code=Exit.FAILURE)
+    bad = run("publish", str(rates), "--topic", "fx-rates", "--as-is", "--skip-bad-lines", code=Exit.FAILURE)
     assert "line 2: rate: rate is -1.0; it must be above 0" in bad.stderr
     run("override", "ann", "--score", "status", "--value", "3", "--until", "2027-01-31", "--reason", "seen")
     run("erase", "bob", "--yes")

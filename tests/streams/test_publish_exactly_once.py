@@ -49,7 +49,7 @@ class Bank:
     def __init__(self, events_max: int = 3) -> None:
         self.broker = MemoryBroker({"transactions": 2, "loans": 2, TOPIC: 1})
         self.events_max = events_max
-        self.now_ms = 1_000
+        self.now_ms = 1_798_761_600_000  # 2027-01-01, after all events
 
     def publish(
         self,
@@ -205,7 +205,7 @@ def test_a_file_that_was_published_is_refused_with_when_and_by_whom_whatever_it_
     bank = Bank()
     assert bank.publish(_file(tmp_path, "a.csv", ANN, BOB)) == 2
     with pytest.raises(
-        CommandFailure, match=r"already published: 2 events of a\.csv .*1970-01-01T00:00:02Z by eve@bank"
+        CommandFailure, match=r"already published: 2 events of a\.csv .*2027-01-01T00:00:01Z by eve@bank"
     ):
         bank.publish(_file(tmp_path, "other/b.csv", ANN, BOB))
     assert bank.publish(tmp_path / "a.csv", _file(tmp_path, "c.csv", CID)) == 1  # what is left of a call
@@ -385,10 +385,13 @@ def test_no_record_of_a_publication_holds_anything_of_a_customer(tmp_path: Path)
 
 def test_ids_that_are_not_unique_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
     bank = Bank()
-    head = f"{HEAD},event_id,revision"
-    path = _file(tmp_path, "a.csv", f"{ANN},7,", f"{BOB},7,", f"{ANN},7,1", f"{ANN},7,", head=head)
-    assert bank.publish(path) == 4  # of another customer, another revision, a copy
-    other = _file(tmp_path, "b.csv", f"{ANN},7,", "ann,5,EUR,2026-01-01,7,", head=head)
+    head = f"{HEAD},event_id,revision,old,old_currency,old_date"
+    names = ("amount", "currency", "date")
+    previous = {f"previous.transaction_{name}": f"old_{name}".removesuffix("_amount") for name in names}
+    own, revised = f"{ANN},7,,,,", f"{ANN},7,1,1,EUR,2026-01-01"
+    path = _file(tmp_path, "a.csv", own, f"{BOB},7,,,,", revised, own, head=head)
+    assert bank.publish(path, columns=previous) == 4  # of another customer, another revision, a copy
+    other = _file(tmp_path, "b.csv", f"{ANN},7,", "ann,5,EUR,2026-01-01,7,", head=f"{HEAD},event_id,revision")
     with pytest.raises(CommandFailure, match=r"1 event has .*: '7' in b\.csv, line 2 and b\.csv, line 3") as refused:
         bank.publish(other)
     assert "--map 'event_id:=" in refused.value.remedy

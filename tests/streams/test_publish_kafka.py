@@ -35,12 +35,13 @@ class House:
         self.prefix = prefix
         self.values = Values()
 
-    def run(self, *arguments: str, typed: str | None = None, clock: str = "wall") -> Result:
+    def run(self, *arguments: str, typed: str | None = None, clock: str = "wall", **settings: str) -> Result:
         env = {
             "RESCORE_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "RESCORE_TOPIC_PREFIX": self.prefix,
             "RESCORE_APP": self.prefix + "app",
             "RESCORE_CLOCK": clock,
+            **settings,
         }
         return CliRunner().invoke(app, list(arguments), env=env, input=typed, catch_exceptions=False)
 
@@ -147,7 +148,10 @@ def test_a_stream_needs_ids_of_its_own_and_a_pipe_that_is_read_whole_does_not(ho
 
 def test_publications_are_listed_for_people_and_programs(house: House, tmp_path: Path) -> None:
     assert "no file was published" in house.run("publications").stdout
-    house.run("publish", _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f"))
+    path = _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f")
+    house.run("publish", path, "--skip-bad-lines")
+    again = house.run("publish", path, "--skip-bad-lines")
+    assert "already published: 1 event of a.csv" in again.stderr
     shown = house.run("publications")
     assert shown.exit_code == Exit.OK
     assert "a.csv" in shown.stdout
@@ -166,18 +170,54 @@ def test_a_record_that_kafka_never_takes_is_told_and_what_was_committed_before_s
         row | {"transaction_date": f"1993-01-0{n}", "description": "x" * (2_000_000 if n == 2 else 1)} for n in (1, 2)
     ]
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    result = house.run("publish", str(path))
+    too_large = house.run("publish", str(path))
+    assert "a.jsonl, line 2: The value has 2,000,071 bytes, more than 1,000,000" in too_large.stderr
+    result = house.run("publish", str(path), RESCORE_RECORD_BYTES_MAX="3000000")
     assert result.exit_code == Exit.FAILURE
     assert "Kafka does not take it" in result.stderr
     assert "shorten the event" in result.stderr
     assert house.records("transactions") == []
 
 
-def test_a_bad_line_is_told_the_others_are_published_and_the_exit_code_is_1(house: House, tmp_path: Path) -> None:
-    result = house.run("publish", _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f"))
+def test_a_bad_line_stops_a_publication_unless_it_may_be_skipped(house: House, tmp_path: Path) -> None:
+    file = _csv(tmp_path, "a.csv", "ann,x,1993-01-01,EUR,e", "bob,1,1993-01-01,EUR,f")
+    result = house.run("publish", file)
     assert result.exit_code == Exit.FAILURE
     assert "a.csv, line 2: transaction_amount: 'x' is not a number" in result.stderr
+    assert "1 bad line: nothing was published" in result.stderr
+    assert house.records("transactions") == []
+
+    rejects = tmp_path / "rejects.csv"
+    skipped = house.run("publish", file, "--skip-bad-lines", "--rejects", str(rejects))
+    assert skipped.exit_code == Exit.FAILURE
+    assert "1 bad line left out, all others are published" in skipped.stderr
+    assert f"correct them in {rejects}" in skipped.stderr
     assert [one["user_id"] for one in house.fields("transactions")] == ["bob"]
+
+    rejects.write_text(rejects.read_text().replace("ann,x", "ann,7"))
+    corrected = house.run("publish", str(rejects))
+    assert corrected.exit_code == Exit.OK, corrected.output
+    assert sorted(one["user_id"] for one in house.fields("transactions")) == ["ann", "bob"]
+
+
+def test_events_that_are_sent_as_they_are_read_stop_at_a_bad_line(house: House) -> None:
+    lines = ["ann,1,1993-01-01,EUR,e", "bob,x,1993-01-02,EUR,f", "cid,1,1993-01-03,EUR,g"]
+    typed = CSV + "".join(line + "\n" for line in lines)
+    result = house.run("publish", "-", "--as-is", typed=typed)
+    assert result.exit_code == Exit.FAILURE
+    assert "stopped at line 3" in result.stderr
+    assert "cid" not in [one["user_id"] for one in house.fields("transactions")]
+    whole = house.run("publish", "-", typed=typed)
+    assert "1 bad line: nothing was published" in whole.stderr
+
+
+def test_what_workers_would_refuse_is_not_published(house: House, tmp_path: Path) -> None:
+    rows = ["ann,1,20261120,EUR,e", "bob,1,2026-W47-5,EUR,f", "cid,1,2026-11-20,euro,g", "dan,1,2299-01-01,EUR,h"]
+    result = house.run("publish", _csv(tmp_path, "a.csv", *rows))
+    assert "4 bad lines: nothing was published" in result.stderr
+    for line, says in ((2, "'20261120'"), (3, "'2026-W47-5'"), (4, "transaction_currency is 'euro'"), (5, "ahead of")):
+        assert any(f"line {line}: " in told and says in told for told in result.stderr.splitlines()), result.stderr
+    assert house.records("transactions") == []
 
 
 def test_an_advance_reaches_every_partition_after_the_events(house: House, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from streams.publish_filters import FILTERS, USAGE, read_number
+from streams.publish_filters import FILTERS, USAGE
 from streams.publish_mapping import (
     FileMapping,
     Lookup,
@@ -26,14 +27,21 @@ ROW = {"amount": "1 234,50", "type": "VYDAJ", "date": "930131", "n": 2, "empty":
     [
         ("amount", "1 234,50"),
         ("absent", None),
-        ("amount | number", 1234.5),
-        ("amount | negate", -1234.5),
-        ("amount | negate | abs", 1234.5),
-        ("amount | negative_when type VYDAJ VYBER", -1234.5),
-        ("amount | negative_when type PRIJEM", 1234.5),
-        ("amount | times 0.01 | round 2", 12.35),
+        ("amount | number", Decimal("1234.50")),
+        ("amount | negate", Decimal("-1234.50")),
+        ("amount | negate | abs", Decimal("1234.50")),
+        ("amount | negative_when type VYDAJ VYBER", Decimal("-1234.50")),
+        ("amount | positive_when type VYDAJ | negative_when type PRIJEM", Decimal("1234.50")),
+        ("amount | times 0.01 | round 2", Decimal("12.34")),  # 12.345, half to even
+        ("amount | times n", Decimal("2469.00")),
         ("n | plus 1", 3),
         ("n | plus n", 4),
+        ("empty | plus n", 2),
+        ("empty | minus amount", Decimal("-1234.50")),
+        ("empty | minus empty", None),
+        ("empty | negate | number", None),
+        ("empty | first_of empty type n", "VYDAJ"),
+        ("n | first_of type", 2),
         ("date | date %y%m%d", "1993-01-31"),
         ("date | date %y%m%d | plus_days 1", "1993-02-01"),
         ("date | date %y%m%d | plus_months 1", "1993-02-28"),
@@ -62,12 +70,14 @@ def test_a_template_puts_expressions_between_words() -> None:
     assert template("CZK")(ROW) == "CZK"
 
 
-def test_a_lone_comma_before_three_digits_is_refused_because_it_may_mean_either() -> None:
-    with pytest.raises(ValueError, match="thousands or decimals"):
-        read_number("12,500")
-    assert read_number("12,500", ",") == 12.5
-    assert read_number("12,500", ".") == 12500.0
-    assert read_number("1'234'567.5") == 1234567.5
+def test_a_value_that_neither_list_of_signs_names_is_refused() -> None:
+    sign = expression("amount | negative_when Type DR | positive_when Type CR")
+    assert [sign({"amount": "12.00", "Type": word}) for word in ("DR", "CR")] == [Decimal(-12), Decimal(12)]
+    for word in ("dr", "Debit", "", None):
+        with pytest.raises(ValueError, match=r"which neither negative_when nor positive_when names .named are CR, DR."):
+            sign({"amount": "12.00", "Type": word})
+    with pytest.raises(ValueError, match="has a minus of its own"):
+        sign({"amount": "-12.00", "Type": "DR"})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,9 @@ def test_a_condition_keeps_or_leaves_out_a_row(text: str, keeps: bool) -> None:
     "text, says",
     [
         ("amount | nubmer", "unknown filter 'nubmer'"),
-        ("amount | times", "times FACTOR"),
+        ("amount | times", "times NUMBER|COLUMN"),
+        ("amount | negative_when type A | positive_when type A", "is not negative_when COLUMN VALUE"),
+        ("when | epoch fortnights", "epoch days|seconds"),
         ("| number", "does not begin with a column"),
     ],
 )
@@ -103,7 +115,9 @@ def test_an_option_of_the_command_line_goes_over_the_file() -> None:
 
 
 def test_a_field_that_is_not_ours_is_refused_with_those_that_are() -> None:
-    with pytest.raises(MappingMistake, match="there is no field 'usre_id'; this topic has amount, user_id"):
+    with pytest.raises(
+        MappingMistake, match=r"there is no field 'usre_id': did you mean 'user_id'. This topic has amount, user_id"
+    ):
         Mapper.of(FileMapping(columns={"usre_id": "a"}), ["user_id", "amount"], {})
 
 

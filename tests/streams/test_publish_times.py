@@ -17,13 +17,15 @@ from pyarrow import parquet
 from schemas.definitions import schema
 from schemas.times import time_ms
 from schemas.zones import zone_of
+from streams.publish_columns import Columns
 from streams.publish_events import Event, Source, read_events
-from streams.publish_filters import FILTERS
+from streams.publish_filters import FILTERS, Of
 from streams.publish_mapping import FileMapping
 from streams.publish_reading import BadLine
 from tests.schemas.almost_times import almost_times
 
 NEW_YORK = zone_of("America/New_York")
+OF = Of("booked", Columns())
 SEEDS = 600
 ENCODE = lambda value: json.dumps(value).encode()  # noqa: E731
 BY_LINE = lambda _line: "file"  # noqa: E731
@@ -82,14 +84,14 @@ def test_parquet_dates_are_dates_and_timestamps_local_or_moments_as_their_type_s
     ],
 )
 def test_a_date_that_a_filter_reads_is_local_unless_it_names_a_zone(written: str, pattern: str, expected: int) -> None:
-    assert time_ms(FILTERS["date"](pattern)(written, {}), NEW_YORK) == expected
+    assert time_ms(FILTERS["date"](OF, pattern)(written, {}), NEW_YORK) == expected
 
 
 def test_the_name_of_a_zone_is_refused_unless_it_is_that_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     # Names that this machine's own zone has are read by strptime; elsewhere they would not be.
     monkeypatch.setattr("time.tzname", ("EST", "EDT"))
     with pytest.raises(ValueError, match=r"EST|not a date written"):
-        FILTERS["date"]("%Y-%m-%d %H:%M %Z")("2026-11-20 23:30 EST", {})
+        FILTERS["date"](OF, "%Y-%m-%d %H:%M %Z")("2026-11-20 23:30 EST", {})
 
 
 def test_a_zone_can_be_put_behind_a_column(tmp_path: Path) -> None:
