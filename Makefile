@@ -35,7 +35,7 @@ echo "or name it: make setup PYTHON=/path/to/python3" >&2
 exit 1
 endef
 
-MADE_FROM := pyproject.toml local/environment.py local/packages.py local/kafka_jars.lock
+MADE_FROM := pyproject.toml local/environment.py local/packages.py local/servers/kafka_jars.lock
 
 $(READY): requirements.lock $(MADE_FROM)
 	@$(call set_up,all)
@@ -67,7 +67,7 @@ faults-table: setup ## Write docs/faults-protections.md: each protection switche
 
 docs: setup ## Write the pages of docs/ that are made from the code
 	@echo "docs/commands.md"; $(VENV)/python -m typer streams.__main__ utils docs --name rescore --title "Commands" --output docs/commands.md
-	@echo "docs/versions.md"; $(VENV)/python -m streams.versions_schema.page docs/versions.md
+	@echo "docs/versions.md"; $(VENV)/python -m streams.versions.schema.page docs/versions.md
 
 lock: setup ## Lock the newest packages that pyproject.toml allows: for people and tests, and for the image alone
 	@compile="$(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url"

@@ -46,16 +46,18 @@ def steps(extent: str) -> list[Step]:
     jars, venv = "Apache Kafka, fetched", f"Python {version} in .venv"
     packages = "packages, each checked by hash"
     needs_venv = () if is_made_by(base_python(), VENV) else (venv,)
-    found = [Step(jars, [base, "-m", "local.jars"])]
+    found = [Step(jars, [base, "-m", "local.servers.jars"])]
     if needs_venv:
         found.append(Step(venv, [base, "-m", "venv", "--clear", str(VENV)]))
     found += [
         Step(packages, [python, "-m", "local.packages", str(ROOT / LOCKS[extent])], needs_venv),
-        Step("machine code of the scores", [python, "-m", "streams.warm", "step"], (packages,)),
-        Step("machine code of the messages", [python, "-m", "streams.warm", "others"], (packages,)),
+        Step("machine code of the scores", [python, "-m", "streams.processing.warm", "step"], (packages,)),
+        Step("machine code of the messages", [python, "-m", "streams.processing.warm", "others"], (packages,)),
     ]
     if extent == "all":
-        found.append(Step("Apache Kafka, prepared for quick starts", [python, "-m", "local.kafka"], (packages, jars)))
+        found.append(
+            Step("Apache Kafka, prepared for quick starts", [python, "-m", "local.servers.kafka"], (packages, jars))
+        )
     return found
 
 

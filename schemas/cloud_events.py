@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import Changes, EventBatch, Record
+from schemas.compiled_encode import HEADERS, write_headers
 from schemas.kinds import SCORE_NAMES
 from schemas.texts import Texts
-from schemas.write_kernel import HEADERS, write_headers
 
 Header = tuple[str, bytes]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from schemas.batch import EVENT, Columns, EventBatch, Record, Reject
 from schemas.compiled import compiled
+from schemas.compiled_decode import ROW_BYTES, Fields, read_events
 from schemas.definitions import SCHEMA_OF_TOPIC, parsed
 from schemas.foreign import UnusableSchema
 from schemas.hashing import word_64
-from schemas.kernel import ROW_BYTES, Fields, read_events
 from schemas.kinds import INPUT_TOPICS, Kind, Rank, RejectCode
 from schemas.known_schemas import Registry
 from schemas.meaning import BLANK, TEXTS, Event, event_of, request_without_user

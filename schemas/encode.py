@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from schemas.batch import MISSING_TIME_MS, Changes, Columns, EventBatch
 from schemas.categories import CATEGORY_NAMES
+from schemas.compiled_encode import write_cards, write_changes, write_examples
 from schemas.kinds import CAUSE_NAMES, INPUT_TOPICS, SCORE_NAMES, SEGMENT_NAMES, VALUE_BANDS, Reason, Score
 from schemas.row_keys import record_key, request_of
 from schemas.texts import Texts
-from schemas.write_kernel import write_cards, write_changes, write_examples
 from schemas.writing import Encoder, VersionNames, encode_value
 
 CHANGE_BYTES_MAX = 400

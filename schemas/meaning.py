@@ -1,7 +1,8 @@
 """What the fields of an event mean, in plain Python: the row of `schemas.batch.EVENT` they make, or why they make none.
 
-The definition of an event's columns. `schemas.kernel` does the same for transactions and loan events that are plainly
-good. All that a record can tell by itself is checked here; what needs a customer's state is checked in the fold.
+The definition of an event's columns. `schemas.compiled_decode` does the same for transactions and loan events that
+are plainly good. All that a record can tell by itself is checked here; what needs a customer's state is checked in
+the fold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One value at a time, in plain Python: from the bytes of a record to the fields its schema names.
 
-This is the definition of what can be read; `schemas.kernel` is a fast way to the same for what is plainly good, and
-leaves all else to this. What cannot be read raises `Refused`, which never leaves the codec: there it becomes a reject.
+This is the definition of what can be read; `schemas.compiled_decode` is a fast way to the same for what is plainly
+good, and leaves all else to this. What cannot be read raises `Refused`, which never leaves the codec: there it
+becomes a reject.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is written, one value at a time and in plain Python: the fields of changes and cards, and any value as Avro.
 
-The definition of the outputs. `schemas.write_kernel` writes the same bytes for many at once.
+The definition of the outputs. `schemas.compiled_encode` writes the same bytes for many at once.
 """
 
 from __future__ import annotations

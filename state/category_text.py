@@ -1,7 +1,7 @@
 """The category of a purchase from the words of its description: multinomial naive Bayes over hashed words.
 
 A model is counts of (word, category); it learns by adding ones, and is as good as the log of shares of counts. Words it
-has not counted say nothing. The packaged one is made of keywords by `python -m local.category_prior`. Where its best
+has not counted say nothing. The packaged one is made of keywords by `python -m local.priors.categories`. Where its best
 guess is not likely enough, the category is unknown: no guess is better than a wrong one.
 """
 

@@ -6,7 +6,7 @@ the order day of the newest `ROW_CLOSED_MAX` such loans, 7 bytes each. Of older 
 them: a loan that is unknown and was ordered no later cannot be told from one of those.
 
 Of each payment of a loan in the row it keeps 40 bits of a hash, 5 bytes, as duplicates are remembered for a day only.
-The compiled twin is `state.compiled_closed`. Decision: docs/decisions/0015-loans-that-come-again.md.
+The compiled twin is `state.compiled.closed`. Decision: docs/decisions/0015-loans-that-come-again.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A row keeps sums, not events. A correction takes `previous` out of them, so the 
 as its original is in exactly these sums. One whose original was never taken, or not yet, fails as soon as it would take
 more than is there. So no sum of amounts and no count is ever below zero.
 
-`state.compiled_sums` does the same in compiled code.
+`state.compiled.sums` does the same in compiled code.
 """
 
 from __future__ import annotations

@@ -145,7 +145,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class RiskWeights:
-    """One version of the credit risk model: an additive model of the log-odds of default (`streams.scoring.risk`).
+    """One version of the credit risk model: an additive model of the log-odds of default
+    (`streams.scoring.models.risk`).
 
     `knots` (F, most knots) are padded with the last one; `mean` (D,) and `covariance` (D, D) are the weights' Gaussian;
     `phi_mean` (D,) is the basis of the population's mean customer, against whom reasons are told.

@@ -29,11 +29,11 @@ from streams.commands import (
     override,
     profiles,
     publications,
-    replay,
     subscribe,
     topics,
     worker,
 )
+from streams.commands import verify as replay
 from streams.commands.common import EXIT_CODES, program_version
 from streams.commands.notation import name_values
 from streams.terminal import echo

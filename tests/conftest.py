@@ -20,8 +20,8 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from hypothesis import Verbosity, settings
 
-from local.kafka import Kafka
-from local.valkey import Valkey
+from local.servers.kafka import Kafka
+from local.servers.valkey import Valkey
 
 # The same examples on every run: a failure seen once is seen again, and its seed is printed.
 settings.register_profile("rescore", derandomize=True, print_blob=True, deadline=None, database=None)

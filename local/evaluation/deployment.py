@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from local.demo_children import Background
 from local.evaluation.dataset import UnusableDataset
 from local.evaluation.journey import (
     BASE_CURRENCY,
@@ -29,12 +28,13 @@ from local.evaluation.journey import (
     known_of,
     progress_of,
 )
+from local.servers.children import Background
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.commands.topics import options_of
-from streams.commands.versions import publish_first_versions
-from streams.commands.wire import registry_for, values
-from streams.kafka_client import (
+from streams.composition.registry import registry_for, values
+from streams.composition.versions import publish_first_versions
+from streams.kafka.client import (
     KafkaUnreachable,
     admin_of,
     empty_topics,
@@ -42,11 +42,11 @@ from streams.kafka_client import (
     read,
     require_topics,
 )
-from streams.kafka_client_groups import group_of, waiting_records
-from streams.publish import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
+from streams.kafka.groups import group_of, waiting_records
+from streams.kafka.topics import DEAD_LETTERS, apply
+from streams.publish.publisher import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
 from streams.settings import Settings, load
-from streams.topics import DEAD_LETTERS, apply
-from streams.version_records import config_record
+from streams.versions.records import config_record
 
 LOOK_SECONDS = 0.3
 STILL_SECONDS = 900.0

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from local.evaluation.dataset import Labelled, find, rows_of
-from streams.scoring.acceptance import ACCEPTANCE_MANIFEST
-from streams.scoring.manifest import Feature, Manifest
+from streams.scoring.models.acceptance import ACCEPTANCE_MANIFEST
+from streams.scoring.models.manifest import Feature, Manifest
 
 COLUMNS = {
     "ltv": "lvrat",

@@ -28,21 +28,21 @@ from schemas.batch import FOREVER_MS
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
+from schemas.topic_values import Values
 from state.memory_store import MemoryStore
-from streams.avro_values import Values
-from streams.broadcast import Broadcast
-from streams.epochs import EpochMarks
-from streams.learner import Learner, LearnerOptions
-from streams.learner_log import MemoryLearnerLog
+from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTERS, MEMORY_TOPIC
+from streams.learner.loop import Learner, LearnerOptions
 from streams.learning.epochs import LearningPolicy
-from streams.memory_log import MemoryBroker, MemoryLog
-from streams.processor import ScoreProcessor
+from streams.log.learner import MemoryLearnerLog
+from streams.log.memory import MemoryBroker, MemoryLog
+from streams.processing.epoch_markers import EpochMarks
+from streams.processing.processor import ScoreProcessor
+from streams.processing.wire import learner_wire, marker_of, wire_of
 from streams.scoring.reasons import REASON_TEXTS
-from streams.topics import BROADCAST_TOPICS, DEAD_LETTERS, MEMORY_TOPIC
-from streams.versions import Known, first_policy, first_records, learning_record, reader
-from streams.wires import learner_wire, marker_of, wire_of
-from streams.wiring import WorkerOptions
-from streams.worker import Worker
+from streams.versions.broadcast import Broadcast
+from streams.versions.known import Known, first_policy, first_records, learning_record, reader
+from streams.worker.loop import Worker
+from streams.worker.options import WorkerOptions
 
 OUTPUTS = ("score-changes", "scorecards", "rescore-state", "rescore-journal", "rescore-examples")
 RECORDS_MAX = 2_000

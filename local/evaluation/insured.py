@@ -3,7 +3,7 @@
 There is no public set of such offers. So nothing here says what the models are worth in a market; what it says is
 whether their chances are calibrated, whether they rank as the truth does, and whether their confidence holds, in a
 world whose every chance is known. That world is none the packaged models have seen: other curves than those of
-`local.credit_prior`, eight sellers with terms of their own, and for each kind of cover two things that mean more
+`local.priors.credit`, eight sellers with terms of their own, and for each kind of cover two things that mean more
 together than their sum, which an additive model cannot say.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from local.evaluation.dataset import Labelled
-from streams.scoring.insurance import HOME_MANIFEST, LIFE_MANIFEST, home_row, life_row
-from streams.scoring.manifest import Manifest
+from streams.scoring.models.insurance import HOME_MANIFEST, LIFE_MANIFEST, home_row, life_row
+from streams.scoring.models.manifest import Manifest
 
 ROWS = 6_000
 SEED = 20_262

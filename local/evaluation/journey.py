@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from schemas.batch import Record
 from schemas.known_schemas import Registry
+from schemas.topic_values import Values
 from state.calendar import day_of
 from state.layout import decode_row
 from state.row import Row
 from state.versions import Weights
-from streams.avro_values import Values
 from streams.learning.value_regression import design_of
-from streams.resolve import PROGRESS_KEY, Progress
-from streams.scoring.evaluate import features_of
 from streams.scoring.expectation import expectation
+from streams.scoring.reference.evaluate import features_of
 from streams.scoring.value import unpack_features
-from streams.versions import Known, first_policy, reader
+from streams.versions.known import Known, first_policy, reader
+from streams.worker.recovery import PROGRESS_KEY, Progress
 
 Floats = NDArray[np.float64]
 

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from local.evaluation.dataset import Labelled, UnusableDataset, find, rows_of
-from streams.packaged_models import MANIFESTS
-from streams.scoring.manifest import Feature, Manifest, RefusedManifest, checked
+from streams.scoring.models.manifest import Feature, Manifest, RefusedManifest, checked
+from streams.versions.packaged_models import MANIFESTS
 
 KEYS = {
     "model",

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local.evaluation.dataset import Labelled
-from streams.scoring.manifest import Feature
-from streams.scoring.plain_values import number_of, word_of
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.plain_values import number_of, word_of
 
 Floats = NDArray[np.float64]
 

@@ -28,9 +28,9 @@ from local.evaluation.requests import ask
 from schemas.known_schemas import Registry, StaticRegistry
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.challengers import challengers, inputs_for
-from streams.packaged_models import packaged_model
-from streams.scoring.additive import logistic, tempered
-from streams.scoring.manifest import checked, described
+from streams.scoring.models.additive import logistic, tempered
+from streams.scoring.models.manifest import checked, described
+from streams.versions.packaged_models import packaged_model
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]

@@ -23,11 +23,11 @@ from local.evaluation.journey import Deployment, Outputs, Sending, Terms, Told
 from schemas.batch import Record
 from schemas.known_schemas import Registry
 from schemas.times import iso_of
-from streams.avro_values import Values
-from streams.learner_memory import CHECKPOINT, CREDIT
+from schemas.topic_values import Values
+from streams.learner.checkpoint import CHECKPOINT, CREDIT
 from streams.learning.bayesian import BayesianLogisticRegression
-from streams.scoring.additive import logistic, tempered
-from streams.scoring.manifest import Manifest
+from streams.scoring.models.additive import logistic, tempered
+from streams.scoring.models.manifest import Manifest
 
 Floats = NDArray[np.float64]
 

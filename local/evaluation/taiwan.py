@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local.evaluation.dataset import Labelled, UnusableDataset, find, rows_of
-from streams.scoring.manifest import Feature, Manifest
+from streams.scoring.models.manifest import Feature, Manifest
 from streams.scoring.status import status_score
 
 Floats = NDArray[np.float64]

@@ -15,9 +15,9 @@ from streams.commands.common import AsJson, Exit, fail, guarded
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
-    from local.bench import BenchResult
-    from local.bench_latency import Latency
-    from local.bench_world import World
+    from local.bench.latency import Latency
+    from local.bench.throughput import BenchResult
+    from local.bench.world import World
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -33,7 +33,7 @@ def say(words: str) -> None:
 @contextmanager
 def a_world(**settings: str) -> Iterator[World]:
     """Servers in a temporary folder."""
-    from local.bench_world import world
+    from local.bench.world import world
 
     with tempfile.TemporaryDirectory(prefix="rescore-bench-") as folder, world(Path(folder), **settings) as here:
         yield here
@@ -62,9 +62,9 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    from local.bench import BenchOptions, run
-    from local.bench_engines import PEERS
-    from local.jars import cache_folder
+    from local.bench.engines import PEERS
+    from local.bench.throughput import BenchOptions, run
+    from local.servers.jars import cache_folder
 
     chosen = {"none": (), "all": tuple(PEERS)}.get(peers, tuple(peers.split(",")))
     if unknown := [name for name in chosen if name not in PEERS]:
@@ -104,8 +104,8 @@ def latency(
     """
     import time
 
-    from local.bench_latency import LatencyOptions, run
-    from local.jars import cache_folder
+    from local.bench.latency import LatencyOptions, run
+    from local.servers.jars import cache_folder
 
     with a_world(CLOCK="wall") as here:
         options = LatencyOptions(rate=rate, seconds=seconds, users=users)
@@ -129,9 +129,9 @@ def midnight(
 
     Example: rescore bench midnight --users 1000000 --rate 1000
     """
-    from local.bench_latency import MidnightOptions
-    from local.bench_latency import midnight as measure
-    from local.jars import cache_folder
+    from local.bench.latency import MidnightOptions
+    from local.bench.latency import midnight as measure
+    from local.servers.jars import cache_folder
 
     with a_world() as here:
         found = measure(here, MidnightOptions(rate, users, seconds=seconds), cache_folder() / "bench")
@@ -152,8 +152,8 @@ def restore(
 
     Example: rescore bench restore --users 1000000
     """
-    from local.bench_restore import RestoreOptions, run
-    from local.jars import cache_folder
+    from local.bench.restore import RestoreOptions, run
+    from local.servers.jars import cache_folder
 
     with a_world() as here:
         found = run(here, RestoreOptions(users), cache_folder() / "bench", say)
@@ -183,7 +183,7 @@ def page(
 
     Example: rescore bench page benchmarks/results
     """
-    from local.bench_page import write
+    from local.bench.page import write
 
     if not results.is_dir() or not (docs / "benchmarks.md").is_file():
         fail(f"there is no {results} or no {docs / 'benchmarks.md'}", "run it in a checkout of the project")
@@ -204,8 +204,8 @@ def parts(
 
     Example: rescore bench parts --uniform
     """
-    from local.bench_parts import run
-    from local.jars import cache_folder
+    from local.bench.parts import run
+    from local.servers.jars import cache_folder
 
     chosen = users or (1_000_000 if uniform else 100_000)
     found = run(chosen, events, None if uniform else 1.1, cache_folder() / "bench")
@@ -231,9 +231,9 @@ def learning(
 
     Example: rescore bench learning --rounds 15
     """
-    from local.bench_learner import learning as measured_learning
-    from local.bench_learner import memory
-    from local.bench_learning import Size, run
+    from local.bench.learner import learning as measured_learning
+    from local.bench.learner import memory
+    from local.bench.learning import Size, run
 
     tell = say if as_json else echo
     hot = []
@@ -272,8 +272,8 @@ def bytes_(
 
     Example: rescore bench bytes
     """
-    from local.bench_bytes import run
-    from local.jars import cache_folder
+    from local.bench.bytes import run
+    from local.servers.jars import cache_folder
 
     with a_world() as here:
         found = run(here, users, cache_folder() / "bench")
@@ -298,8 +298,8 @@ def scale(
 
     Example: rescore bench scale --sizes 1000,100000 --json-file scale.json
     """
-    from local.bench import BenchOptions, run
-    from local.jars import cache_folder
+    from local.bench.throughput import BenchOptions, run
+    from local.servers.jars import cache_folder
 
     found: list[dict[str, object]] = []
     for users in map(int, sizes.split(",")):

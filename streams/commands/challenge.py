@@ -10,7 +10,7 @@ import typer
 from streams.commands.common import AsJson, Exit, fail, guarded, settings
 
 if TYPE_CHECKING:
-    from streams.scoring.specs import ModelSpec
+    from streams.scoring.models.specs import ModelSpec
 
 
 @guarded
@@ -43,10 +43,10 @@ def challenge(
     """
     from schemas.batch import FOREVER_MS
     from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
-    from streams.commands.versions import known_versions
-    from streams.commands.wire import present_ms, who
-    from streams.scoring.specs import body_of_spec, spec_at
-    from streams.version_reading import declared_model
+    from streams.composition.registry import present_ms, who
+    from streams.composition.versions import known_versions
+    from streams.scoring.models.specs import body_of_spec, spec_at
+    from streams.versions.reading import declared_model
 
     chosen = settings()
     spec = spec_at(known_versions(chosen).specs, model, FOREVER_MS)
@@ -70,7 +70,7 @@ def challenge(
 
 def changed(spec: ModelSpec, challenger: str, wanted: dict[str, Any] | None) -> dict[str, Any]:
     """The challengers of a declaration with this one as well, or without it. Raises ValueError."""
-    from streams.scoring.specs import body_of_spec
+    from streams.scoring.models.specs import body_of_spec
 
     held: dict[str, Any] = dict(body_of_spec(spec)["challengers"])
     if wanted is not None:

@@ -14,7 +14,7 @@ def complete_score(incomplete: str) -> list[str]:
 
 def complete_overridable(incomplete: str) -> list[str]:
     """Scores that a person may fix."""
-    from streams.overrides import OVERRIDABLE
+    from streams.customers.overrides import OVERRIDABLE
 
     return _beginning(incomplete, OVERRIDABLE)
 
@@ -35,7 +35,7 @@ def complete_input_topic(incomplete: str) -> list[str]:
 
 def complete_profile(incomplete: str) -> list[str]:
     """Packaged profiles; published ones would need Kafka, which a shell does not wait for."""
-    from streams.packaged_profiles import packaged_profiles
+    from streams.versions.packaged_profiles import packaged_profiles
 
     return _beginning(incomplete, sorted(profile.profile_id for profile in packaged_profiles()))
 

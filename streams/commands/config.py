@@ -10,7 +10,7 @@ from streams.commands.common import AsJson, Exit, guarded, loaded, settings
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
-    from streams.versions import Known
+    from streams.versions.known import Known
 
 app = typer.Typer(
     help="Settings: from the environment, from rescore.toml, or the default; and the published versions.",
@@ -46,7 +46,7 @@ def check(as_json: AsJson = False) -> None:
 
     Example: rescore config check --json | jq .refused
     """
-    from streams.commands.versions import known_versions
+    from streams.composition.versions import known_versions
 
     known = known_versions(settings(), tell=False)
     if as_json:

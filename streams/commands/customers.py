@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from state.row import Row
-    from streams.commands.store import Place
-    from streams.explain import Beside
+    from streams.composition.store import Place
+    from streams.customers.story import Beside
     from streams.settings import Settings
 
 User = Annotated[str, typer.Argument(help="The customer's user_id.")]
@@ -44,8 +44,8 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
 
       rescore inspect --request 88120
     """
-    from streams.commands.store import read_row
-    from streams.inspection import tables
+    from streams.composition.store import read_row
+    from streams.customers.row_view import tables
 
     _one_of(user, request)
     if request is not None:
@@ -74,9 +74,9 @@ def inspect(user: UserOrNone = "", request: Request = None, as_json: AsJson = Fa
 
 def _document(chosen: Settings, user: str, row: Row, place: Place) -> dict[str, Any]:
     """The customer for programs, by the versions that are in force."""
-    from streams.commands.versions import known_versions
-    from streams.customer_document import customer_document
-    from streams.inspection import packaged_names
+    from streams.composition.versions import known_versions
+    from streams.customers.document import customer_document
+    from streams.customers.row_view import packaged_names
 
     versions = known_versions(chosen).versions
     names = packaged_names() | {profile.key: profile.profile_id for book in versions.books for profile in book.profiles}
@@ -85,9 +85,9 @@ def _document(chosen: Settings, user: str, row: Row, place: Place) -> dict[str, 
 
 def _profile_names(chosen: Settings, row: Row) -> dict[int, str]:
     """Names of profiles by their hashes: the packaged ones, and those published where the row has such a one."""
-    from streams.commands.versions import known_versions
-    from streams.inspection import packaged_names
-    from streams.open_transactions import BehindOpenTransaction
+    from streams.composition.versions import known_versions
+    from streams.customers.row_view import packaged_names
+    from streams.log.open_transactions import BehindOpenTransaction
 
     names = packaged_names()
     if all(mark.key in names for mark in row.profiles if mark.held):
@@ -149,8 +149,8 @@ def explain(
         require_score(score)
     from streams.commands.history import changes_of
     from streams.commands.subscribe import local_time
-    from streams.documents import explanation
-    from streams.explain import CONTEST, adverse_lines, as_lines, stories
+    from streams.customers.story import CONTEST, adverse_lines, as_lines, stories
+    from streams.customers.story_documents import explanation
 
     chosen = settings()
     found, not_found, missing = changes_of(chosen, user, scores or (), steps, everything=everything)
@@ -195,10 +195,10 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
     Without the store the story of the topic is told all the same, and that the rest is missing.
     """
     from state.errors import StoreUnavailable
-    from streams.attainable import data_used, ways
-    from streams.commands.store import read_row
-    from streams.commands.versions import known_versions
-    from streams.explain import CREDIT_SCORES, Beside
+    from streams.composition.store import read_row
+    from streams.composition.versions import known_versions
+    from streams.customers.counterfactuals import data_used, ways
+    from streams.customers.story import CREDIT_SCORES, Beside
 
     try:
         found = read_row(chosen, user.encode())
@@ -275,9 +275,9 @@ def _one_of(user: str, request: int | None) -> None:
 
 def publish_command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
     """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
-    from streams.commands.wire import stamp_ms, values, who
-    from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, finish, send, timestamp_option
+    from streams.composition.registry import stamp_ms, values, who
+    from streams.kafka.client import producer, require_topics
+    from streams.publish.publisher import Published, finish, send, timestamp_option
 
     topic = chosen.topic("commands")
     require_topics(chosen.kafka, [topic])

@@ -15,7 +15,7 @@ from streams.terminal import console, counted, echo, print_json, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from streams.dead_letters import DeadLetter, Message
+    from streams.log.dead_letters import DeadLetter, Message
     from streams.settings import Settings
 
 app = typer.Typer(help="Dead letters: events that were refused, with reason and original bytes.", no_args_is_help=True)
@@ -41,7 +41,7 @@ def show_list(topic: Topic = "", reason: Reason = "", user: User = "", as_json: 
     Example: rescore dlq list --topic loans
     """
     from streams.commands.subscribe import local_time
-    from streams.dead_letters import chosen as choose
+    from streams.log.dead_letters import chosen as choose
 
     _require_known((), topic, reason)
     chosen = settings()
@@ -74,7 +74,7 @@ def show(names: Names = None, as_json: AsJson = False) -> None:
     if not names:
         fail("no letter is named", "rescore dlq list shows their names", Exit.USAGE)
     _require_known(names)
-    from streams.commands.wire import values
+    from streams.composition.registry import values
 
     chosen = settings()
     decode = values(chosen).decode
@@ -107,8 +107,8 @@ def replay(
     Example: rescore dlq replay --reason UNKNOWN_CURRENCY
     """
     from schemas.kinds import INPUT_TOPICS
-    from streams.commands.wire import stamp_ms, values, who
-    from streams.dead_letters import replayed
+    from streams.composition.registry import stamp_ms, values, who
+    from streams.log.dead_letters import replayed
 
     _require_choice(names, topic, reason, user, all_letters)
     chosen = settings()
@@ -137,9 +137,9 @@ def drop(
 
     Example: rescore dlq drop transactions.dlq/0/17
     """
-    from streams.commands.wire import who
-    from streams.dead_letters import chosen as choose
-    from streams.dead_letters import note
+    from streams.composition.registry import who
+    from streams.log.dead_letters import chosen as choose
+    from streams.log.dead_letters import note
 
     _require_choice(names, topic, reason, user, all_letters)
     chosen = settings()
@@ -185,8 +185,8 @@ def _settle(
 
     The producer comes first: it fences any other that settles letters, so that what is read then is settled once.
     """
-    from streams.dead_letters import chosen as choose
-    from streams.kafka_client import producer, transact
+    from streams.kafka.client import producer, transact
+    from streams.log.dead_letters import chosen as choose
 
     sender = producer(chosen.kafka, transactional_id=f"{chosen.app}.dlq")
     letters = choose(_open(chosen), names or (), _prefixed(chosen, topic), reason, user)
@@ -202,8 +202,8 @@ def _open(chosen: Settings, missing: list[str] | None = None) -> list[DeadLetter
     Whoever settles letters needs all notes, as a letter that was replayed before would come back twice.
     """
     from schemas.kinds import INPUT_TOPICS
-    from streams.dead_letters import SUFFIX, open_letters
-    from streams.kafka_client import read, require_topics
+    from streams.kafka.client import read, require_topics
+    from streams.log.dead_letters import SUFFIX, open_letters
 
     topics = [chosen.topic(name) + SUFFIX for name in INPUT_TOPICS]
     records = read(chosen.kafka, require_topics(chosen.kafka, topics))
@@ -215,7 +215,7 @@ def _prefixed(chosen: Settings, topic: str) -> str:
 
 
 def _named(letters: Iterable[DeadLetter], names: Sequence[str]) -> list[DeadLetter]:
-    from streams.dead_letters import chosen as choose
+    from streams.log.dead_letters import chosen as choose
 
     return choose(letters, names)
 
@@ -232,7 +232,7 @@ def _user_of(chosen: Settings, letter: DeadLetter, decode: Callable[[str, bytes]
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     return {
         "letter": letter.name,
@@ -247,7 +247,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 def _content(letter: DeadLetter, chosen: Settings, decode: Callable[[str, bytes], dict[str, Any]]) -> dict[str, Any]:
     """Headers and value, the value readable where it can be, and always as its bytes."""
-    from streams.unreadable import finite
+    from streams.log.unreadable import finite
 
     data = letter.value or b""
     headers = {name: value.decode("utf-8", "backslashreplace") for name, value in letter.headers}

@@ -19,7 +19,7 @@ from streams.terminal import console, echo, error_console, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.demo import Summary
+    from local.demo.run import Summary
     from streams.settings import Loaded
 
 CONNECT_SECONDS = 1.0
@@ -65,7 +65,7 @@ def demo(
 
     shown = error_console() if as_json else console()
     shown.print("Starting Kafka and Valkey ...", style="dim", highlight=False)
-    from local.demo import Options, run
+    from local.demo.run import Options, run
     from streams.commands.worker import on_signal
 
     found = loaded()
@@ -106,8 +106,8 @@ def servers_of(found: Loaded, folder: Path | None, servers: ExitStack, tell: Cal
 
     A configured server on this machine that is gone, as after `export` for a demo that has ended, is no server.
     """
-    from local.kafka import Kafka
-    from local.valkey import Valkey
+    from local.servers.kafka import Kafka
+    from local.servers.valkey import Valkey
 
     chosen = found.settings
     kafka, redis_url = chosen.kafka.bootstrap_servers, chosen.redis.url.get_secret_value()

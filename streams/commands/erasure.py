@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from streams.audit.erasure import card_ends, erased_at, is_erasure, kind_of, row_ends
 from streams.commands.common import Exit, fail
-from streams.erasure import card_ends, erased_at, is_erasure, kind_of, row_ends
 from streams.terminal import console, echo, print_json, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from schemas.batch import Record
-    from streams.erasure import Copy
+    from streams.audit.erasure import Copy
     from streams.settings import Settings
 
 LOOK_SECONDS = 0.25
@@ -34,8 +34,8 @@ def prove(chosen: Settings, row: bytes, wait_seconds: float, as_json: bool) -> N
     It ends about `wait_seconds` later: that long it waits for a worker and for open transactions together.
     """
     from schemas.row_keys import name_of, request_of
-    from streams.erasure import EXAMPLES, is_through, to_do
-    from streams.topics import events_of_customers, how_to_forget
+    from streams.audit.erasure import EXAMPLES, is_through, to_do
+    from streams.kafka.topics import events_of_customers, how_to_forget
 
     patience = Patience(wait_seconds)
     erased = _wait(chosen, row, patience, as_json)
@@ -73,11 +73,11 @@ class Patience:
 def _wait(chosen: Settings, row: bytes, patience: Patience, as_json: bool) -> Record:
     """The last erasure, once a worker has taken it."""
     from schemas.row_keys import name_of, request_of
-    from streams.commands.wire import values
-    from streams.kafka_client import require_topics
-    from streams.open_transactions import BehindOpenTransaction
-    from streams.replay_reading import last_progress
-    from streams.wires import wire_of
+    from streams.audit.reading import last_progress
+    from streams.composition.registry import values
+    from streams.kafka.client import require_topics
+    from streams.log.open_transactions import BehindOpenTransaction
+    from streams.processing.wire import wire_of
 
     topic, state = chosen.topic("commands"), chosen.topic("rescore-state")
     counts = require_topics(chosen.kafka, [topic, state])
@@ -113,12 +113,12 @@ def _wait(chosen: Settings, row: bytes, patience: Patience, as_json: bool) -> Re
 def look(chosen: Settings, row: bytes, erased_ms: int, patience: Patience | None = None) -> list[Copy]:
     """Every copy of a customer or request, as it is now; one that an open transaction hides is unknown."""
     from schemas.kinds import INPUT_TOPICS
-    from streams.commands.wire import values
-    from streams.dead_letters import SUFFIX
-    from streams.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
-    from streams.kafka_client import OPEN_SECONDS, admin_of, require_topics
-    from streams.kafka_client import read as read_topics
-    from streams.topics import MEMORY_TOPIC, describe
+    from streams.audit.erasure import NO_ROW, in_examples, in_log, in_memory, in_table, in_workers
+    from streams.composition.registry import values
+    from streams.kafka.client import OPEN_SECONDS, admin_of, require_topics
+    from streams.kafka.client import read as read_topics
+    from streams.kafka.topics import MEMORY_TOPIC, describe
+    from streams.log.dead_letters import SUFFIX
 
     logs = ["score-changes", "actions", "rescore-journal", *INPUT_TOPICS, *(name + SUFFIX for name in INPUT_TOPICS)]
     tables = ["rescore-state", "scorecards"]
@@ -164,8 +164,8 @@ def look(chosen: Settings, row: bytes, erased_ms: int, patience: Patience | None
 
 def _looked_into(place: str, look_into: Callable[[], Copy]) -> Copy:
     """A copy; unknown, and why, where it cannot be read to its end."""
-    from streams.erasure import Copy
-    from streams.open_transactions import BehindOpenTransaction
+    from streams.audit.erasure import Copy
+    from streams.log.open_transactions import BehindOpenTransaction
 
     try:
         return look_into()
@@ -175,7 +175,7 @@ def _looked_into(place: str, look_into: Callable[[], Copy]) -> Copy:
 
 def _partition(chosen: Settings, row: bytes, partitions: int) -> int:
     from schemas.row_keys import record_key
-    from streams.commands.wire import partition_of
+    from streams.composition.registry import partition_of
 
     return partition_of(chosen, record_key(row).decode(), partitions)
 
@@ -188,10 +188,10 @@ def _theirs(
     from schemas.decode import row_key_of
     from schemas.kinds import INPUT_TOPICS, Rank
     from schemas.row_keys import record_key
-    from streams.commands.wire import registry_for
-    from streams.dead_letters import SUFFIX
-    from streams.kafka_client import read, require_topics
-    from streams.recount import inverted_of
+    from streams.audit.recount_reference import inverted_of
+    from streams.composition.registry import registry_for
+    from streams.kafka.client import read, require_topics
+    from streams.log.dead_letters import SUFFIX
 
     key, origin, registry = record_key(row), name.removesuffix(SUFFIX), registry_for(chosen)
     topic = chosen.topic(name)
@@ -213,9 +213,9 @@ def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, ope
     from state.errors import StoreUnavailable
     from state.layout import CorruptRow, decode_row
     from state.redis_store import RedisStore
-    from streams.commands.replay import versions_of
-    from streams.erasure import Copy, in_store
-    from streams.open_transactions import BehindOpenTransaction
+    from streams.audit.erasure import Copy, in_store
+    from streams.commands.verify import versions_of
+    from streams.log.open_transactions import BehindOpenTransaction
 
     store = RedisStore(
         chosen.redis.url.get_secret_value(),
@@ -248,15 +248,15 @@ def _in_store(chosen: Settings, key: bytes, partitions: int, erased_ms: int, ope
 
 def _hashed(chosen: Settings, row: bytes) -> bytes:
     """What stands for the customer or request in training examples."""
-    from streams.credit_examples import user_hash
+    from streams.processing.case_examples import user_hash
 
     key = chosen.examples_key.get_secret_value().encode() if chosen.examples_key else b""
     return user_hash(row, key)
 
 
 def _examples(chosen: Settings, row: bytes, counts: dict[str, int], open_seconds: float) -> list[tuple[Record, str]]:
-    from streams.commands.wire import values
-    from streams.kafka_client import read
+    from streams.composition.registry import values
+    from streams.kafka.client import read
 
     topic = chosen.topic("rescore-examples")
     hashed, known = _hashed(chosen, row), values(chosen)

@@ -155,7 +155,7 @@ def _deployment(in_process: bool, terms: Terms) -> Iterator[tuple[Deployment, Re
         return
     from local.evaluation.deployment import OnKafka, environment_of
     from streams.commands.demo import servers_of
-    from streams.commands.wire import registry_for
+    from streams.composition.registry import registry_for
 
     found = loaded()
     folder = Path(tempfile.mkdtemp(prefix="rescore-evaluate-"))

@@ -13,7 +13,7 @@ from streams.commands.publish_job import Job, bad_lines_text
 
 if TYPE_CHECKING:
     from schemas.zones import Zone
-    from streams.publish_events import Source
+    from streams.publish.events import Source
     from streams.settings import Settings
 
 
@@ -94,8 +94,8 @@ def publish(
       rescore publish --advance-to 1999-01-01
     """
     from schemas.times import FIRST_TIMESTAMP_MS
-    from streams.commands.wire import values
-    from streams.publish_events import Source
+    from streams.composition.registry import values
+    from streams.publish.events import Source
 
     chosen, files = settings(), files or []
     if not files and not advance_to:
@@ -134,7 +134,7 @@ def publish(
 
 def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence[str]) -> list[Any]:
     """The mapping of each file."""
-    from streams.publish_mapping import FileMapping, read_mapping
+    from streams.publish.mapping import FileMapping, read_mapping
 
     if len(map_files) not in (0, 1, len(files)):
         fail(f"{len(files)} files and {len(map_files)} mapping files", "give one for all or one for each", Exit.USAGE)
@@ -147,8 +147,8 @@ def _mappings(files: Sequence[str], map_files: Sequence[Path], options: Sequence
 def _bounds(chosen: Settings, texts: tuple[str, ...], ask: bool) -> tuple[Zone, tuple[int | None, ...]]:
     """The zone of times that name none, and the times of options. With `ask` Kafka is asked for the policy in force."""
     from schemas.zones import zone_of
-    from streams.commands.versions import policy_zone
-    from streams.publish_events import time_ms
+    from streams.composition.versions import policy_zone
+    from streams.publish.events import time_ms
 
     try:
         for text in filter(None, texts):
@@ -160,7 +160,7 @@ def _bounds(chosen: Settings, texts: tuple[str, ...], ask: bool) -> tuple[Zone, 
 
 
 def _known_topics(sources: Sequence[Source]) -> None:
-    from streams.publish_events import TIME_FIELDS
+    from streams.publish.events import TIME_FIELDS
 
     for source in sources:
         if source.topic not in TIME_FIELDS:

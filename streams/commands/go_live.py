@@ -11,8 +11,8 @@ from streams.commands.common import AsJson, fail, guarded, settings
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
+    from streams.kafka.topics_clock import Clocks
     from streams.settings import Settings
-    from streams.topics_clock import Clocks
 
 LOOK_SECONDS = 0.5
 LAG_SECONDS = 2.0
@@ -35,9 +35,9 @@ def go_live(
 
     Example: rescore topics go-live --wait-seconds 600
     """
-    from streams.kafka_client import admin_of, require_topics
-    from streams.publish import text_of_ms
-    from streams.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+    from streams.kafka.client import admin_of, require_topics
+    from streams.kafka.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+    from streams.publish.publisher import text_of_ms
 
     chosen = settings().model_copy(update={"clock": "records"})  # what the topics have by now is asked below
     require_topics(chosen.kafka, [chosen.topic(name) for name in CLOCKED_TOPICS])
@@ -74,9 +74,9 @@ def _take_all_up_to_now(chosen: Settings, wait_seconds: float) -> int:
 def _require_all_taken(chosen: Settings) -> None:
     """Fail, naming what is missing, unless a worker has taken everything and nothing is open or halted."""
     from streams.commands.lag import answered
-    from streams.kafka_client import open_transactions, require_topics
-    from streams.lag import Verdict
-    from streams.topics import BROADCAST_TOPICS
+    from streams.kafka.client import open_transactions, require_topics
+    from streams.kafka.topics import BROADCAST_TOPICS
+    from streams.monitoring.lag import Verdict
 
     answer, _, _ = answered(chosen, LAG_SECONDS)
     if answer.verdict is not Verdict.OK:
@@ -94,9 +94,9 @@ def _require_all_taken(chosen: Settings) -> None:
 
 def _now_ms(chosen: Settings) -> int:
     """The present, if no record is stamped behind it: live records would be earlier than such a one."""
-    from streams.kafka_client import latest_timestamps_ms, partition_counts
-    from streams.publish import text_of_ms
-    from streams.topics_clock import CLOCKED_TOPICS
+    from streams.kafka.client import latest_timestamps_ms, partition_counts
+    from streams.kafka.topics_clock import CLOCKED_TOPICS
+    from streams.publish.publisher import text_of_ms
 
     counts = partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))
     latest, now_ms = latest_timestamps_ms(chosen.kafka, counts), time.time_ns() // 1_000_000
@@ -109,9 +109,9 @@ def _now_ms(chosen: Settings) -> int:
 
 def _advance(chosen: Settings, to_ms: int) -> None:
     """Bring the clock of every partition to a time. Repeats do no harm."""
-    from streams.commands.wire import values
-    from streams.kafka_client import producer, require_topics
-    from streams.publish import Published, advances, publish_advances
+    from streams.composition.registry import values
+    from streams.kafka.client import producer, require_topics
+    from streams.publish.publisher import Published, advances, publish_advances
 
     topic = chosen.topic("commands")
     partitions = range(require_topics(chosen.kafka, [topic])[topic])
@@ -124,7 +124,7 @@ def _wait_until_taken(chosen: Settings, to_ms: int, wait_seconds: float) -> None
 
     What a history teaches must be published before the switch: in live topics no clock waits for it.
     """
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     echo(f"waiting until the clock of every partition is at {text_of_ms(to_ms)}", err=True)
     deadline = time.monotonic() + wait_seconds
@@ -137,13 +137,13 @@ def _wait_until_taken(chosen: Settings, to_ms: int, wait_seconds: float) -> None
 def _missing(chosen: Settings, to_ms: int) -> str:
     """What keeps the history from being complete up to a time; empty if nothing does."""
     from schemas.batch import FOREVER_MS
-    from streams.commands.versions import known_versions
-    from streams.commands.wire import values
-    from streams.kafka_client import require_topics
-    from streams.publish import text_of_ms
-    from streams.replay_reading import last_progress_of_all
-    from streams.topics import STATE_TOPIC
-    from streams.wires import wire_of
+    from streams.audit.reading import last_progress_of_all
+    from streams.composition.registry import values
+    from streams.composition.versions import known_versions
+    from streams.kafka.client import require_topics
+    from streams.kafka.topics import STATE_TOPIC
+    from streams.processing.wire import wire_of
+    from streams.publish.publisher import text_of_ms
 
     state, decode = chosen.topic(STATE_TOPIC), wire_of(values(chosen)).progress.decode
     count = require_topics(chosen.kafka, [state])[state]
@@ -160,7 +160,7 @@ def _missing(chosen: Settings, to_ms: int) -> str:
 
 def _tell_missing(chosen: Settings, missing: str, wait_seconds: float) -> NoReturn:
     from streams.commands.lag import answered
-    from streams.lag import Verdict
+    from streams.monitoring.lag import Verdict
 
     answer, _, _ = answered(chosen, LAG_SECONDS)
     next_ = "rescore learner, or read its log" if answer.verdict is Verdict.OK else answer.next
@@ -172,7 +172,7 @@ def _tell_missing(chosen: Settings, missing: str, wait_seconds: float) -> NoRetu
 
 def _settle(chosen: Settings) -> None:
     """Wait until the brokers say that every topic is live: a broker hears of it a moment after the controller."""
-    from streams.topics_clock import clocks_of
+    from streams.kafka.topics_clock import clocks_of
 
     deadline = time.monotonic() + SETTLE_SECONDS
     while (clocks := clocks_of(chosen.kafka, chosen.topic_prefix)).clock != "wall":

@@ -11,7 +11,7 @@ from streams.terminal import remark
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from streams.history import Found, KnownRow
+    from streams.customers.history import Found, KnownRow
     from streams.settings import Settings
 
 
@@ -30,12 +30,12 @@ def changes_of(chosen: Settings, user: str, scores: Collection[str], steps: int,
     than is read at most.
     """
     from streams.commands.subscribe import CHANGES
-    from streams.commands.wire import partition_of, values
-    from streams.history import RECORDS_MAX, find, missing_scores
-    from streams.kafka_client import require_topics
-    from streams.kafka_client_history import KafkaChanges
-    from streams.open_transactions import BehindOpenTransaction
-    from streams.unreadable import Unreadable
+    from streams.composition.registry import partition_of, values
+    from streams.customers.history import RECORDS_MAX, find, missing_scores
+    from streams.kafka.client import require_topics
+    from streams.kafka.history import KafkaChanges
+    from streams.log.open_transactions import BehindOpenTransaction
+    from streams.log.unreadable import Unreadable
 
     topic = chosen.topic(CHANGES)
     partition = partition_of(chosen, user, require_topics(chosen.kafka, [topic])[topic])
@@ -56,8 +56,8 @@ def _known_row(chosen: Settings, user: str) -> KnownRow | None:
     """What the committed row says; None without one, and then the search begins at the end of the topic."""
     from schemas.kinds import SCORE_NAMES
     from state.errors import StoreUnavailable
-    from streams.commands.store import read_row
-    from streams.history import KnownRow
+    from streams.composition.store import read_row
+    from streams.customers.history import KnownRow
 
     try:
         found = read_row(chosen, user.encode())

@@ -11,7 +11,7 @@ from streams.commands.common import AsJson, Exit, fail, guarded, settings
 from streams.terminal import echo, print_json, say
 
 if TYPE_CHECKING:
-    from streams.lag import Answer, Look, StoreLook
+    from streams.monitoring.lag import Answer, Look, StoreLook
     from streams.settings import Settings
 
 LOOK_SECONDS = 0.2
@@ -31,7 +31,7 @@ def lag(
 
     Example: rescore lag --json | jq -r .verdict
     """
-    from streams.lag import Verdict
+    from streams.monitoring.lag import Verdict
 
     answer, second, store = answered(settings(), seconds)
     if as_json:
@@ -45,7 +45,7 @@ def lag(
 
 def answered(chosen: Settings, seconds: float) -> tuple[Answer, Look, StoreLook | None]:
     """The verdict on a deployment, and what it rests on. Fails if Redis does not answer and nothing else is wrong."""
-    from streams.lag import NOTHING_SEEN, Verdict, judge
+    from streams.monitoring.lag import NOTHING_SEEN, Verdict, judge
 
     first, second = _watched(chosen, seconds)
     store, missing = _store_look(chosen, second)
@@ -62,7 +62,7 @@ def answered(chosen: Settings, seconds: float) -> tuple[Answer, Look, StoreLook 
 
 def _plain(answer: Answer, look: Look, store: StoreLook | None) -> dict[str, Any]:
     """The answer for programs."""
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     return {
         "verdict": answer.verdict.value,
@@ -87,7 +87,7 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
 
     Where nothing but open transactions keeps from saying that all is taken, the second look comes once they have ended.
     """
-    from streams.kafka_client_groups import are_open
+    from streams.kafka.groups import are_open
 
     first = _look(chosen)
     if not first.records and not first.open:
@@ -103,14 +103,14 @@ def _watched(chosen: Settings, seconds: float) -> tuple[Look, Look]:
 def _learning(chosen: Settings, answer: Answer) -> Answer:
     """The same answer with what is to be learned first, where that is what everything waits for."""
     from schemas.batch import FOREVER_MS
-    from streams.commands.versions import known_versions
-    from streams.commands.wire import values
-    from streams.kafka_client import require_topics
-    from streams.lag import waits_for_learning
-    from streams.open_transactions import BehindOpenTransaction
-    from streams.replay_reading import last_progress
-    from streams.topics import STATE_TOPIC
-    from streams.wires import wire_of
+    from streams.audit.reading import last_progress
+    from streams.composition.registry import values
+    from streams.composition.versions import known_versions
+    from streams.kafka.client import require_topics
+    from streams.kafka.topics import STATE_TOPIC
+    from streams.log.open_transactions import BehindOpenTransaction
+    from streams.monitoring.lag import waits_for_learning
+    from streams.processing.wire import wire_of
 
     topic, decode = chosen.topic(STATE_TOPIC), wire_of(values(chosen)).progress.decode
     count = require_topics(chosen.kafka, [topic])[topic]
@@ -130,9 +130,9 @@ def _learning(chosen: Settings, answer: Answer) -> Answer:
 
 def _look(chosen: Settings) -> Look:
     from schemas.kinds import INPUT_TOPICS
-    from streams.kafka_client import require_topics
-    from streams.kafka_client_groups import group_of, waiting_of
-    from streams.lag import Look
+    from streams.kafka.client import require_topics
+    from streams.kafka.groups import group_of, waiting_of
+    from streams.monitoring.lag import Look
 
     counts = require_topics(chosen.kafka, [chosen.topic(name) for name in INPUT_TOPICS])
     group = group_of(chosen.kafka, chosen.app, counts)
@@ -146,7 +146,7 @@ def _store_look(chosen: Settings, look: Look) -> tuple[StoreLook | None, str]:
 
     from state.errors import StoreUnavailable
     from state.redis_store import RedisStore
-    from streams.lag import OVERDUE_MS, StoreLook
+    from streams.monitoring.lag import OVERDUE_MS, StoreLook
 
     partitions = len({partition for _, partition in look.waiting})
     store = RedisStore(

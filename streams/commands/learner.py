@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schemas.batch import Record
-    from streams.learner import Learner, LearnerObserver
+    from streams.learner.loop import Learner, LearnerObserver
     from streams.settings import Settings
-    from streams.versions import Known
+    from streams.versions.known import Known
 
 
 @guarded
@@ -28,11 +28,11 @@ def learner(as_json: AsJson = False) -> None:
 
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 rescore learner
     """
-    from streams.commands.followed_clock import FollowedClock
-    from streams.commands.logs import configure
-    from streams.commands.versions import publish_first_versions, require_schemas
     from streams.commands.worker import lock_folder, require_good_topics, stopped_by_signal
-    from streams.slot import take_slot
+    from streams.composition.followed_clock import FollowedClock
+    from streams.composition.slot import take_slot
+    from streams.composition.versions import publish_first_versions, require_schemas
+    from streams.monitoring.logs import configure
 
     chosen = settings()
     # One learner of a deployment on this machine; a deployment of the same name on another Kafka is another one.
@@ -62,9 +62,9 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver
     import time
 
     from streams.commands.worker import serve
-    from streams.health import Health
-    from streams.learner_telling import LearnerHealth, LearnerLines, LearnerMetrics, LearnerObservers
-    from streams.metrics import new_registry
+    from streams.learner.metrics import LearnerHealth, LearnerLines, LearnerMetrics, LearnerObservers
+    from streams.worker.health import Health
+    from streams.worker.metrics import new_registry
 
     registry = new_registry()
     health = Health(time.monotonic)
@@ -78,15 +78,15 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[LearnerObserver
 def _learner(chosen: Settings, observer: LearnerObserver, is_live: Callable[[], bool]) -> Learner:
     import logging
 
-    from streams.broadcast import Broadcast
-    from streams.commands.versions import adopter
-    from streams.commands.wire import values
     from streams.commands.worker import Wall, failpoint_of, kafka_lines
-    from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
-    from streams.learner import Learner, LearnerOptions
-    from streams.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
-    from streams.versions import Known, first_policy
-    from streams.wires import learner_wire
+    from streams.composition.registry import values
+    from streams.composition.versions import adopter
+    from streams.kafka.learner_log import KafkaLearnerLog, KafkaLearnerOptions
+    from streams.kafka.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
+    from streams.learner.loop import Learner, LearnerOptions
+    from streams.processing.wire import learner_wire
+    from streams.versions.broadcast import Broadcast
+    from streams.versions.known import Known, first_policy
 
     options = KafkaLearnerOptions(
         bootstrap_servers=chosen.kafka.bootstrap_servers,

@@ -12,7 +12,7 @@ from streams.commands.challenge import challenge
 from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
 from streams.commands.partial import tell_missing
 from streams.commands.remembered import remembered
-from streams.commands.versions import known_versions
+from streams.composition.versions import known_versions
 from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     Example: rescore models list --json | jq -r .models.risk.champion
     """
-    from streams.model_inspection import as_tables, summary
+    from streams.learner.report import as_tables, summary
 
     missing: list[str] = []
     said = summary(remembered(settings(), missing))
@@ -67,7 +67,7 @@ def show(
 
     Example: rescore models show --name risk
     """
-    from streams.model_inspection import details, more_lines, timeline_lines
+    from streams.learner.report import details, more_lines, timeline_lines
 
     missing: list[str] = []
     known = remembered(settings(), missing)
@@ -182,8 +182,8 @@ def declare(
 
     Example: rescore models declare leases leases.json --reason "pilot"
     """
-    from streams.commands.wire import present_ms, who
-    from streams.version_reading import declared_model
+    from streams.composition.registry import present_ms, who
+    from streams.versions.reading import declared_model
 
     chosen = settings()
     try:
@@ -215,9 +215,9 @@ def epochs(
     from dataclasses import asdict, replace
 
     from schemas.writing import Encoder
-    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.version_bodies import learning_policy_of
-    from streams.version_records import learning_record
+    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.versions.bodies import learning_policy_of
+    from streams.versions.records import learning_record
 
     chosen = settings()
     now_ms = present_ms(chosen)
@@ -239,8 +239,8 @@ def _decide(
     name: str, decision: str, version: str, reason: str, author: str, as_json: bool, card: Path | None = None
 ) -> None:
     """Publish a decision; the learner obeys at the next boundary of an epoch."""
-    from streams.commands.wire import present_ms, who
-    from streams.scoring.specs import ADDITIVE, never_in_force
+    from streams.composition.registry import present_ms, who
+    from streams.scoring.models.specs import ADDITIVE, never_in_force
 
     chosen = settings()
     memory = remembered(chosen)
@@ -274,9 +274,9 @@ app.command()(challenge)
 
 def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
     """Write a record of `rescore-config`, if it fits its schema."""
-    from streams.commands.wire import send_broadcast, values
-    from streams.version_records import config_record
-    from streams.versions_schema.base import RefusedBody
+    from streams.composition.registry import send_broadcast, values
+    from streams.versions.records import config_record
+    from streams.versions.schema.base import RefusedBody
 
     try:
         record = config_record(fields, values(chosen).encoding)
@@ -287,7 +287,7 @@ def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> Non
 
 def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
     """Say what was published, and from when on it counts."""
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")

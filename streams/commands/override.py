@@ -54,8 +54,8 @@ def override(
       rescore override c-000417 --score status --lift --reason "checked again"
     """
     from schemas.kinds import SCORE_NAMES
-    from streams.commands.wire import require_clock
-    from streams.overrides import value_of
+    from streams.composition.registry import require_clock
+    from streams.customers.overrides import value_of
 
     if score not in SCORE_NAMES:
         fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
@@ -112,10 +112,10 @@ def _check_end(chosen: Settings, until: str) -> None:
     """The end of an override lies in the future; in a history, after its latest record."""
     from schemas.times import has_zone
     from schemas.zones import UTC
-    from streams.commands.versions import policy_zone
-    from streams.commands.wire import present_ms
-    from streams.publish import text_of_ms
-    from streams.publish_events import time_ms
+    from streams.composition.registry import present_ms
+    from streams.composition.versions import policy_zone
+    from streams.publish.events import time_ms
+    from streams.publish.publisher import text_of_ms
 
     try:
         time_ms(until)
@@ -129,7 +129,7 @@ def _check_end(chosen: Settings, until: str) -> None:
 
 def _known(chosen: Settings, user: str) -> Row:
     """The row of a customer; the command ends where there is none, as it would make one."""
-    from streams.commands.store import read_row
+    from streams.composition.store import read_row
 
     found = read_row(chosen, user.encode())
     if found is None or not found[0].exists:

@@ -14,7 +14,7 @@ One = TypeVar("One")
 
 def as_far_as_committed(records: Iterable[One], missing: list[str]) -> Iterator[One]:
     """Records up to an open transaction; `missing` then says what is not among them."""
-    from streams.open_transactions import BehindOpenTransaction
+    from streams.log.open_transactions import BehindOpenTransaction
 
     try:
         yield from records

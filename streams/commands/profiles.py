@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from state.profiles import Profile, ProfileBook
     from streams.settings import Settings
-    from streams.versions import Known
+    from streams.versions.known import Known
 
 app = typer.Typer(help="Lifestyle profiles: list, show, check a file, publish it, learn to read descriptions.")
 
@@ -37,7 +37,7 @@ def list_profiles(packaged: Packaged = False, as_json: AsJson = False) -> None:
 
     Example: rescore profiles list --packaged
     """
-    from streams.profile_files import body_of_profile
+    from streams.versions.profile_files import body_of_profile
 
     if packaged:
         book, later = _packaged(), list["ProfileBook"]()
@@ -62,7 +62,7 @@ def show(name: Name, packaged: Packaged = False, as_json: AsJson = False) -> Non
 
     Example: rescore profiles show pet_owner --packaged > pet_owner.toml
     """
-    from streams.profile_files import body_of_profile, text_of_profile
+    from streams.versions.profile_files import body_of_profile, text_of_profile
 
     book = _packaged() if packaged else _books(settings())[0]
     found = next((profile for profile in book.profiles if profile.profile_id == name), None)
@@ -78,7 +78,7 @@ def check(path: File, as_json: AsJson = False) -> None:
 
     Example: rescore profiles check campers.toml
     """
-    from streams.profile_files import body_of_profile, sentences_of_profile
+    from streams.versions.profile_files import body_of_profile, sentences_of_profile
 
     profile = _read(path)
     said = {**body_of_profile(profile), "says": sentences_of_profile(profile)}
@@ -97,8 +97,8 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     Example: rescore profiles publish campers.toml --reason "summer campaign"
     """
     from schemas.writing import Encoder
-    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.version_records import profile_record
+    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.versions.records import profile_record
 
     profile = _read(path)
     chosen = settings()
@@ -137,10 +137,10 @@ def learn(
     Example: rescore profiles learn --publish --reason "a year of transactions"
     """
     from schemas.writing import Encoder
-    from streams.category_learning import learned_from
-    from streams.commands.wire import present_ms, registry_for, send_broadcast, who
-    from streams.kafka_client import read, require_topics
-    from streams.version_records import text_record
+    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.kafka.client import read, require_topics
+    from streams.learning.text_from_topic import learned_from
+    from streams.versions.records import text_record
 
     chosen = settings()
     counts = require_topics(chosen.kafka, [chosen.topic("transactions")])
@@ -167,7 +167,7 @@ def learn(
 
 
 def _read(path: Path) -> Profile:
-    from streams.profile_files import read_profile
+    from streams.versions.profile_files import read_profile
 
     try:
         return read_profile(path.read_text("utf-8"))
@@ -176,20 +176,20 @@ def _read(path: Path) -> Profile:
 
 
 def _packaged() -> ProfileBook:
-    from streams.packaged_profiles import packaged_book
+    from streams.versions.packaged_profiles import packaged_book
 
     return packaged_book()
 
 
 def _known(chosen: Settings) -> Known:
-    from streams.commands.versions import known_versions
+    from streams.composition.versions import known_versions
 
     return known_versions(chosen)
 
 
 def _books(chosen: Settings) -> tuple[ProfileBook, list[ProfileBook]]:
     """The profiles in force now, and what comes into force later."""
-    from streams.commands.wire import present_ms
+    from streams.composition.registry import present_ms
 
     versions, at_ms = _known(chosen).versions, present_ms(chosen)
     book = versions.books[versions.book_index_at(at_ms)]
@@ -199,8 +199,8 @@ def _books(chosen: Settings) -> tuple[ProfileBook, list[ProfileBook]]:
 def _would_refuse(chosen: Settings, known: Known, topic: str, key: bytes, value: bytes, at_ms: int) -> list[Any]:
     """Why workers would not take this record, if they would not."""
     from schemas.batch import Record
-    from streams.commands.wire import registry_for
-    from streams.versions import reader
+    from streams.composition.registry import registry_for
+    from streams.versions.known import reader
 
     record = Record(chosen.topic(topic), 0, 2**62, at_ms, key, value)
     after = known.adopt([record], reader(registry_for(chosen), chosen.topic_prefix))
@@ -208,7 +208,7 @@ def _would_refuse(chosen: Settings, known: Known, topic: str, key: bytes, value:
 
 
 def _time_text(time_ms: int) -> str:
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     return text_of_ms(time_ms)
 

@@ -9,7 +9,7 @@ from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
-    from streams.publications import Publication
+    from streams.publish.publications import Publication
 
 
 @guarded
@@ -21,9 +21,9 @@ def publications(as_json: AsJson = False) -> None:
     Example: rescore publications --json
     """
     from streams.commands.subscribe import local_time
-    from streams.kafka_client_transactions import KafkaPublicationLog
-    from streams.publications import Known
-    from streams.topics import PUBLICATIONS_TOPIC
+    from streams.kafka.publications import KafkaPublicationLog
+    from streams.kafka.topics import PUBLICATIONS_TOPIC
+    from streams.publish.publications import Known
 
     chosen = settings()
     missing: list[str] = []
@@ -49,7 +49,7 @@ def publications(as_json: AsJson = False) -> None:
 
 
 def _fields(one: Publication) -> dict[str, Any]:
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     return {
         "file": one.name,

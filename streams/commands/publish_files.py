@@ -12,10 +12,16 @@ from typing import Any
 from streams.commands.common import CommandFailure, Exit, fail
 from streams.commands.progress import progress_bar
 from streams.commands.publish_job import Job
-from streams.commands.wire import require_clock, who
-from streams.kafka_client import producer, require_topics
-from streams.kafka_client_transactions import KafkaPublicationLog
-from streams.publications import (
+from streams.composition.registry import require_clock, who
+from streams.kafka.client import producer, require_topics
+from streams.kafka.publications import KafkaPublicationLog
+from streams.kafka.topics import PUBLICATIONS_TOPIC
+from streams.publish.content import Content, content_of, content_of_open, is_kept, kept, mark_of
+from streams.publish.events import Event, Source, in_order, when
+from streams.publish.exactly_once import Publisher, RecordRefused
+from streams.publish.files import UnreadableFile
+from streams.publish.identity import Identify, RepeatedIds, no_ids, repeated_ids
+from streams.publish.publications import (
     ID_LETTERS,
     Known,
     Part,
@@ -25,20 +31,14 @@ from streams.publications import (
     mapping_digest,
     part_of_line,
 )
-from streams.publish import (
+from streams.publish.publisher import (
     Published,
     advances,
     publish,
     publish_advances,
     refuse_to_go_back,
 )
-from streams.publish_content import Content, content_of, content_of_open, is_kept, kept, mark_of
-from streams.publish_events import Event, Source, in_order, when
-from streams.publish_exactly_once import Publisher, RecordRefused
-from streams.publish_identity import Identify, RepeatedIds, no_ids, repeated_ids
-from streams.publish_reading import UnreadableFile
 from streams.terminal import echo
-from streams.topics import PUBLICATIONS_TOPIC
 
 
 def is_stream(job: Job, number: int) -> bool:

@@ -14,12 +14,12 @@ from streams.commands.progress import Tell
 from streams.terminal import echo
 
 if TYPE_CHECKING:
+    from schemas.topic_values import Values
     from schemas.zones import Zone
-    from streams.avro_values import Values
-    from streams.publications import Part
-    from streams.publish_checks import WorkerCheck
-    from streams.publish_events import Event, Source, Take
-    from streams.publish_reading import BadLine, Header
+    from streams.publish.checks import WorkerCheck
+    from streams.publish.events import Event, Source, Take
+    from streams.publish.files import BadLine, Header
+    from streams.publish.publications import Part
     from streams.settings import Settings
 
 BAD_LINES_SHOWN = 20
@@ -57,12 +57,12 @@ class Job:
 
     def encoder(self, topic: str) -> Callable[[dict[str, Any]], bytes]:
         """What makes bytes of the fields of an event."""
-        from streams.avro_values import encode_json
+        from schemas.topic_values import encode_json
 
         encode = encode_json if self.json_values else self.values.encoder(topic)
         if topic != "fx-rates":
             return encode
-        from streams.version_reading import version_of
+        from streams.versions.reading import version_of
 
         def checked(fields: dict[str, Any]) -> bytes:
             """A rate by the schema that every reader asks: a bad line is told here, and not in every worker's log."""
@@ -81,8 +81,8 @@ class Job:
         """Events of a source that are asked for and not yet published, its bad lines told and counted."""
         from schemas.times import FIRST_TIMESTAMP_MS
         from streams.commands.publish_files import identify_of
-        from streams.publish_events import read_events
-        from streams.publish_reading import BadLine
+        from streams.publish.events import read_events
+        from streams.publish.files import BadLine
 
         source, identify = self.sources[number], identify_of(self, number)
         schema, encode = self.values.schema(source.topic), self.encoder(source.topic)
@@ -115,7 +115,7 @@ class Job:
         A publication that goes on is checked as of its beginning, so that it gives the same events.
         """
         from schemas.decode import Decoder
-        from streams.publish_checks import WorkerCheck
+        from streams.publish.checks import WorkerCheck
 
         decoder = Decoder(self.values.registry, partitions=1, value_bytes_max=self.settings.record_bytes_max)
         if self.settings.clock == "records":
@@ -125,7 +125,7 @@ class Job:
 
     def _bad(self, number: int, line: BadLine) -> None:
         """Tell and count a bad line, unless a shorter version of the file was published without it."""
-        from streams.publications import part_of_line
+        from streams.publish.publications import part_of_line
 
         if parts := self.parts.get(number):
             part = part_of_line(line.number, parts)
@@ -137,8 +137,8 @@ class Job:
 
     def _wanted(self, number: int, event: Event) -> bool:
         """Whether an event is asked for and not yet published; it is counted for the record of its file."""
-        from streams.publications import part_of_line
-        from streams.publish_exactly_once import place_of
+        from streams.publish.exactly_once import place_of
+        from streams.publish.publications import part_of_line
 
         parts = self.parts.get(number)
         if parts is None:
@@ -171,7 +171,7 @@ class Job:
     def write_rejects(self) -> None:
         """Write the bad lines to the file that was asked for, if there are any."""
         if self.rejects and self.rejected and self.header:
-            from streams.publish_rejects import write_rejects
+            from streams.publish.rejects import write_rejects
 
             write_rejects(self.rejects, self.header, self.rejected)
             echo(f"{bad_lines_text(self.bad_lines)} written to {self.rejects}", err=True)

@@ -9,19 +9,19 @@ from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from streams.commands.publish_job import Job
-    from streams.publish_checks import Summary
-    from streams.publish_events import Event
-    from streams.publish_identity import RepeatedIds
-    from streams.publish_reading import Header
-    from streams.publish_rows import Fields
+    from streams.publish.checks import Summary
+    from streams.publish.events import Event
+    from streams.publish.files import Header
+    from streams.publish.identity import RepeatedIds
+    from streams.publish.rows import Fields
 
 DRY_RUN_EVENTS = 10
 
 
 def show_events(job: Job) -> RepeatedIds:
     """The first events of each file as they would be sent; the others are read and checked as well, with their ids."""
-    from streams.publish import text_of_ms
-    from streams.publish_identity import RepeatedIds
+    from streams.publish.identity import RepeatedIds
+    from streams.publish.publisher import text_of_ms
 
     repeated = RepeatedIds()
     for number in range(len(job.sources)):
@@ -43,8 +43,8 @@ def show_events(job: Job) -> RepeatedIds:
 
 def show_summaries(job: Job) -> RepeatedIds:
     """What each file holds: rows, customers, dates, sums, bad lines. Returns what is wrong with the ids of all."""
-    from streams.publish_checks import Summary
-    from streams.publish_identity import RepeatedIds
+    from streams.publish.checks import Summary
+    from streams.publish.identity import RepeatedIds
 
     repeated = RepeatedIds()
     for number, source in enumerate(job.sources):
@@ -65,7 +65,7 @@ def show_summaries(job: Job) -> RepeatedIds:
 
 
 def _show_summary(name: str, summary: Summary, bad_lines: int, repeated_ids: int) -> None:
-    from streams.publish import text_of_ms
+    from streams.publish.publisher import text_of_ms
 
     echo(f"{name}: {summary.topic}")
     lines = [("rows", f"{len(summary.rows):,}")]
@@ -91,7 +91,7 @@ def _money(amount: Decimal) -> str:
 
 
 def _tell_unread(header: Header | None) -> None:
-    from streams.publish_columns import listed
+    from streams.publish.columns import listed
 
     if header and header.unread:
         echo(f"columns that are not read: {listed(header.unread)}", err=True)

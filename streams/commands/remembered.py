@@ -8,7 +8,7 @@ from streams.commands.common import fail
 from streams.commands.partial import as_far_as_committed, tell_missing
 
 if TYPE_CHECKING:
-    from streams.model_inspection import Remembered
+    from streams.learner.report import Remembered
     from streams.settings import Settings
 
 
@@ -17,10 +17,10 @@ def remembered(chosen: Settings, missing: list[str] | None = None) -> Remembered
 
     Ends the command if it has not learned yet. Raises UnreadableRecord, which names the record.
     """
-    from streams.kafka_client import read, require_topics
-    from streams.learner_memory import MODEL, Memory
-    from streams.model_inspection import remembered_of
-    from streams.topics import MEMORY_TOPIC
+    from streams.kafka.client import read, require_topics
+    from streams.kafka.topics import MEMORY_TOPIC
+    from streams.learner.checkpoint import MODEL, Memory
+    from streams.learner.report import remembered_of
 
     topic = chosen.topic(MEMORY_TOPIC)
     memory = Memory(topic)

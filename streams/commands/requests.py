@@ -35,8 +35,8 @@ def whose(user: str | None, request_id: int) -> str:
 def published(chosen: Settings, key: str, request_id: int) -> tuple[Found | None, Found | None]:
     """What was published under a key as this request: a customer's, and one that names none; the latest of each."""
     from schemas.meaning import request_without_user
-    from streams.commands.wire import partition_of, values
-    from streams.kafka_client import read, require_topics
+    from streams.composition.registry import partition_of, values
+    from streams.kafka.client import read, require_topics
 
     topic, codec = chosen.topic("applicants"), values(chosen)
     counts = require_topics(chosen.kafka, [topic])
@@ -72,9 +72,9 @@ def is_published(chosen: Settings, user: str) -> int | None:
 def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
     """Show what Redis holds of a request that names no customer."""
     from schemas.row_keys import request_key
-    from streams.commands.store import read_row
-    from streams.customer_document import request_document
-    from streams.inspection import request_tables
+    from streams.composition.store import read_row
+    from streams.customers.document import request_document
+    from streams.customers.row_view import request_tables
 
     found = read_row(chosen, request_key(request_id))
     if found is None:
@@ -96,11 +96,11 @@ def inspect_request(chosen: Settings, request_id: int, as_json: bool) -> None:
 def explain_request(chosen: Settings, user: str, request_id: int, as_json: bool) -> None:
     """Why a request was declined, and what would have been enough; `user` is empty where it names no customer."""
     from streams.commands.subscribe import local_time
-    from streams.commands.versions import known_versions
-    from streams.declined import Asked, lines, verdict
-    from streams.documents import request_explanation
-    from streams.explain import CONTEST
-    from streams.scoring.specs import CUSTOMER, spec_at
+    from streams.composition.versions import known_versions
+    from streams.customers.requests import Asked, lines, verdict
+    from streams.customers.story import CONTEST
+    from streams.customers.story_documents import request_explanation
+    from streams.scoring.models.specs import CUSTOMER, spec_at
 
     found, owner = _the_one(chosen, user, request_id)
     attributes = found.fields["attributes"] or {}

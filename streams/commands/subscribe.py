@@ -51,7 +51,7 @@ def subscribe(
 
       rescore subscribe --from-beginning --exit-at-end --json | jq .new
     """
-    from streams.subscribe import Wanted, line
+    from streams.customers.changes import Wanted, line
 
     try:
         wanted = Wanted.of(users or (), scores or (), bands or ())
@@ -80,9 +80,9 @@ def changes(
     """
     from functools import partial
 
-    from streams.commands.wire import partition_of, values
-    from streams.kafka_client import read, require_topics
-    from streams.unreadable import Unreadable, readable
+    from streams.composition.registry import partition_of, values
+    from streams.kafka.client import read, require_topics
+    from streams.log.unreadable import Unreadable, readable
 
     topic = chosen.topic(CHANGES)
     counts = require_topics(chosen.kafka, [topic])

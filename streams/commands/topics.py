@@ -13,8 +13,8 @@ from streams.terminal import echo, print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from streams.kafka.topics import Problem, TopicOptions
     from streams.settings import Settings
-    from streams.topics import Problem, TopicOptions
 
 app = typer.Typer(help="Create, check and repair the Kafka topics.", no_args_is_help=True)
 
@@ -31,16 +31,16 @@ def apply(as_json: AsJson = False) -> None:
 
     Example: RESCORE_PARTITIONS=12 rescore topics apply
     """
-    from streams.kafka_client import admin_of, partition_counts
-    from streams.topics import apply as apply_topics
-    from streams.topics import found_topics, warnings
+    from streams.kafka.client import admin_of, partition_counts
+    from streams.kafka.topics import apply as apply_topics
+    from streams.kafka.topics import found_topics, warnings
 
     chosen = settings()
     partition_counts(chosen.kafka)
     admin, options = admin_of(chosen.kafka), options_of(chosen)
     done = _other_clock(chosen) + apply_topics(admin, options)
     if chosen.registry.url is not None:
-        from streams.commands.wire import registry_of
+        from streams.composition.registry import registry_of
 
         done += [f"schema {subject}: id {number}" for subject, number in registry_of(chosen).register().items()]
     changed, warned = _changed_topics(chosen), warnings(options, found_topics(admin, options))
@@ -68,9 +68,9 @@ def check(as_json: AsJson = False) -> None:
 
     Example: rescore topics check --json | jq .problems
     """
-    from streams.kafka_client import admin_of, partition_counts
-    from streams.topics import found_topics, warnings
-    from streams.topics import problems as problems_of
+    from streams.kafka.client import admin_of, partition_counts
+    from streams.kafka.topics import found_topics, warnings
+    from streams.kafka.topics import problems as problems_of
 
     chosen = settings()
     partition_counts(chosen.kafka)
@@ -105,8 +105,8 @@ app.command()(go_live)
 def _clock_problem(chosen: Settings) -> list[Problem]:
     """That the topics have another clock than the settings say: what each topic has to be depends on it."""
     from streams.errors import RefusedSettings
-    from streams.topics import Problem
-    from streams.topics_clock import clocks_of, refuse_other_clock
+    from streams.kafka.topics import Problem
+    from streams.kafka.topics_clock import clocks_of, refuse_other_clock
 
     clocks = clocks_of(chosen.kafka, chosen.topic_prefix)
     try:
@@ -118,9 +118,9 @@ def _clock_problem(chosen: Settings) -> list[Problem]:
 
 def _other_clock(chosen: Settings) -> list[str]:
     """Prepare empty topics for another clock than they have. Raises RefusedSettings if one of them holds records."""
-    from streams.commands.wire import require_clock
-    from streams.kafka_client import admin_of, latest_timestamps_ms, partition_counts
-    from streams.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+    from streams.composition.registry import require_clock
+    from streams.kafka.client import admin_of, latest_timestamps_ms, partition_counts
+    from streams.kafka.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
 
     if latest_timestamps_ms(chosen.kafka, partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))):
         require_clock(chosen)
@@ -132,12 +132,12 @@ def _changed_topics(chosen: Settings) -> list[Problem]:
     """Topics that are not the ones the workers' last progress records name; none where that cannot be known."""
     from schemas.codec import RegistryUnavailable
     from schemas.kinds import INPUT_TOPICS
-    from streams.commands.wire import values
-    from streams.kafka_client import partition_counts, topic_ids
-    from streams.replay_reading import last_progress_of_all
-    from streams.topic_ids import TopicIds
-    from streams.topics import BROADCAST_TOPICS, STATE_TOPIC, Problem
-    from streams.wires import wire_of
+    from streams.audit.reading import last_progress_of_all
+    from streams.composition.registry import values
+    from streams.kafka.client import partition_counts, topic_ids
+    from streams.kafka.topics import BROADCAST_TOPICS, STATE_TOPIC, Problem
+    from streams.log.topic_ids import TopicIds
+    from streams.processing.wire import wire_of
 
     state = chosen.topic(STATE_TOPIC)
     topics = TopicIds.of_worker(
@@ -162,7 +162,7 @@ def _changed_topics(chosen: Settings) -> list[Problem]:
 def options_of(chosen: Settings) -> TopicOptions:
     """The topics this deployment asks for."""
     from schemas.batch import DAY_MS
-    from streams.topics import FOR_EVER, TopicOptions
+    from streams.kafka.topics import FOR_EVER, TopicOptions
 
     return TopicOptions(
         partitions=chosen.partitions,

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from schemas.known_schemas import Registry
     from state.redis_store import RedisStore
-    from streams.health import Health, HealthServer
-    from streams.kafka_log import KafkaLog
-    from streams.kafka_log_lines import KafkaLines
-    from streams.log import Failpoint
+    from streams.kafka.log_lines import KafkaLines
+    from streams.kafka.worker_log import KafkaLog
+    from streams.log.protocol import Failpoint
     from streams.settings import Settings
-    from streams.versions import Known
-    from streams.wiring import Observer, WorkerOptions
-    from streams.worker import Worker
+    from streams.versions.known import Known
+    from streams.worker.health import Health, HealthServer
+    from streams.worker.loop import Worker
+    from streams.worker.options import Observer, WorkerOptions
 
 
 LETTER_FRAME_BYTES = 1_024
@@ -42,13 +42,13 @@ def worker(as_json: AsJson = False) -> None:
 
     Example: RESCORE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 RESCORE_REDIS__URL=redis://redis:6379/0 rescore worker
     """
-    from streams.collector import GarbageCollector
-    from streams.commands.followed_clock import FollowedClock
-    from streams.commands.logs import configure
-    from streams.commands.versions import WRITTEN, publish_first_versions, require_schemas
-    from streams.halts import HaltTeller
-    from streams.slot import take_slot
-    from streams.wiring import Observers
+    from streams.composition.followed_clock import FollowedClock
+    from streams.composition.slot import take_slot
+    from streams.composition.versions import WRITTEN, publish_first_versions, require_schemas
+    from streams.monitoring.logs import configure
+    from streams.worker.garbage_collector import GarbageCollector
+    from streams.worker.halts import HaltTeller
+    from streams.worker.options import Observers
 
     chosen = settings()
     slot = take_slot(lock_folder(), chosen.app, chosen.slot)
@@ -88,7 +88,7 @@ def worker(as_json: AsJson = False) -> None:
 
 def _compile(logger: logging.Logger) -> None:
     """Compile all kernels before the group is joined: a member that compiles for a minute is expelled."""
-    from streams.warm import warm
+    from streams.processing.warm import warm
 
     began = time.monotonic()
     warm()
@@ -127,9 +127,9 @@ def on_signal(told: Callable[[int], None]) -> None:
 def require_good_topics(chosen: Settings) -> int:
     """Number of partitions. Raises RefusedSettings that names every topic that would lose or disorder data."""
     from streams.commands.topics import options_of
-    from streams.commands.wire import require_clock
-    from streams.kafka_client import admin_of, partition_counts
-    from streams.topics import check, refuse
+    from streams.composition.registry import require_clock
+    from streams.kafka.client import admin_of, partition_counts
+    from streams.kafka.topics import check, refuse
 
     topic = chosen.topic("transactions")
     counts = partition_counts(chosen.kafka)
@@ -155,8 +155,8 @@ def _store(chosen: Settings, partitions: int) -> RedisStore:
 
 def _log(chosen: Settings, slot: str) -> KafkaLog:
     from schemas.kinds import INPUT_TOPICS
-    from streams.kafka_log import KafkaLog, KafkaLogOptions
-    from streams.topics import DEAD_LETTER_ROOM_BYTES
+    from streams.kafka.topics import DEAD_LETTER_ROOM_BYTES
+    from streams.kafka.worker_log import KafkaLog, KafkaLogOptions
 
     options = KafkaLogOptions(
         bootstrap_servers=chosen.kafka.bootstrap_servers,
@@ -181,7 +181,7 @@ def failpoint_of(wanted: str | None) -> Failpoint:
     import signal
 
     from streams.errors import RefusedSettings
-    from streams.log import STEPS, no_failpoint
+    from streams.log.protocol import STEPS, no_failpoint
 
     if wanted is None:
         return no_failpoint
@@ -206,9 +206,9 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
     """Metrics, probes and log lines; the port they are served at, and what closes it."""
     from prometheus_client import CollectorRegistry
 
-    from streams.health import Health
-    from streams.metrics import LogLines, Metrics
-    from streams.wiring import Observers
+    from streams.worker.health import Health
+    from streams.worker.metrics import LogLines, Metrics
+    from streams.worker.options import Observers
 
     registry = CollectorRegistry()
     health = Health(time.monotonic)
@@ -224,7 +224,7 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
 
 def serve(chosen: Settings, health: Health, registry: CollectorRegistry, logger: logging.Logger) -> HealthServer:
     """Metrics and probes, at the next free port if the default one is taken. Raises `RefusedSettings`."""
-    from streams.health import HealthServer
+    from streams.worker.health import HealthServer
 
     host, port = chosen.metrics.host, chosen.metrics.port
     is_wanted = "port" in chosen.metrics.model_fields_set
@@ -238,7 +238,7 @@ def kafka_lines() -> dict[str, KafkaLines]:
     """The setting that has Kafka's clients write to our log."""
     import logging
 
-    from streams.kafka_log_lines import KafkaLines
+    from streams.kafka.log_lines import KafkaLines
 
     return {"logger": KafkaLines(logging.getLogger("rescore"), time.monotonic)}
 
@@ -258,18 +258,18 @@ def _worker(
     from schemas.batch import FOREVER_MS
     from schemas.codec import CloudEvents, Decoder, Encoder
     from schemas.partitioner import Partitioner
-    from streams.avro_values import Values
-    from streams.broadcast import Broadcast
-    from streams.commands.versions import adopter
-    from streams.commands.wire import registry_for
-    from streams.epochs import EpochMarks
-    from streams.guard import GuardedProcessor
-    from streams.processor import ScoreProcessor, letter_of_failure
+    from schemas.topic_values import Values
+    from streams.composition.registry import registry_for
+    from streams.composition.versions import adopter
+    from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES
+    from streams.processing.epoch_markers import EpochMarks
+    from streams.processing.guard import GuardedProcessor
+    from streams.processing.processor import ScoreProcessor, letter_of_failure
+    from streams.processing.wire import marker_of, wire_of
     from streams.scoring.reasons import REASON_TEXTS
-    from streams.topics import BROADCAST_TOPICS, DEAD_LETTER_ROOM_BYTES
-    from streams.versions import Known, first_policy
-    from streams.wires import marker_of, wire_of
-    from streams.worker import Worker
+    from streams.versions.broadcast import Broadcast
+    from streams.versions.known import Known, first_policy
+    from streams.worker.loop import Worker
 
     registry: Registry = registry_for(chosen)
     values = Values(registry)
@@ -337,8 +337,8 @@ class Wall:
 
 def _options(chosen: Settings, is_live: Callable[[], bool]) -> WorkerOptions:
     from schemas.kinds import INPUT_TOPICS
-    from streams.topics import BROADCAST_TOPICS, JOURNAL_TOPIC, STATE_TOPIC
-    from streams.wiring import WorkerOptions
+    from streams.kafka.topics import BROADCAST_TOPICS, JOURNAL_TOPIC, STATE_TOPIC
+    from streams.worker.options import WorkerOptions
 
     return WorkerOptions(
         inputs=tuple(chosen.topic(name) for name in INPUT_TOPICS),

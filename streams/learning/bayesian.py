@@ -16,11 +16,11 @@ from river import base
 from river.base.typing import ClfTarget
 
 from streams.learning.updates import learn_amounts, learn_labels
-from streams.scoring.additive import Additive, Floats, layout_of, logistic, placed, sums_of, tempered
-from streams.scoring.manifest import Feature
-from streams.scoring.model import FORMAT, Model, UnreadableModel, features_of, inputs_of, weights_of
-from streams.scoring.plain_values import discovered, is_number, number_of, plain, word_of
-from streams.scoring.prior import prior_covariance, prior_mean, quantile_knots
+from streams.scoring.models.additive import Additive, Floats, layout_of, logistic, placed, sums_of, tempered
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.model import FORMAT, Model, UnreadableModel, features_of, inputs_of, weights_of
+from streams.scoring.models.plain_values import discovered, is_number, number_of, plain, word_of
+from streams.scoring.models.prior import prior_covariance, prior_mean, quantile_knots
 
 
 class _Additive(base.Estimator):

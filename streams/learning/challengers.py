@@ -13,8 +13,8 @@ from typing import Any
 
 from river import forest, linear_model, optim, preprocessing, tree
 
-from streams.scoring.manifest import Feature
-from streams.scoring.plain_values import number_of, word_of
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.plain_values import number_of, word_of
 
 SEED = 1
 ADPREDICTOR_BINS = 6

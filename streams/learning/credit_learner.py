@@ -26,9 +26,9 @@ from streams.learning.fairness import FairnessTable
 from streams.learning.monitoring import PageHinkley, body_of, stability_index
 from streams.learning.recent_rows import RecentRows
 from streams.learning.tree_challenger import TreeChallenger
-from streams.scoring.additive import logistic, sums_of, tempered
-from streams.scoring.model import Model, ModelWeights, read_model
-from streams.scoring.specs import Challenger, ModelSpec, never_in_force
+from streams.scoring.models.additive import logistic, sums_of, tempered
+from streams.scoring.models.model import Model, ModelWeights, read_model
+from streams.scoring.models.specs import Challenger, ModelSpec, never_in_force
 
 Floats = NDArray[np.float64]
 

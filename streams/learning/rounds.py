@@ -19,8 +19,8 @@ from streams.learning.decisions import Happening, Order
 from streams.learning.epochs import Epochs, LearningPolicy, moment_text
 from streams.learning.text_learner import TEXT, TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
-from streams.scoring.model import ModelWeights
-from streams.scoring.specs import ModelSpec
+from streams.scoring.models.model import ModelWeights
+from streams.scoring.models.specs import ModelSpec
 
 VALUE = "value"
 

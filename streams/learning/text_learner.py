@@ -19,7 +19,7 @@ from schemas.categories import CATEGORY_NAMES, WORDS_MAX, Category
 from state.category_text import CONFIDENCE_MIN, Counts, OnlineGuesser, TextWeights, body_of_counts, packaged_counts
 from streams.learning.decisions import TIMELINE_MAX, Happening, Order
 from streams.learning.epochs import LearningPolicy
-from streams.scoring.model import ModelWeights
+from streams.scoring.models.model import ModelWeights
 
 TEXT = "categories"
 LEARNER = "online"

@@ -18,9 +18,9 @@ import numpy as np
 
 from streams.learning.cases import Labelled
 from streams.learning.chances import Floats
-from streams.scoring.manifest import Feature
-from streams.scoring.plain_values import number_of
-from streams.scoring.specs import Challenger
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.plain_values import number_of
+from streams.scoring.models.specs import Challenger
 
 CHANCE_MIN = 0.01
 """A leaf that has seen but one answer is not certain: no chance is said to be nearer to 0 or 1."""

@@ -4,9 +4,9 @@ Both are exact along the one direction an example speaks of: with g = S phi and 
 moves along g alone, so one number has to be found. The cost is O(D^2) an example. Plain scalar loops in a fixed order:
 the same examples in the same order give the same bytes.
 
-An example cannot break a model: phi is bounded (`streams.scoring.additive`), a label is 0 or 1 or clipped, the step of
-the logit is at most v, that of a forecast at most four standard deviations, and the covariance only shrinks; forgetting
-never lets it grow beyond the prior's.
+An example cannot break a model: phi is bounded (`streams.scoring.models.additive`), a label is 0 or 1 or clipped,
+the step of the logit is at most v, that of a forecast at most four standard deviations, and the covariance only
+shrinks; forgetting never lets it grow beyond the prior's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.compiled import compiled
-from streams.scoring.additive import Floats, Integers
+from streams.scoring.models.additive import Floats, Integers
 
 RESIDUAL_MAX = 4.0
 """Standard deviations beyond which an amount's surprise counts no further (Huber's bound)."""

@@ -1,9 +1,10 @@
 """The credit risk of one customer, as a stream sees it: what they declared, what their account and loans show.
 
-`streams.scoring.risk` says what the model is, for rows of people; here are the same numbers for one row of state, as
-scalar compiled functions that the oracle and the kernel call alike. In a stream, days past due count by the state they
-make (1, 31, 91, 181), so that time moves the score only on days on which a loan turns. Reasons are the contributions on
-the log-odds, scaled to what they move the score, so that they add up to it like those of every other score.
+`streams.scoring.models.risk` says what the model is, for rows of people; here are the same numbers for one row of
+state, as scalar compiled functions that the oracle and the kernel call alike. In a stream, days past due count by
+the state they make (1, 31, 91, 181), so that time moves the score only on days on which a loan turns. Reasons are
+the contributions on the log-odds, scaled to what they move the score, so that they add up to it like those of every
+other score.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled
 from schemas.kinds import Reason
-from streams.scoring.additive import Layout, layout_of, place
-from streams.scoring.risk import RISK_MANIFEST
+from streams.scoring.models.additive import Layout, layout_of, place
+from streams.scoring.models.risk import RISK_MANIFEST
 
 RISK_LAYOUT = layout_of(RISK_MANIFEST.features)
 RISK_FEATURES = len(RISK_MANIFEST.features)
@@ -78,7 +79,7 @@ def _log(x: float) -> float:
 def risk_inputs(declared: Floats, seen: Behaviour, inputs: Floats) -> None:
     """The features of RISK_MANIFEST into `inputs` (RISK_FEATURES,); NaN where absent.
 
-    `declared` is what `schemas.batch.DECLARED` names; see `streams.scoring.risk.risk_features`.
+    `declared` is what `schemas.batch.DECLARED` names; see `streams.scoring.models.risk.risk_features`.
     """
     declared_income = declared[0]
     income = declared_income if declared_income > 0.0 else math.nan
@@ -121,7 +122,7 @@ def risk_sums(inputs: Floats, model: RiskModel, at: NDArray[np.int64], share: Fl
 
 @compiled
 def tempered_logit(total: float, variance: float) -> float:
-    """See `streams.scoring.additive.tempered`."""
+    """See `streams.scoring.models.additive.tempered`."""
     return total / math.sqrt(1.0 + math.pi * variance / 8.0)
 
 

@@ -2,7 +2,7 @@
 
 Pure maths over the places of `state.spending`; scalar compiled functions that the oracle and the kernel call alike.
 `places` is (n, 4): category, day, amount, purchases; `marks` is (m, 3): key, since day, held (see `Q_...`, `K_...` of
-`state.compiled_row`).
+`state.compiled.row`).
 
 A condition is met to the degree measure / full measure, at most 1; a trigger to that of its least condition; a profile
 is as strong as its best trigger. Purchases and money weigh half `half_life_days` after the last purchase of their
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import Columns
 from schemas.compiled import compiled
-from state.compiled_row import K_HELD, K_KEY, K_SINCE, Q_AMOUNT, Q_CATEGORY, Q_DAY, Q_PURCHASES
+from state.compiled.row import K_HELD, K_KEY, K_SINCE, Q_AMOUNT, Q_CATEGORY, Q_DAY, Q_PURCHASES
 from state.profiles import TRIGGERS_MAX
 from state.spending import EVERYTHING, ONE_PURCHASE, SPENDING_HALF_LIFE_DAYS
 

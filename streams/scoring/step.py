@@ -1,7 +1,7 @@
 """One batch of one partition, without I/O: rows and events in; rows, changes, examples and journal out.
 
-`step` is the fast path (one compiled loop, `streams.scoring.compiled_step`); `streams.scoring.oracle.step` says in
-plain Python what it must do, and the tests hold the two together to the byte.
+`step` is the fast path (one compiled loop, `streams.scoring.compiled.step`); `streams.scoring.reference.step.step`
+says in plain Python what it must do, and the tests hold the two together to the byte.
 """
 
 from __future__ import annotations
@@ -31,16 +31,15 @@ from schemas.compiled import compile_for
 from schemas.kinds import SCORES, RejectCode
 from schemas.row_keys import name_of, request_of
 from state.category_text import categories_of
-from state.compiled_fold import advance_row, fold_event
-from state.compiled_row import Scratch, scratch
+from state.compiled.fold import advance_row, fold_event
+from state.compiled.row import Scratch, scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, upgraded
 from state.money import converted
 from state.profiles import PROFILES_MAX
 from state.refusals import Refusal, Why
 from state.table import Table
 from state.versions import Versions
-from streams.scoring.compiled_evaluate import evaluate
-from streams.scoring.compiled_room import (
+from streams.scoring.compiled.buffers import (
     CASE,
     EYES,
     U_CARDS,
@@ -60,7 +59,8 @@ from streams.scoring.compiled_room import (
     Eyes,
     Room,
 )
-from streams.scoring.compiled_step import run, tidy
+from streams.scoring.compiled.evaluate import evaluate
+from streams.scoring.compiled.step import run, tidy
 from streams.scoring.refusals import refusal
 from streams.scoring.tables import tables_of
 

@@ -23,12 +23,16 @@ from state import fold
 from state.closed_loans import remember_closed
 from state.memory_store import MemoryStore, _Held
 from state.row import Loan, Row
-from streams import learner_guard, resolve, version_bodies, versions, worker
-from streams.broadcast import Broadcast
-from streams.guard import GuardedProcessor, _Isolation
-from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
-from streams.merge import Merge
-from streams.worker import Worker
+from streams.learner.loop import guard as learner_guard
+from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
+from streams.processing.guard import GuardedProcessor, _Isolation
+from streams.versions.broadcast import Broadcast
+from streams.versions.known import bodies as version_bodies
+from streams.versions.known import known as versions
+from streams.worker.loop import Worker
+from streams.worker.loop import loop as worker
+from streams.worker.loop import recovery as resolve
+from streams.worker.merge import Merge
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_forgotten_keys as forgotten
 from tests.crash import test_moments
@@ -149,7 +153,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a transaction of timers alone carries positions too",
-        "streams.batch `transaction_of`",
+        "streams.worker.batch `transaction_of`",
         "an empty list is not checked by the group: a zombie's timers fire a second time",
         edited(
             worker,
@@ -163,7 +167,7 @@ PROTECTIONS = (
     ),
     Protection(
         "positions of every input of a partition touched",
-        "streams.batch `transaction_of`",
+        "streams.worker.batch `transaction_of`",
         "the group does not know how far the other inputs are",
         edited(
             worker,
@@ -177,7 +181,7 @@ PROTECTIONS = (
     ),
     Protection(
         "stable committed offsets are the barrier of RESOLVE",
-        "streams.resolve `_attempt`, `Log.committed`",
+        "streams.worker.recovery `_attempt`, `Log.committed`",
         "the end of the log is read while a transaction may still move it",
         edited(
             MemoryBroker,
@@ -188,7 +192,7 @@ PROTECTIONS = (
     ),
     Protection(
         "the end of the changelog is its high watermark, not its last stable offset",
-        "streams.resolve `_attempt`, `Log.end_offsets`",
+        "streams.worker.recovery `_attempt`, `Log.end_offsets`",
         "markers of the changelog may come after those of the offsets: a committed transaction is not seen",
         edited(MemoryLog, "end_offsets", ("len(self._broker.entries[w])", "self._broker.stable_end(w)")),
         test_moments.test_a_new_owner_waits_for_markers_of_the_changelog_that_come_after_those_of_the_offsets,
@@ -241,14 +245,14 @@ PROTECTIONS = (
     ),
     Protection(
         "a new producer after an unknown outcome",
-        "streams.memory_log, streams.kafka_log `transact`",
+        "streams.log.memory, streams.kafka.worker_log `transact`",
         "the transaction that was left open stays open, and the barrier waits for it",
         edited(MemoryLog, "transact", ("self._opened = False", "pass")),
         unknown,
     ),
     Protection(
         "a batch that came to nothing is taken again",
-        "streams.worker `_commit`",
+        "streams.worker.loop `_commit`",
         "its records are lost",
         edited(
             Worker,
@@ -280,7 +284,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a new nonce is taken before the barrier",
-        "streams.resolve `_attempt`",
+        "streams.worker.recovery `_attempt`",
         "a former session can still write after the store was looked at",
         both(
             edited(
@@ -301,14 +305,14 @@ PROTECTIONS = (
     ),
     Protection(
         "the position of the store is compared with every load",
-        "streams.worker `_check_position`",
+        "streams.worker.loop `_check_position`",
         "rows of a store that was emptied or fell back are believed: a default for a known customer",
         edited(Worker, "_check_position", ("if held is None", "if False and held is None")),
         emptied,
     ),
     Protection(
         "rows and position are read in one moment",
-        "streams.worker `_process`, `Store.load_all`",
+        "streams.worker.loop `_process`, `Store.load_all`",
         "a store that was empty for the rows and is back for the position: a default for a known customer",
         edited(
             Worker,
@@ -322,7 +326,7 @@ PROTECTIONS = (
     ),
     Protection(
         "the earliest due time is believed at our position alone",
-        "streams.worker `_earliest_due_ms`",
+        "streams.worker.loop `_earliest_due_ms`",
         "timers of a store that was empty for a moment are forgotten until a restart",
         edited(Worker, "_earliest_due_ms", ("self._check_position(held, standing)", "pass")),
         flickering,
@@ -345,7 +349,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a partition whose store has lost rows is rebuilt",
-        "streams.worker `_go_back`, streams.resolve",
+        "streams.worker.loop `_go_back`, streams.worker.recovery",
         "it goes back to the store it came from, for ever",
         edited(Worker, "_go_back", ("if not isinstance(reason, StoreLostRows):", "if True:")),
         forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
@@ -353,7 +357,7 @@ PROTECTIONS = (
     ),
     Protection(
         "rows are held against the index, a slice at a time",
-        "streams.worker `_verify`, `Store.verify`",
+        "streams.worker.loop `_verify`, `Store.verify`",
         "a row that nobody asks for for months stays lost: `rescore inspect` cannot show the customer",
         edited(Worker, "_verify", ("self._check_position(held, partition.standing)", "pass")),
         forgotten.test_keys_forgotten_at_rest_are_missed_though_nobody_asks_for_them,
@@ -361,7 +365,7 @@ PROTECTIONS = (
     ),
     Protection(
         "everyone is named by a store at our position",
-        "streams.worker `_sweep`, `Store.users_at`",
+        "streams.worker.loop `_sweep`, `Store.users_at`",
         "an index that was empty for one answer has named everyone: customers are not scored with the new weights",
         edited(Worker, "_sweep", ("self._check_position(held, partition.standing)", "pass")),
         forgotten.test_an_index_that_is_empty_for_one_answer_ends_no_sweep,
@@ -393,28 +397,28 @@ PROTECTIONS = (
     ),
     Protection(
         "a store too old for tombstones is rebuilt whole",
-        "streams.resolve `_is_too_old`",
+        "streams.worker.recovery `_is_too_old`",
         "rows whose tombstones were compacted away stay for ever",
         edited(resolve, "_is_too_old", ("return held.state_offset <", "return False and held.state_offset <")),
         test_resolve.test_a_store_that_is_too_old_for_tombstones_is_rebuilt_whole,
     ),
     Protection(
         "a store that is ahead of the log halts its partition",
-        "streams.resolve `_refuse_a_store_that_is_ahead`",
+        "streams.worker.recovery `_refuse_a_store_that_is_ahead`",
         "the state of another log, or of a log that has lost data, is overwritten in silence",
         edited(resolve, "_refuse_a_store_that_is_ahead", ("if held is None or held.seq == 0:", "if True:")),
         test_resolve.test_a_store_that_is_ahead_of_the_log_halts_the_partition,
     ),
     Protection(
         "offsets that differ from the progress record halt the partition",
-        "streams.resolve `_next_offsets`",
+        "streams.worker.recovery `_next_offsets`",
         "a reset of the group's offsets by an operator repeats or skips events",
         edited(resolve, "_next_offsets", ("if group is not None and group != wanted:", "if False:")),
         test_resolve.test_offsets_that_somebody_reset_halt_the_partition,
     ),
     Protection(
         "records that retention took before they were read halt the partition",
-        "streams.resolve `_next_offsets`",
+        "streams.worker.recovery `_next_offsets`",
         "they are skipped in silence",
         edited(
             resolve,
@@ -425,20 +429,20 @@ PROTECTIONS = (
     ),
     Protection(
         "a way back that finds the changelog longer than it knew begins anew",
-        "streams.resolve `_attempt`",
+        "streams.worker.recovery `_attempt`",
         "a worker that slept while others wrote and the changelog was compacted halts its partition for nothing",
         edited(resolve, "_attempt", ("[where] == end:", "[where] >= end:")),
         test_resolve.test_a_way_back_that_slept_while_the_changelog_was_compacted_begins_anew,
     ),
     Protection(
         "the clock comes from the progress record",
-        "streams.resolve `_agree`",
+        "streams.worker.recovery `_agree`",
         "a partition's clock goes back at a restart: timers wait for records that are newer",
         edited(resolve, "_agree", ("next_offsets, known.clock_ms, nonce", "next_offsets, 0, nonce")),
     ),
     Protection(
         "inputs are merged by time",
-        "streams.merge `_limit`",
+        "streams.worker.merge `_limit`",
         "records are taken as they come, and all but the first are inversions",
         edited(
             Merge,
@@ -449,21 +453,21 @@ PROTECTIONS = (
     ),
     Protection(
         "ends of the inputs are asked for after an advance has come",
-        "streams.merge `_is_safe`",
+        "streams.worker.merge `_is_safe`",
         "a timer fires before a payment that the brokers have already",
         lambda patch: patch.setattr(Merge, "_is_safe", lambda self, advance: True),
         test_merge.test_an_advance_waits_until_the_ends_asked_for_after_it_came_are_read,
     ),
     Protection(
         "an advance claims no more than its own timestamp",
-        "streams.merge `_time_of_command`",
+        "streams.worker.merge `_time_of_command`",
         "a worker whose clock is ahead fires timers early",
         edited(Merge, "_time_of_command", ("return min(to_ms, record.timestamp_ms)", "return to_ms")),
         test_merge.test_an_advance_can_not_claim_more_than_its_own_timestamp,
     ),
     Protection(
         "advances are paced by the monotonic clock",
-        "streams.worker `_break_silence`",
+        "streams.worker.loop `_break_silence`",
         "after the wall was set back no advance is written until it has caught up",
         edited(
             Worker,
@@ -474,14 +478,14 @@ PROTECTIONS = (
     ),
     Protection(
         "no timer fires before what is in force is read",
-        "streams.worker `_take`",
+        "streams.worker.loop `_take`",
         "who takes over says timers that were left over under packaged versions",
         edited(Worker, "_take", ("if partition.merge.clock_ms > until_ms:", "if False:")),
         test_worker.test_who_takes_over_fires_no_timer_before_it_knows_what_is_in_force,
     ),
     Protection(
         "no clock passes what is known of the versions",
-        "streams.broadcast `until_ms`",
+        "streams.versions.broadcast `until_ms`",
         "a version is adopted late, by some workers later than by others",
         edited(
             Broadcast,
@@ -495,7 +499,7 @@ PROTECTIONS = (
     ),
     Protection(
         "what is taken behind its time is journaled",
-        "streams.processor, the journal",
+        "streams.processing.processor, the journal",
         "a replay takes it in another place, and says something else",
         edited(LedgerProcessor, "process", ("if behind:", "if False:")),
     ),
@@ -508,7 +512,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a record that was fetched twice is taken once",
-        "streams.merge `add`",
+        "streams.worker.merge `add`",
         "what is fetched again after a seek counts again",
         edited(Merge, "add", ("if fetched[0].offset < source.fetched:", "if False:")),
         test_merge.test_a_record_fetched_twice_is_taken_once,
@@ -573,7 +577,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a broadcast record that is no version counts as never published",
-        "streams.versions `read_once`",
+        "streams.versions.known `read_once`",
         "one record ends every worker, and ends it again at each start",
         edited(
             versions,
@@ -585,7 +589,7 @@ PROTECTIONS = (
     ),
     Protection(
         "every field of a broadcast body has its type and bounds",
-        "streams.versions_schema `checked`",
+        "streams.versions.schema `checked`",
         "a list that is too short is read beyond its end, a rate of null publishes an absurd revenue",
         edited(
             version_bodies,
@@ -596,7 +600,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a reading of versions that failed is begun again",
-        "streams.broadcast `read_on`",
+        "streams.versions.broadcast `read_on`",
         "versions that a registry could not name are skipped, and clocks go on without them",
         edited(
             Broadcast,
@@ -608,7 +612,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a row that cannot be read is not restored",
-        "streams.resolve `_row_write`",
+        "streams.worker.recovery `_row_write`",
         "the store is called ready with a foreign record in the place of a customer's state",
         edited(
             resolve,
@@ -622,7 +626,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a progress record that cannot be read halts its partition",
-        "streams.resolve `_progress_in`",
+        "streams.worker.recovery `_progress_in`",
         "the worker ends with all of its partitions, and again at each start",
         edited(resolve, "_progress_in", ("except ValueError as error:", "except KeyError as error:")),
         all_of(
@@ -631,7 +635,7 @@ PROTECTIONS = (
     ),
     Protection(
         "a record on which the program raises is isolated",
-        "streams.guard `GuardedProcessor.process`",
+        "streams.processing.guard `GuardedProcessor.process`",
         "it ends every worker, and each of them again at its next start",
         edited(
             GuardedProcessor,
@@ -643,7 +647,7 @@ PROTECTIONS = (
     ),
     Protection(
         "the halves of a batch that raised are taken one on top of the other",
-        "streams.guard `_Isolation._keep`",
+        "streams.processing.guard `_Isolation._keep`",
         "records behind an isolated one are taken on rows of before the batch: what was said is said again",
         edited(_Isolation, "_keep", ("self.rows.update((image.user, image.row) for image in output.images)", "pass")),
         test_guard.test_records_that_raise_are_left_out_and_the_rest_is_taken_in_order,
@@ -651,21 +655,21 @@ PROTECTIONS = (
     ),
     Protection(
         "a record is blamed only if its customer does not raise without it",
-        "streams.guard `_Isolation._isolate`",
+        "streams.processing.guard `_Isolation._isolate`",
         "every record of a customer whose timers raise becomes a dead letter",
         edited(_Isolation, "_isolate", ("self.users[record.key] = None", "pass")),
         test_guard.test_a_record_before_which_its_customers_timers_raise_is_not_to_blame,
     ),
     Protection(
         "the loop goes back to what is committed after an exception that nobody expected",
-        "streams.worker `_last_guard`",
+        "streams.worker.loop `_last_guard`",
         "the worker ends",
         edited(Worker, "_last_guard", ("self._fall_back(self._not_halted(), error)", "raise")),
         all_of(test_guard.test_an_exception_that_no_record_causes_goes_back_and_comes_again, (pytest.MonkeyPatch(),)),
     ),
     Protection(
         "an example on which learning raises is left out",
-        "streams.learner_guard `learned_without`",
+        "streams.learner.guard `learned_without`",
         "it ends the learner, and again at its next start",
         edited(
             learner_guard,
@@ -677,7 +681,7 @@ PROTECTIONS = (
     ),
     Protection(
         "topic ids are compared with those of the last progress record",
-        "streams.resolve `_same_topics`",
+        "streams.worker.recovery `_same_topics`",
         "the first records of a topic that was created again are skipped in silence",
         edited(
             resolve,
@@ -689,7 +693,7 @@ PROTECTIONS = (
     ),
     Protection(
         "topic ids are asked for every few seconds",
-        "streams.worker `_watch_topics`",
+        "streams.worker.loop `_watch_topics`",
         "a topic that is created again while a worker runs is taken from the old position on, in silence",
         edited(
             Worker, "_watch_topics", ("if others := self._topics.others(", "if others := [] and self._topics.others(")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.log import STEPS, StopWorker
-from streams.worker import Worker
+from streams.log.protocol import STEPS, StopWorker
+from streams.worker.loop import Worker
 from tests.streams.world import World
 
 IN_A_BATCH = STEPS[:12]

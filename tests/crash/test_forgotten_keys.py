@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from state.store import UsersAt
-from streams.log import STEPS, Failpoint
-from streams.lost_rows import REBUILD_SECONDS, REBUILD_SECONDS_MAX, WITHOUT_LOSS_SECONDS
-from streams.output import Thought
-from streams.resolve import Standing
-from streams.wiring import NoMarks, Observer
-from streams.worker import VERIFIED_USERS, Worker
+from streams.log.protocol import STEPS, Failpoint
+from streams.worker.loop import VERIFIED_USERS, Worker
+from streams.worker.lost_rows import REBUILD_SECONDS, REBUILD_SECONDS_MAX, WITHOUT_LOSS_SECONDS
+from streams.worker.options import NoMarks, Observer
+from streams.worker.output import Thought
+from streams.worker.recovery import Standing
 from tests.crash.test_crash_in_memory import IN_A_BATCH, die, live_until_death, on_hit
 from tests.streams.world import CountingProcessor, World
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from state.redis_store import RedisStore
-from streams.log import STEPS
+from streams.log.protocol import STEPS
 from tests.integration.kafka_world import KafkaWorld
 from tests.streams.world import INPUTS
 

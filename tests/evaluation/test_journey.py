@@ -18,7 +18,7 @@ from local.evaluation.requests import sendings_of as requests_of
 from local.evaluation.value_report import evaluate_value, sendings_of
 from schemas.batch import DAY_MS
 from schemas.known_schemas import StaticRegistry
-from streams.avro_values import Values
+from schemas.topic_values import Values
 from streams.learning.value_regression import design_of
 from tests.evaluation.test_histories import write_cdnow
 from tests.evaluation.test_labelled import write_hmda

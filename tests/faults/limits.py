@@ -30,10 +30,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from rich.console import Console
 
-from local.generator_columns import benchmark_columns
+from local.generator.columns import benchmark_columns
 from schemas.codec import StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import admin_of
+from streams.kafka.client import admin_of
 from tests.faults.load import Planned, plan
 from tests.faults.report import colophon
 from tests.faults.stage import KafkaBehindRoad, Stage, broker, command, delete_topics, stage

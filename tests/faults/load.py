@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from local.generator import events, population
+from local.generator.events import events, population
 
 CUSTOMERS = 2_400
 SEED = 7

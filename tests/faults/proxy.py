@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from local.process import LOOPBACK, free_port
+from local.servers.process import LOOPBACK, free_port
 
 CHUNK_BYTES = 2**16
 LOOK_SECONDS = 0.01

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import confluent_kafka
 from rich.table import Table
 
-from local.jars import KAFKA_VERSION
+from local.servers.jars import KAFKA_VERSION
 from tests.faults.play import Played
 
 HEAD = """\
@@ -24,9 +24,9 @@ tests that run with every `make test`.
 Each row is a deployment of its own on a real Kafka and a real Valkey, with `rescore worker` as users run it. Events
 (transactions, loans, overrides that expire by themselves, erasures; of a hundred, four duplicates, two poisoned, one
 two months late; a few too large) are published at {pace:.0f} a second while the fault is made. Then everything that was
-committed is held against a recount of the input log (`streams.recount`, customer by customer; with `--readable` in
-plain Python alone): every score change byte for byte and in its order, every row in the changelog and in the store,
-every dead letter, every sequence.
+committed is held against a recount of the input log (`streams.audit.recount_reference`, customer by customer; with
+`--readable` in plain Python alone): every score change byte for byte and in its order, every row in the changelog
+and in the store, every dead letter, every sequence.
 
 - *lost*: a change or dead letter that is missing. *doubled*: one that came twice.
 - *wrong*: other bytes, or a row that differs in Redis or in the changelog. *out of order*: a customer's changes, or a

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from local.valkey import Valkey
+from local.servers.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import admin_of, require_topics
-from streams.kafka_client_groups import group_of, waiting_records
-from streams.log import STEPS
+from streams.kafka.client import admin_of, require_topics
+from streams.kafka.groups import group_of, waiting_records
+from streams.log.protocol import STEPS
 from tests.faults.load import late
 from tests.faults.stage import READY_SECONDS, Stage, command, copy_of_log, keys_of, put_back
 from tests.integration.deployment import RESCORE

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import redis
 
-from local.kafka import HEAP_MB, Kafka
-from local.process import LOOPBACK, free_port
-from local.valkey import Valkey
+from local.servers.kafka import HEAP_MB, Kafka
+from local.servers.process import LOOPBACK, free_port
+from local.servers.valkey import Valkey
 from schemas.kinds import INPUT_TOPICS
-from streams.kafka_client import KafkaUnreachable, admin_of, require_topics
-from streams.kafka_client_groups import group_of
+from streams.kafka.client import KafkaUnreachable, admin_of, require_topics
+from streams.kafka.groups import group_of
 from tests.faults.load import Load, Planned, plan, rates
 from tests.faults.proxy import Proxy
 from tests.integration.deployment import RESCORE, Deployment

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from local.process import LOOPBACK
+from local.servers.process import LOOPBACK
 from tests.faults.proxy import Proxy
 
 

@@ -10,9 +10,9 @@ import pytest
 from schemas.batch import Record
 from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value, encode_value
 from state.versions import Policy, Versions
-from streams.recount import Recount, Terms, recount_partition
+from streams.audit.recount_reference import Recount, Terms, recount_partition
 from streams.scoring.reasons import REASON_TEXTS
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 from tests.faults.verdict import Verdict, changes_of, letters_of, rows_of
 from tests.scoring.customers import at_ms, iso
 

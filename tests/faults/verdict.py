@@ -12,12 +12,12 @@ from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
 from schemas.readable import Refused
 from schemas.row_keys import record_key
-from streams.dead_letters import ERROR_PREFIX
-from streams.recount import Recount, Terms, recount_partition, same_row
-from streams.resolve import PROGRESS_KEY
+from streams.audit.recount_reference import Recount, Terms, recount_partition, same_row
+from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTERS, JOURNAL_TOPIC, STATE_TOPIC
+from streams.log.dead_letters import ERROR_PREFIX
 from streams.scoring.reasons import REASON_TEXTS
-from streams.topics import BROADCAST_TOPICS, DEAD_LETTERS, JOURNAL_TOPIC, STATE_TOPIC
-from streams.versions import Known, first_policy, reader
+from streams.versions.known import Known, first_policy, reader
+from streams.worker.recovery import PROGRESS_KEY
 from tests.integration.deployment import Deployment
 
 NAMED_MAX = 5

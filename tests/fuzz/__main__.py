@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from local.kafka import Kafka
-from local.valkey import Valkey
+from local.servers.kafka import Kafka
+from local.servers.valkey import Valkey
 from tests.fuzz.play import KINDS, play
 
 

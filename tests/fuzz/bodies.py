@@ -17,8 +17,8 @@ from typing import Any
 from schemas.codec import Encoder, StaticRegistry, encode_value
 from schemas.definitions import SCHEMA_OF_TOPIC
 from streams.learning.epochs import LearningPolicy
-from streams.version_records import body_of_policy, body_of_weights
-from streams.versions import first_policy, packaged_weights
+from streams.versions.known import first_policy, packaged_weights
+from streams.versions.records import body_of_policy, body_of_weights
 from tests.fuzz.inputs import ODD_VALUES, Raw, Sent, as_json
 
 ENCODER = Encoder(StaticRegistry())

@@ -18,7 +18,7 @@ from schemas.kinds import INPUT_TOPICS
 from schemas.times import time_ms
 from state.layout import decode_row
 from state.row import Row
-from streams.dead_letters import DeadLetter, open_letters
+from streams.log.dead_letters import DeadLetter, open_letters
 from tests.integration.deployment import Deployment
 
 CASES = Path(__file__).parents[1] / "cases"

@@ -19,10 +19,10 @@ from confluent_kafka.admin import AdminClient
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.redis_store import RedisStore
-from streams.kafka_client import read, require_topics
-from streams.kafka_client_groups import group_of, waiting_records
-from streams.resolve import PROGRESS_KEY
+from streams.kafka.client import read, require_topics
+from streams.kafka.groups import group_of, waiting_records
 from streams.settings import Settings, load
+from streams.worker.recovery import PROGRESS_KEY
 
 RESCORE = [sys.executable, "-m", "streams"]
 LEARNER = -1

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from confluent_kafka import Producer
 
 from schemas.batch import Record
-from streams.kafka_log import KafkaLog, KafkaLogOptions
-from streams.log import Failpoint, TopicPartition, no_failpoint
-from streams.output import Processor
-from streams.wiring import Observer, WorkerOptions
-from streams.worker import Worker
+from streams.kafka.worker_log import KafkaLog, KafkaLogOptions
+from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
+from streams.worker.loop import Worker
+from streams.worker.options import Observer, WorkerOptions
+from streams.worker.output import Processor
 from tests.streams.world import INPUTS, WIRE, CountingProcessor, World
 
 

@@ -12,8 +12,8 @@ from functools import partial
 
 from streams.__main__ import app
 from streams.commands import publish_files
-from streams.kafka_client_transactions import KafkaSender
-from streams.publish_exactly_once import Publisher, Written
+from streams.kafka.publications import KafkaSender
+from streams.publish.exactly_once import Publisher, Written
 
 MOMENT, NTH, *ARGUMENTS = sys.argv[1:]
 left = {MOMENT: int(NTH)}
@@ -41,7 +41,7 @@ class Victim(KafkaSender):
 
 
 if __name__ == "__main__":
-    import streams.kafka_client_transactions as transactions
+    import streams.kafka.publications as transactions
 
     transactions.KafkaSender = Victim  # type: ignore[misc]
     publish_files.Publisher = partial(Publisher, events_max=10)  # type: ignore[assignment, misc]

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from local.generator import events, population
+from local.generator.events import events, population
 from schemas.codec import StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.times import iso_of
-from streams import topics_clock
 from streams.__main__ import app
 from streams.commands.common import Exit
-from streams.kafka_client import admin_of
-from streams.topics import describe
-from streams.topics_clock import CLOCKED_TOPICS, clocks_of
+from streams.kafka import topics_clock
+from streams.kafka.client import admin_of
+from streams.kafka.topics import describe
+from streams.kafka.topics_clock import CLOCKED_TOPICS, clocks_of
 from tests.integration.deployment import RESCORE, Deployment, deployment
 from tests.integration.test_open_transactions import hung
 

@@ -9,12 +9,12 @@ from confluent_kafka import Producer
 
 from schemas.cloud_events import Headers
 from schemas.texts import Texts
-from streams.failures import Failure
-from streams.guard import GuardedProcessor
-from streams.kafka_log_bulk import Bulk
-from streams.kafka_log_reading import UNREADABLE_HEADERS
-from streams.output import Message
-from streams.wiring import Observer
+from streams.kafka.bulk_producer import Bulk
+from streams.kafka.reader import UNREADABLE_HEADERS
+from streams.log.failures import Failure
+from streams.processing.guard import GuardedProcessor
+from streams.worker.options import Observer
+from streams.worker.output import Message
 from tests.integration.kafka_world import KafkaWorld, PrefixedProcessor
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from local.generator import events, population
+from local.generator.events import events, population
 
 PAGE = Path("docs/history-to-live.md")
 DAYS = 730

@@ -21,9 +21,9 @@ from typer.testing import CliRunner, Result
 
 from schemas.times import iso_of
 from streams.__main__ import app
-from streams.learner_memory import CHECKPOINT, MODEL
+from streams.learner.checkpoint import CHECKPOINT, MODEL
 from streams.learning.decisions import Order
-from streams.profile_files import read_profile, text_of_profile
+from streams.versions.profile_files import read_profile, text_of_profile
 from tests.integration.deployment import Deployment, deployment
 from tests.learner.synthetic import Bank, calm
 from tests.streams.hostile import HOSTILE, SHOWN, check_clean

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from local.generator import events, population
+from local.generator.events import events, population
 from schemas.codec import StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
 from tests.integration.deployment import Deployment, deployment

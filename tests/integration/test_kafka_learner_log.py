@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from local.kafka import Kafka
-from streams.kafka_learner_log import KafkaLearnerLog, KafkaLearnerOptions
-from streams.learner_log import Written
-from streams.log import AbortAndRewind, HaltPartition, RecreateProducer, StopWorker, TopicPartition
+from local.servers.kafka import Kafka
+from streams.kafka.learner_log import KafkaLearnerLog, KafkaLearnerOptions
+from streams.log.learner import Written
+from streams.log.protocol import AbortAndRewind, HaltPartition, RecreateProducer, StopWorker, TopicPartition
 from tests.conftest import Topics
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 
-from streams.log import (
+from streams.log.protocol import (
     AbortAndRewind,
     Assigned,
     Lost,
@@ -19,7 +19,7 @@ from streams.log import (
     Transaction,
     Unmatched,
 )
-from streams.output import Message
+from streams.worker.output import Message
 from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
 

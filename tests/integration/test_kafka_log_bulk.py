@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from schemas.cloud_events import Headers
 from schemas.texts import Texts
-from streams import kafka_log_bulk
-from streams.kafka_log_bulk import Bulk
-from streams.message_columns import MessageColumns
+from streams.kafka import bulk_producer as kafka_log_bulk
+from streams.kafka.bulk_producer import Bulk
+from streams.log.messages import MessageColumns
 
 NAME = "bulk.test"
 Seen = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]] | None]

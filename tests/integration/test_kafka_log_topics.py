@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from schemas.kinds import INPUT_TOPICS
-from streams import topics as topics_module
-from streams.topics import FoundTopic, TopicOptions, apply, check, specification
+from streams.kafka import topics as topics_module
+from streams.kafka.topics import FoundTopic, TopicOptions, apply, check, specification
 
 
 def test_apply_makes_what_is_missing_mends_what_differs_and_then_has_nothing_to_do(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from local.valkey import Valkey
+from local.servers.valkey import Valkey
 from schemas.codec import StaticRegistry, decode_value
 from schemas.times import iso_of
 from state.layout import decode_row

@@ -20,11 +20,11 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
 from schemas.times import iso_of
-from streams import kafka_client
 from streams.__main__ import app
 from streams.commands import lag as lag_command
-from streams.commands.versions import publish_first_versions
-from streams.kafka_client import producer, read, require_topics
+from streams.composition.versions import publish_first_versions
+from streams.kafka import client as kafka_client
+from streams.kafka.client import producer, read, require_topics
 from streams.settings import load
 from tests.integration.deployment import Deployment, deployment
 

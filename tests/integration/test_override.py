@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from streams.__main__ import app
 from streams.commands.common import Exit
-from streams.publish_events import time_ms
+from streams.publish.events import time_ms
 from tests.integration.deployment import Deployment, deployment
 
 DAY = "2026-03-01T10:00:00Z"

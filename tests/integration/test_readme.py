@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from local.demo import LIVE, Options, Summary, run
-from local.kafka import Kafka
-from local.valkey import Valkey
+from local.demo.run import LIVE, Options, Summary, run
+from local.servers.kafka import Kafka
+from local.servers.valkey import Valkey
 from streams.terminal_rich import SafeConsole
 
 README = Path("README.md")

@@ -12,12 +12,12 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from local.generator import SampleEvent, events, population
+from local.generator.events import SampleEvent, events, population
 from schemas.batch import Record
 from schemas.codec import StaticRegistry, decode_value
 from schemas.times import iso_of
-from streams.commands.replay import as_plain, compare
-from streams.resolve import PROGRESS_KEY
+from streams.commands.verify import as_plain, compare
+from streams.worker.recovery import PROGRESS_KEY
 from tests.integration.deployment import Deployment, deployment
 
 REGISTRY = StaticRegistry()

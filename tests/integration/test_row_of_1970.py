@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from schemas.codec import StaticRegistry, decode_value
 from streams.__main__ import app
 from streams.commands.common import Exit
-from streams.publish_events import time_ms
+from streams.publish.events import time_ms
 from tests.integration.deployment import Deployment, deployment
 
 SMALL = Path(__file__).parents[1] / "cases/publish-row-of-1970/small.csv"

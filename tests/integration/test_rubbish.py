@@ -21,7 +21,7 @@ from schemas.kinds import INPUT_TOPICS
 from schemas.times import time_ms
 from streams.__main__ import app
 from streams.commands.common import Exit
-from streams.resolve import PROGRESS_KEY
+from streams.worker.recovery import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.streams.broadcast_cases import REVENUE, every_case, late_loan
 from tests.streams.rubbish import fixed_values, value_of
@@ -193,7 +193,7 @@ def test_rubbish_in_the_changelog_and_in_the_learners_memory_halts_in_words(bank
 
 
 def partition_of(where: Deployment, user: str) -> int:
-    from streams.commands.wire import partition_of as place
+    from streams.composition.registry import partition_of as place
 
     return place(where.settings, user, PARTITIONS)
 

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from local.kafka import Kafka
+from local.servers.kafka import Kafka
 from streams.commands.common import Exit
 from tests.integration.deployment import LEARNER, Deployment
 

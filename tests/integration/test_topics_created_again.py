@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from state.layout import decode_row
-from streams.wiring import Observer
-from streams.worker import Worker
+from streams.worker.loop import Worker
+from streams.worker.options import Observer
 from tests.integration.deployment import deployment
 from tests.integration.kafka_world import KafkaWorld
 from tests.streams.world import INPUTS

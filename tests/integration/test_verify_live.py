@@ -22,8 +22,8 @@ from confluent_kafka.admin import (
 
 from schemas.batch import Record
 from schemas.times import iso_of
-from streams import replay_reading
-from streams.commands.replay import as_plain, compare
+from streams.audit import reading as replay_reading
+from streams.commands.verify import as_plain, compare
 from tests.integration.deployment import Deployment, deployment
 
 CUSTOMERS = 25

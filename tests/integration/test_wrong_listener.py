@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.kafka_client import KafkaUnreachable, partition_counts
+from streams.kafka.client import KafkaUnreachable, partition_counts
 from streams.settings import KafkaSettings
 
 

@@ -15,8 +15,8 @@ from streams.learning.decisions import Order
 from streams.learning.epochs import Epochs, LearningPolicy
 from streams.learning.rounds import Closed, Decided, Rounds, Waiting
 from streams.learning.value_learner import ValueLearner
-from streams.scoring.specs import ModelSpec, spec_of
-from streams.versions import packaged_weights
+from streams.scoring.models.specs import ModelSpec, spec_of
+from streams.versions.known import packaged_weights
 
 FIRST_DAY = 20_000
 SPEC = spec_of("leases", {"purpose": "credit", "features": [

@@ -14,7 +14,7 @@ from streams.learning.rounds import Closed, Decided, Rounds, Waiting
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.learning.value_regression import design_of
 from streams.scoring.value import pack_feature, unpack_features
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 
 FIRST_DAY = 20_000
 Truth = Callable[[int, np.ndarray], np.ndarray]

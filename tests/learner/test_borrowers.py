@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from schemas.batch import DAY_MS
-from streams.borrower_reports import is_sampled
-from streams.learner_reading import example_of
+from streams.learner.reading import example_of
 from streams.learning.population_sample import Member
 from streams.learning.rounds import Waiting
 from streams.learning.value_learner import ValueExample
-from streams.processor import user_hash
+from streams.processing.borrower_examples import is_sampled
+from streams.processing.processor import user_hash
 from streams.scoring.population import QUINTILES, TERCILES, cuts
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 from tests.learner.credit_story import lending
 from tests.learner.synthetic import FIRST_DAY, Bank, calm
 from tests.learner.world import VALUES, LearningWorld

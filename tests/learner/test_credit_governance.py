@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from schemas.batch import DAY_MS
+from streams.learner.report import Remembered, as_tables, details, more_lines, summary, timeline_lines
 from streams.learning.bayesian import BayesianLogisticRegression
 from streams.learning.cases import CaseExample
 from streams.learning.decisions import Order
-from streams.model_inspection import Remembered, as_tables, details, more_lines, summary, timeline_lines
-from streams.scoring.model import ModelWeights, read_model
+from streams.scoring.models.model import ModelWeights, read_model
 from tests.learner.credit_synthetic import FIRST_DAY, SPEC, Lender, plain, usual
 
 PROMOTE = Order("promote", "steady", "ann", "card 7")

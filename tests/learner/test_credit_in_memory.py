@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from schemas.batch import DAY_MS
-from streams.learner_log import LEARNER_STEPS
 from streams.learning.chances import RunningChances
-from streams.log import STEPS
-from streams.processor import user_hash
-from streams.scoring.manifest import protected_attribute
-from streams.scoring.risk import RISK_MANIFEST
+from streams.log.learner import LEARNER_STEPS
+from streams.log.protocol import STEPS
+from streams.processing.processor import user_hash
+from streams.scoring.models.manifest import protected_attribute
+from streams.scoring.models.risk import RISK_MANIFEST
 from tests.learner.credit_story import DAYS, FIRST_MS, Teller, lending
 from tests.learner.test_epochs_in_memory import Crash, crash_at, run_with_crashes, said
 from tests.learner.world import POLICY, VALUES, LearningWorld

@@ -11,12 +11,12 @@ import pytest
 
 from schemas.batch import DAY_MS
 from schemas.codec import decode_value
-from streams.learner import Learner, waiting_words
-from streams.learner_log import LEARNER_STEPS
-from streams.log import STEPS
-from streams.memory_log import CommitFault
-from streams.wiring import Observer
-from streams.worker import Worker
+from streams.learner.loop import Learner, waiting_words
+from streams.log.learner import LEARNER_STEPS
+from streams.log.memory import CommitFault
+from streams.log.protocol import STEPS
+from streams.worker.loop import Worker
+from streams.worker.options import Observer
 from tests.learner.world import POLICY, REGISTRY, LearningWorld, Reports, history, place
 
 STORY = history(30, 75)

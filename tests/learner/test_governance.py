@@ -13,7 +13,7 @@ from streams.learning.monitoring import RunningError
 from streams.learning.value_learner import ValueLearner
 from streams.learning.value_regression import ValueRegression, design_of
 from streams.scoring.value import unpack_features
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 from tests.learner.synthetic import FIRST_DAY, Bank, calm, examples_of
 
 

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from streams.learner_guard import ALONE_MAX, learned_without
+from streams.learner.guard import ALONE_MAX, learned_without
 from streams.learning.rounds import Waiting
 from streams.learning.value_learner import ValueExample
-from streams.log import HaltPartition
+from streams.log.protocol import HaltPartition
 
 
 def waiting(count: int) -> list[Waiting]:

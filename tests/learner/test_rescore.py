@@ -11,9 +11,9 @@ from schemas.partitioner import Partitioner
 from schemas.row_keys import request_key, request_of
 from state.memory_store import MemoryStore
 from state.table import Table
-from streams.processor import ScoreProcessor
+from streams.processing.processor import ScoreProcessor
 from streams.scoring.step import Clocks, step
-from streams.versions import Known, first_policy, reader
+from streams.versions.known import Known, first_policy, reader
 from tests.learner.world import LearningWorld, history
 
 STORY = history(30, 75)

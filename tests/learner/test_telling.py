@@ -7,8 +7,8 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from streams.learner import LearnerReport
-from streams.learner_telling import LearnerLines, LearnerMetrics, LearnerObservers
+from streams.learner.loop import LearnerReport
+from streams.learner.metrics import LearnerLines, LearnerMetrics, LearnerObservers
 from streams.learning.rounds import Round
 from tests.learner.credit_synthetic import FIRST_DAY, Lender
 from tests.learner.test_credit_governance import PROMOTE, flipped

@@ -11,27 +11,27 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from local.generator import events, population
+from local.generator.events import events, population
 from schemas.batch import DAY_MS, FOREVER_MS
 from schemas.codec import CloudEvents, Decoder, Encoder, StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
+from schemas.topic_values import Values
 from state.memory_store import MemoryStore
-from streams.avro_values import Values
-from streams.broadcast import Broadcast
-from streams.epochs import EpochMarks
-from streams.learner import Learner, LearnerObserver, LearnerOptions, LearnerReport
-from streams.learner_log import MemoryLearnerLog
+from streams.learner.loop import Learner, LearnerObserver, LearnerOptions, LearnerReport
 from streams.learning.epochs import LearningPolicy
-from streams.log import Failpoint, no_failpoint
-from streams.memory_log import MemoryBroker, MemoryLog
-from streams.processor import ScoreProcessor
-from streams.resolve import Progress
+from streams.log.learner import MemoryLearnerLog
+from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.protocol import Failpoint, no_failpoint
+from streams.processing.epoch_markers import EpochMarks
+from streams.processing.processor import ScoreProcessor
+from streams.processing.wire import learner_wire, marker_of, wire_of
 from streams.scoring.reasons import REASON_TEXTS
-from streams.versions import Known, first_policy, first_records, learning_record, reader
-from streams.wires import learner_wire, marker_of, wire_of
-from streams.wiring import Observer, WorkerOptions
-from streams.worker import Worker
+from streams.versions.broadcast import Broadcast
+from streams.versions.known import Known, first_policy, first_records, learning_record, reader
+from streams.worker.loop import Worker
+from streams.worker.options import Observer, WorkerOptions
+from streams.worker.recovery import Progress
 
 REGISTRY = StaticRegistry()
 VALUES = Values(REGISTRY)

@@ -11,10 +11,10 @@ from river import checks
 
 from streams.learning.bayesian import BayesianLinearRegression, BayesianLogisticRegression
 from streams.learning.updates import mode_of
-from streams.scoring.additive import layout_of, logistic, sums_of, tempered, terms_of
-from streams.scoring.manifest import Feature
-from streams.scoring.model import UnreadableModel
-from streams.scoring.prior import prior_covariance, quantile_knots
+from streams.scoring.models.additive import layout_of, logistic, sums_of, tempered, terms_of
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.model import UnreadableModel
+from streams.scoring.models.prior import prior_covariance, quantile_knots
 
 FEATURES = (
     Feature("income", knots=(0.0, 1.0, 2.0, 3.0)),

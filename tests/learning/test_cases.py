@@ -12,8 +12,8 @@ from schemas.batch import DAY_MS
 from streams.learning.cases import KEY_BYTES, CaseExample, Cases, case_of
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.epochs import LearningPolicy
-from streams.packaged_models import packaged_body
-from streams.scoring.specs import PACKAGED_SPECS
+from streams.scoring.models.specs import PACKAGED_SPECS
+from streams.versions.packaged_models import packaged_body
 
 ANN, BOB = b"a" * 16, b"b" * 16
 

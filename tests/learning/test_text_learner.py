@@ -10,13 +10,13 @@ import pytest
 
 from schemas.categories import CATEGORY_NAMES, Category, words_of_text
 from state.category_text import body_of_counts, counts_of, packaged_counts, text_weights
+from streams.learner.report import Remembered, as_tables, details, summary, timeline_lines
 from streams.learning import text_learner
 from streams.learning.decisions import Order
 from streams.learning.epochs import LearningPolicy
 from streams.learning.text_learner import CUSTOMERS_MIN, LEARNER, TextExample, TextLearner, text_of
 from streams.learning.value_learner import ValueLearner
-from streams.model_inspection import Remembered, as_tables, details, summary, timeline_lines
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 
 DAY_MS = 86_400_000
 POLICY = LearningPolicy(examples_min=40, text_days=10)

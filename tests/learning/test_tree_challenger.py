@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from streams.learning.cases import Labelled
 from streams.learning.tree_challenger import TreeChallenger
-from streams.scoring.manifest import Feature
-from streams.scoring.specs import Challenger
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.specs import Challenger
 
 FEATURES = (Feature("dti", knots=(-2.0, 0.0, 2.0)), Feature("ltv"), Feature("type", kind="category"))
 KINDS = {"tree": Challenger(kind="tree", window_examples=60), "forest": Challenger(kind="forest", window_examples=60)}

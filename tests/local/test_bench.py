@@ -9,13 +9,13 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from local.bench import BenchOptions, run
-from local.bench_engines import Load, bare_pipe
-from local.bench_page import BEGIN, END, write
-from local.bench_population import PATTERNS_A_STEP, first_versions, grow, grown, take_past, user_name
-from local.bench_stream import in_pieces, publish_transactions, transaction_values
-from local.bench_world import Place, Positions, make_topics, running, world_of
-from local.generator_columns import benchmark_columns
+from local.bench.engines import Load, bare_pipe
+from local.bench.page import BEGIN, END, write
+from local.bench.population import PATTERNS_A_STEP, first_versions, grow, grown, take_past, user_name
+from local.bench.stream import in_pieces, publish_transactions, transaction_values
+from local.bench.throughput import BenchOptions, run
+from local.bench.world import Place, Positions, make_topics, running, world_of
+from local.generator.columns import benchmark_columns
 from schemas.codec import Encoder, StaticRegistry, encode_value
 from schemas.times import iso_of
 from state.layout import decode_row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local.bench_learner import learning, memory
-from local.bench_learning import WHOLE, WITHOUT, Size, _batches, _in_turns, _sides, measure, stream
+from local.bench.learner import learning, memory
+from local.bench.learning import WHOLE, WITHOUT, Size, _batches, _in_turns, _sides, measure, stream
 from streams.learning.cases import KEY_BYTES, Cases
 
 SMALL = Size(customers=40, days=10, records=500, rounds=1)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from local.jars import KAFKA_VERSION
-from local.kafka import DEFAULTS as KAFKA_DEFAULTS
-from local.valkey import DEFAULTS as VALKEY_DEFAULTS
+from local.servers.jars import KAFKA_VERSION
+from local.servers.kafka import DEFAULTS as KAFKA_DEFAULTS
+from local.servers.valkey import DEFAULTS as VALKEY_DEFAULTS
 from streams.settings import load
 
 ROOT = Path(__file__).parent.parent.parent

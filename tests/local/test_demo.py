@@ -13,25 +13,25 @@ from typing import Any, Self
 
 import pytest
 
-from local.demo import _address, _told, true_lag
-from local.demo_children import Background, DemoFailed
-from local.demo_feed import Feed, choose
-from local.demo_hints import invitation
-from local.demo_lag import STALE_SECONDS, Backlog
-from local.demo_publisher import Pace, Publisher, Sent
-from local.demo_recount import recount
-from local.demo_stage import Options, sample
-from local.demo_summary import Summary, count_again, versions_learned
-from local.generator import SampleEvent, events, population
-from local.generator_population import DAY_MS
-from local.kafka import Kafka
-from local.process import free_port
-from local.valkey import Valkey
+from local.demo.feed import Feed, choose
+from local.demo.hints import invitation
+from local.demo.lag import STALE_SECONDS, Backlog
+from local.demo.publisher import Pace, Publisher, Sent
+from local.demo.recount import recount
+from local.demo.run import _address, _told, true_lag
+from local.demo.stage import Options, sample
+from local.demo.summary import Summary, count_again, versions_learned
+from local.generator.events import SampleEvent, events, population
+from local.generator.population import DAY_MS
+from local.servers.children import Background, DemoFailed
+from local.servers.kafka import Kafka
+from local.servers.process import free_port
+from local.servers.valkey import Valkey
 from schemas.batch import Record
-from streams.avro_values import Values
+from schemas.topic_values import Values
 from streams.commands.demo import servers_of
-from streams.kafka_client import producer, read, require_topics
-from streams.publish import NotDelivered
+from streams.kafka.client import producer, read, require_topics
+from streams.publish.publisher import NotDelivered
 from streams.settings import KafkaSettings, Settings, load
 
 VALUES = Values()

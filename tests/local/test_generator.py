@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from fastavro.validation import validate
 
-from local.generator import Population, SampleEvent, events, population
-from local.generator_columns import OPENING_CENTS, benchmark_columns
-from local.generator_population import DAY_MS, STORY_CUSTOMERS
-from local.generator_story import moved_cents
-from local.generator_tables import PERSONA_NAMES, POINTS, PROVINCES, STATE_COUNTS
-from local.generator_transactions import transaction_weeks
+from local.generator.columns import OPENING_CENTS, benchmark_columns
+from local.generator.events import Population, SampleEvent, events, population
+from local.generator.population import DAY_MS, STORY_CUSTOMERS
+from local.generator.story import moved_cents
+from local.generator.tables import PERSONA_NAMES, POINTS, PROVINCES, STATE_COUNTS
+from local.generator.transactions import transaction_weeks
 from schemas.definitions import SCHEMA_OF_TOPIC, parsed
 
 FIRST_DAY = date(2024, 9, 1)

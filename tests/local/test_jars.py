@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from local import jars
-from local.jars import Jar, JarsUnavailable, fetch, locked, repository_url
+from local.servers import jars
+from local.servers.jars import Jar, JarsUnavailable, fetch, locked, repository_url
 
 PATH = "org/example/thing/1.0/thing-1.0.jar"
 

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from local.kafka import Kafka
-from local.process import StartFailed
+from local.servers.kafka import Kafka
+from local.servers.process import StartFailed
 
 
 def values(bootstrap_servers: str, topic: str) -> list[bytes | None]:

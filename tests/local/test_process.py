@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from local.process import PORTS, Server, StartFailed, free_port
-from local.valkey import Valkey
+from local.servers.process import PORTS, Server, StartFailed, free_port
+from local.servers.valkey import Valkey
 
 ROOT = Path(__file__).parent.parent.parent
 
 OWNER = """
 import os, signal, sys, threading
 from pathlib import Path
-from local.valkey import Valkey
+from local.servers.valkey import Valkey
 # Started in the background of a shell, or under nohup, a process inherits that these are ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from local.process import StartFailed
-from local.valkey import Valkey
+from local.servers.process import StartFailed
+from local.servers.valkey import Valkey
 
 
 def client(valkey: Valkey) -> redis.Redis:

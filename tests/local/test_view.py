@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from local.view import (
+from local.demo.view import (
     FRAME_LINES,
     Scene,
     counters,
@@ -20,7 +20,7 @@ from local.view import (
     render,
     sparkline,
 )
-from local.view_words import Row, row_of, why
+from local.demo.words import Row, row_of, why
 
 EVENT = {"kind": "event", "event_id": "t-1", "loan_id": None}
 SALARY_REASONS = [

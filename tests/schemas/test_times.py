@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import DAY_MS, MISSING_TIME_MS
+from schemas.compiled_encode import write_iso
 from schemas.times import FORMS, has_zone, iso_of, plain_time_ms, time_fault, time_ms
-from schemas.write_kernel import write_iso
 from schemas.zones import UTC, Zone, zone_of
 from tests.schemas.almost_times import almost_times
 

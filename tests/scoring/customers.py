@@ -17,10 +17,10 @@ from state.layout import decode_row
 from state.row import Row
 from state.table import Table
 from state.versions import Policy, Rate, Versions
-from streams.packaged_profiles import packaged_book
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
-from streams.versions import packaged_risk, packaged_weights
+from streams.versions.known import packaged_risk, packaged_weights
+from streams.versions.packaged_profiles import packaged_book
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -14,9 +14,9 @@ from schemas.row_keys import record_key, request_key
 from state.category_text import packaged_text_weights
 from state.profiles import Profile, ProfileBook, Trigger
 from state.versions import Policy, Rate, Versions, Weights, pack_currency
-from streams.packaged_profiles import packaged_book
 from streams.scoring.value import BASIS, CONTINUOUS, KNOTS
-from streams.versions import packaged_risk
+from streams.versions.known import packaged_risk
+from streams.versions.packaged_profiles import packaged_book
 
 DAY_MS = 86_400_000
 START_MS = 19_000 * DAY_MS + 7 * 3_600_000

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.packaged_models import packaged_estimator, packaged_model
-from streams.scoring.acceptance import (
+from streams.scoring.models.acceptance import (
     ACCEPTANCE_MANIFEST,
     OPTIONAL_FEATURES,
     accepted,
@@ -18,7 +17,8 @@ from streams.scoring.acceptance import (
     monthly_instalment,
     request_id_of,
 )
-from streams.scoring.insurance import answer, home_row, life_row, offered
+from streams.scoring.models.insurance import answer, home_row, life_row, offered
+from streams.versions.packaged_models import packaged_estimator, packaged_model
 
 MODEL = packaged_model("acceptance")
 

@@ -24,7 +24,7 @@ from state.row import Day, Row
 from state.table import Table
 from state.versions import Policy, Rate, Versions, pack_currency
 from streams.scoring.step import Clocks, step
-from streams.versions import packaged_weights
+from streams.versions.known import packaged_weights
 from tests.scoring import random_streams as streams
 from tests.scoring.customers import Customers, at_ms, iso
 from tests.scoring.test_step_equals_oracle import run_both

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import DECLARED
-from streams.scoring import risk
-from streams.scoring.additive import Additive
 from streams.scoring.customer_risk import (
     RISK_FEATURES,
     RISK_LAYOUT,
@@ -27,8 +25,10 @@ from streams.scoring.customer_risk import (
     risk_sums,
     tempered_logit,
 )
+from streams.scoring.models import risk
+from streams.scoring.models.additive import Additive
 from streams.scoring.tables import risk_model_of
-from streams.versions import Known, first_policy, packaged_risk
+from streams.versions.known import Known, first_policy, packaged_risk
 from tests.scoring.customers import Customers, of
 
 VERSIONS = Known.first(first_policy("EUR", "UTC")).versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from state.row import Day, Row
-from streams.inspection import expected_text
+from streams.customers.row_view import expected_text
 from streams.scoring.expectation import expectation, expected
 
 TODAY = 20_000

@@ -9,8 +9,8 @@ import pytest
 
 from schemas.kinds import Reason, RejectCode
 from state.versions import Policy, Rate, pack_currency
-from streams.scoring.evaluate import features_of, window_sums
 from streams.scoring.reasons import REASONS
+from streams.scoring.reference.evaluate import features_of, window_sums
 from tests.scoring.customers import Customers, at_ms, of
 
 

@@ -21,7 +21,7 @@ from schemas.decode import decode
 from schemas.kinds import Kind, RejectCode, Score
 from schemas.times import time_ms
 from state.versions import Policy
-from streams.scoring import oracle
+from streams.scoring.reference import step as oracle
 from streams.scoring.revenue import revenue_score
 from streams.scoring.status import status_score
 from tests.scoring.cases_of_loans import (

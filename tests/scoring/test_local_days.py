@@ -14,7 +14,7 @@ import pytest
 from schemas.kinds import Score
 from state.calendar import day_of
 from state.versions import Policy
-from streams.scoring.evaluate import window_sums
+from streams.scoring.reference.evaluate import window_sums
 from streams.scoring.status import status_score
 from tests.scoring.customers import Customers
 

@@ -19,8 +19,8 @@ from state.currencies import DIGITS, LETTERS, in_unit, minor_digits, money_text,
 from state.layout import decode_row, encode_row
 from state.row import Loan
 from state.versions import Policy, Rate, Versions, pack_currency
-from streams.customer_document import customer_document
-from streams.inspection import tables
+from streams.customers.document import customer_document
+from streams.customers.row_view import tables
 from tests.scoring.customers import Customers, at_ms, iso
 from tests.scoring.random_streams import versions as some_versions
 from tests.scoring.test_step_equals_oracle import run_both
@@ -183,7 +183,7 @@ def as_before(loan: Loan) -> Loan:
 def run_on(row: bytes, events: list[tuple[float, str, dict[str, Any]]]) -> Any:
     """Both definitions, from this row of "a" on."""
     from state.table import Table
-    from streams.scoring import oracle
+    from streams.scoring.reference import step as oracle
     from streams.scoring.step import Clocks, step
     from tests.scoring.test_step_equals_oracle import assert_same
 

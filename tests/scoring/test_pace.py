@@ -31,7 +31,7 @@ from streams.scoring.value import (
     value_of,
     whole_basis,
 )
-from streams.versions import body_of_weights, packaged_weights, weights_of
+from streams.versions.known import body_of_weights, packaged_weights, weights_of
 
 YESTERDAY, TWO_MONTHS, HALF_A_YEAR = 1, 6, 8  # bins of recency
 THIRD_MONTH, YEARS, UNKNOWN = 1, 5, 7  # bins of age

@@ -21,13 +21,13 @@ from state.profiles import Profile, ProfileBook, Trigger
 from state.row import Row
 from state.spending import EVERYTHING, SPENDING_MAX, faded
 from state.versions import Policy, Versions
-from streams.packaged_profiles import packaged_book, packaged_profiles
-from streams.scoring.evaluate import marks_of, places_of
 from streams.scoring.profiles import categories_in, next_profile_day, profiles_on, strength_of
+from streams.scoring.reference.evaluate import marks_of, places_of
 from streams.scoring.tables import profile_table
 from streams.scoring.version_names import names_of
-from streams.version_records import profile_record
-from streams.versions import Known, reader
+from streams.versions.known import Known, reader
+from streams.versions.packaged_profiles import packaged_book, packaged_profiles
+from streams.versions.records import profile_record
 from tests.scoring.customers import Customers, at_ms, of
 from tests.scoring.test_step_equals_oracle import run_both
 

@@ -8,17 +8,17 @@ from datetime import date
 import msgspec
 import pytest
 
-from local.generator import events, population
-from local.generator_tables import PERSONA_NAMES
+from local.generator.events import events, population
+from local.generator.tables import PERSONA_NAMES
 from schemas.batch import Record
 from schemas.decode import Decoder, decode
 from schemas.known_schemas import StaticRegistry
 from state.layout import decode_row
 from state.table import Table
 from state.versions import Policy
-from streams.packaged_profiles import packaged_profiles
 from streams.scoring.step import Clocks, step
-from streams.versions import Known
+from streams.versions.known import Known
+from streams.versions.packaged_profiles import packaged_profiles
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from streams.packaged_models import MANIFESTS, packaged_estimator, packaged_model
-from streams.scoring.adverse import (
+from streams.customers.adverse import (
     counterfactuals,
     loans_on_time_needed,
     model_shortfalls,
@@ -19,9 +18,9 @@ from streams.scoring.adverse import (
     revenue_shortfalls,
     status_shortfalls,
 )
-from streams.scoring.manifest import Feature, Manifest, RefusedManifest, checked, protected_attribute
-from streams.scoring.model import UnreadableModel, read_model
-from streams.scoring.risk import (
+from streams.scoring.models.manifest import Feature, Manifest, RefusedManifest, checked, protected_attribute
+from streams.scoring.models.model import UnreadableModel, read_model
+from streams.scoring.models.risk import (
     CATEGORIES,
     RISK_MANIFEST,
     Level,
@@ -33,6 +32,7 @@ from streams.scoring.risk import (
     risk_features,
     risk_of,
 )
+from streams.versions.packaged_models import MANIFESTS, packaged_estimator, packaged_model
 
 SOURCE = {"income": 2500, "debt": 350, "renta": 800, "debt_total": 15000, "working_time": 720, "moroso": 0}
 """The person of the source's example."""
@@ -214,7 +214,7 @@ def test_packaged_models_read_and_learn_on(name):
 
 
 def test_the_packaged_models_are_what_their_command_makes(tmp_path):
-    subprocess.run([sys.executable, "-m", "local.credit_prior", str(tmp_path)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "local.priors.credit", str(tmp_path)], check=True, capture_output=True)
     for name in MANIFESTS:
         made = json.loads((tmp_path / f"{name}-1.json").read_text())
         packaged = packaged_estimator(name).body()

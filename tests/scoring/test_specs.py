@@ -8,9 +8,9 @@ import math
 import pytest
 
 from streams.commands.challenge import changed
-from streams.scoring.acceptance import household_row
-from streams.scoring.manifest import RefusedManifest
-from streams.scoring.specs import PACKAGED_SPECS, Challenger, body_of_spec, kept_aside, nested, spec_at, spec_of
+from streams.scoring.models.acceptance import household_row
+from streams.scoring.models.manifest import RefusedManifest
+from streams.scoring.models.specs import PACKAGED_SPECS, Challenger, body_of_spec, kept_aside, nested, spec_at, spec_of
 
 DTI = {"name": "dti", "knots": [0, 0.3, 0.6]}
 

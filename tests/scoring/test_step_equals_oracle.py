@@ -16,7 +16,7 @@ from schemas.row_keys import request_of
 from state.layout import decode_row
 from state.row import Row
 from state.table import Table
-from streams.scoring import oracle
+from streams.scoring.reference import step as oracle
 from streams.scoring.step import Clocks, Step, step
 from tests.scoring import random_streams as streams
 

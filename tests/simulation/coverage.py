@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from streams.log import STEPS
+from streams.log.protocol import STEPS
 
 CRASHES = tuple(f"crash at {step}" for step in STEPS)
 FREEZES = tuple(f"frozen at {step}" for step in STEPS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from streams.log import STEPS, TopicPartition
-from streams.memory_log import CommitFault
+from streams.log.memory import CommitFault
+from streams.log.protocol import STEPS, TopicPartition
 from tests.simulation.life import Crash, Life
 from tests.simulation.servers import WRITE_FAULTS
 from tests.simulation.setting import SLOTS

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
-from streams.log import TopicPartition
-from streams.resolve import PROGRESS_KEY, Progress
+from streams.log.protocol import TopicPartition
+from streams.worker.recovery import PROGRESS_KEY, Progress
 from tests.simulation.simulation import Simulation
 
 

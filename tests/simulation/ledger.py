@@ -19,9 +19,9 @@ from typing import NamedTuple
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.store import RowWrite
-from streams.failures import Failure
-from streams.log import HaltPartition
-from streams.output import Message, Output, Thought
+from streams.log.failures import Failure
+from streams.log.protocol import HaltPartition
+from streams.worker.output import Message, Output, Thought
 from tests.simulation.workload import FAILS
 
 HORIZON_MS = 30 * 60_000
@@ -161,7 +161,7 @@ class LedgerProcessor:
     layout: int = 1
 
     def process(self, partition: int, records: Sequence[Record], due_users: Sequence[bytes], clock_ms: int) -> Thought:
-        """See `streams.output.Processor`."""
+        """See `streams.worker.output.Processor`."""
         fail_on(records, asked=False)
         rates, output, changed = self.rates(), Output(), set()
         changes, images = list[Message](), list[RowWrite]()

@@ -11,8 +11,8 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from streams.log import StopWorker
-from streams.worker import Worker
+from streams.log.protocol import StopWorker
+from streams.worker.loop import Worker
 
 Deed = Callable[[], None]
 TURN = "turn"

@@ -15,19 +15,19 @@ from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
 from schemas.row_keys import request_of
 from schemas.times import iso_of
+from schemas.topic_values import Values
 from state.category_text import packaged_text_weights
 from state.layout import due_ms_of
 from state.versions import Policy, Rate, Versions, pack_currency
-from streams.avro_values import Values
-from streams.dead_letters import ERROR_PREFIX
-from streams.failures import Failure
-from streams.guard import GuardedProcessor
-from streams.output import Thought, answered
-from streams.packaged_profiles import packaged_book
-from streams.processor import ScoreProcessor, letter_of_failure
-from streams.recount import Terms, letter_places, recount_partition, same_row
+from streams.audit.recount_reference import Terms, letter_places, recount_partition, same_row
+from streams.log.dead_letters import ERROR_PREFIX
+from streams.log.failures import Failure
+from streams.processing.guard import GuardedProcessor
+from streams.processing.processor import ScoreProcessor, letter_of_failure
+from streams.processing.wire import wire_of
 from streams.scoring.reasons import REASON_TEXTS
-from streams.wires import wire_of
+from streams.versions.packaged_profiles import packaged_book
+from streams.worker.output import Thought, answered
 from tests.scoring.random_streams import weights
 from tests.simulation.bank import effective_times
 from tests.simulation.judge import differing_lines, progress_records, said_in, twice

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from streams.failures import Failure
-from streams.memory_log import Partitioner
-from streams.output import Processor
-from streams.wiring import Wire
+from streams.log.failures import Failure
+from streams.log.memory import Partitioner
+from streams.worker.options import Wire
+from streams.worker.output import Processor
 from tests.simulation.workload import Publication
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.failures import Failure
-from streams.resolve import Standing
-from streams.wiring import BatchReport, Observer
+from streams.log.failures import Failure
+from streams.worker.options import BatchReport, Observer
+from streams.worker.recovery import Standing
 from tests.simulation.life import Life
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class Clock:
         self._simulation, self._life = simulation, life
 
     def wall_ms(self) -> int:
-        """See `streams.wiring.Clock`."""
+        """See `streams.worker.options.Clock`."""
         return self._simulation.now_ms + self._life.skew_ms
 
     def monotonic_seconds(self) -> float:
-        """See `streams.wiring.Clock`."""
+        """See `streams.worker.options.Clock`."""
         return self._simulation.now_ms / 1000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.category_prior import body
+from local.priors.categories import body
 from schemas.batch import EVENT, Record
 from schemas.categories import (
     CATEGORY_OF_CODE,
@@ -35,7 +35,7 @@ from state.category_text import (
     packaged_text_weights,
     text_weights,
 )
-from streams.category_learning import learned_from
+from streams.learning.text_from_topic import learned_from
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.bench_population import first_versions
+from local.bench.population import first_versions
 from schemas.kinds import TransactionState
-from state import compiled_fold, compiled_sums, fold, sums
-from state.compiled_layout import read_row, row_bytes_max, write_row
-from state.compiled_row import scratch
+from state import fold, sums
+from state.compiled import fold as compiled_fold
+from state.compiled import sums as compiled_sums
+from state.compiled.layout import read_row, row_bytes_max, write_row
+from state.compiled.row import scratch
 from state.layout import decode_row, encode_row
 from state.row import Day, Row
 from streams.scoring.tables import tables_of

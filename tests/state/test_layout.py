@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.kinds import NO_SCORES, Score
 from state.closed_loans import id_hash
-from state.compiled_layout import read_row, row_bytes_max, write_row
-from state.compiled_row import scratch
+from state.compiled.layout import read_row, row_bytes_max, write_row
+from state.compiled.row import scratch
 from state.layout import LAYOUT_VERSION, CorruptRow, Reader, Writer, decode_row, due_ms_of, encode_row, upgraded
 from state.row import Account, ClosedLoan, Day, Folded, Loan, Override, Pending, Row, Seen
 from state.spending import ProfileMark, Spending

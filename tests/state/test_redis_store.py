@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from local.valkey import Valkey
+from local.servers.valkey import Valkey
 from state.errors import RefusedSettings, StoreUnavailable
 from state.redis_store import DIGEST, RedisStore
 from state.redis_store_errors import RIGHTS

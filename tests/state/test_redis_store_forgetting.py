@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from local.valkey import Valkey
+from local.servers.valkey import Valkey
 from state import redis_store
 from state.redis_store import RedisStore
 from state.store import Position, RowWrite, SaveOutcome

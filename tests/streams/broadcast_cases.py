@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.codec import Encoder, StaticRegistry, encode_value
-from streams.version_bodies import TABLES, body_of_policy, body_of_weights, first_policy, packaged_weights
+from streams.versions.bodies import TABLES, body_of_policy, body_of_weights, first_policy, packaged_weights
 
 CASES = Path(__file__).parent.parent / "cases"
 ENCODER = Encoder(StaticRegistry())

@@ -17,8 +17,8 @@ import pytest
 
 from schemas.batch import EventBatch, Record
 from schemas.kinds import INPUT_TOPICS
-from streams import processor
-from streams.credit_examples import CreditExamples
+from streams.processing import processor
+from streams.processing.case_examples import CreditExamples
 from streams.scoring import step as stepping
 
 Place = tuple[str, int]

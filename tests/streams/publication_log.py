@@ -1,4 +1,4 @@
-"""The log of a publisher of files in memory: what `streams.kafka_client_transactions` is on Apache Kafka."""
+"""The log of a publisher of files in memory: what `streams.kafka.publications` is on Apache Kafka."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Callable, Iterable
 
 from schemas.batch import Record
-from streams.log import RecreateProducer, TopicPartition
-from streams.memory_log import MemoryBroker
-from streams.output import Message
-from streams.publish_exactly_once import Fenced, Sender, Written
+from streams.log.memory import MemoryBroker
+from streams.log.protocol import RecreateProducer, TopicPartition
+from streams.publish.exactly_once import Fenced, Sender, Written
+from streams.worker.output import Message
 
 
 class Killed(BaseException):

@@ -18,21 +18,21 @@ from schemas.definitions import SCHEMA_OF_TOPIC
 from schemas.kinds import INPUT_TOPICS, SCORE_NAMES, Kind, TransactionState
 from schemas.row_keys import record_key, request_of
 from schemas.times import iso_of
+from schemas.topic_values import Values
 from state.layout import due_ms_of
 from state.memory_store import MemoryStore
 from state.versions import Versions, unpack_currency
-from streams.avro_values import Values
-from streams.guard import GuardedProcessor
-from streams.log import Failpoint, TopicPartition, no_failpoint
-from streams.memory_log import MemoryBroker, MemoryLog
-from streams.processor import ScoreProcessor, letter_of_failure
-from streams.recount import Recount, Terms, recount_partition, same_row
-from streams.replay import Committed
-from streams.replay_cards import differing_card
-from streams.resolve import PROGRESS_KEY, Progress
+from streams.audit.compare import Committed
+from streams.audit.compare_cards import differing_card
+from streams.audit.recount_reference import Recount, Terms, recount_partition, same_row
+from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
+from streams.processing.guard import GuardedProcessor
+from streams.processing.processor import ScoreProcessor, letter_of_failure
 from streams.scoring.reasons import REASON_TEXTS
-from streams.wiring import Observer, Unobserved, Wire, WorkerOptions
-from streams.worker import Worker
+from streams.worker.loop import Worker
+from streams.worker.options import Observer, Unobserved, Wire, WorkerOptions
+from streams.worker.recovery import PROGRESS_KEY, Progress
 from tests.streams.world import HandClock
 
 PARTITIONS = 2

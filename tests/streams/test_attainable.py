@@ -7,7 +7,7 @@ import math
 import pytest
 
 from state.row import Override, Row
-from streams.attainable import WORDS, Way, data_used, ways
+from streams.customers.counterfactuals import WORDS, Way, data_used, ways
 from streams.scoring.status import status_of_counts
 from tests.scoring.customers import Customers, at_ms, of
 

@@ -13,16 +13,16 @@ import pytest
 from schemas.batch import BEGINNING_MS, DAY_MS, Record
 from schemas.codec import RegistryUnavailable, decode_value, encode_value
 from schemas.times import time_ms
-from streams.broadcast import Broadcast
 from streams.commands.config import as_plain
-from streams.commands.versions import REFUSALS_TOLD, adopter, refused_words
+from streams.composition.versions import REFUSALS_TOLD, adopter, refused_words
 from streams.learning.epochs import LearningPolicy
 from streams.settings import Settings
-from streams.version_reading import POLICY, VALUE
-from streams.version_records import config_record, first_records, rate_value, weights_value
-from streams.versions import Known, UnknownFormula, first_policy, has_version, packaged_weights, reader
-from streams.versions_schema.base import RefusedBody
-from streams.wiring import Observer
+from streams.versions.broadcast import Broadcast
+from streams.versions.known import Known, UnknownFormula, first_policy, has_version, packaged_weights, reader
+from streams.versions.reading import POLICY, VALUE
+from streams.versions.records import config_record, first_records, rate_value, weights_value
+from streams.versions.schema.base import RefusedBody
+from streams.worker.options import Observer
 from tests.learner.world import BROADCAST, REGISTRY, VALUES, LearningWorld, Reports, history
 from tests.streams.broadcast_cases import ENCODER, REVENUE, Case, every_case, late_loan
 

@@ -29,17 +29,17 @@ from streams.learning.cases import CaseExample
 from streams.learning.credit_learner import CreditLearner
 from streams.learning.epochs import LearningPolicy
 from streams.learning.value_learner import ValueLearner
-from streams.packaged_models import packaged_body, packaged_model
-from streams.packaged_profiles import packaged_profiles
-from streams.profile_files import body_of_profile
-from streams.scoring import oracle
-from streams.scoring.additive import logistic, sums_of, tempered
-from streams.scoring.specs import PACKAGED_SPECS, body_of_spec, spec_at
+from streams.scoring.models.additive import logistic, sums_of, tempered
+from streams.scoring.models.specs import PACKAGED_SPECS, body_of_spec, spec_at
+from streams.scoring.reference import step as oracle
 from streams.scoring.step import Clocks, Step, step
-from streams.version_bodies import body_of_learning, body_of_policy, body_of_weights, packaged_weights
-from streams.version_records import weights_value
-from streams.versions import REPORT, Known, UnknownFormula, first_policy, first_records, reader
-from streams.versions_schema.weights import COEFFICIENT_MAX
+from streams.versions.bodies import body_of_learning, body_of_policy, body_of_weights, packaged_weights
+from streams.versions.known import REPORT, Known, UnknownFormula, first_policy, first_records, reader
+from streams.versions.packaged_models import packaged_body, packaged_model
+from streams.versions.packaged_profiles import packaged_profiles
+from streams.versions.profile_files import body_of_profile
+from streams.versions.records import weights_value
+from streams.versions.schema.weights import COEFFICIENT_MAX
 from tests.learner.synthetic import examples_of
 from tests.scoring import random_streams
 from tests.scoring.test_step_equals_oracle import assert_same, cut_batches
@@ -323,7 +323,7 @@ def with_number(old: Any, value: float, rng: random.Random, *, everywhere: bool)
 
 @pytest.mark.parametrize("seed", range(6))
 def test_at_the_bounds_of_every_policy_field_the_compiled_step_says_what_the_readable_one_says(seed: int) -> None:
-    from streams.versions_schema.policies import PolicyBody
+    from streams.versions.schema.policies import PolicyBody
 
     rng, described = random.Random(seed), PolicyBody.model_json_schema()["properties"]
     body: dict[str, Any] = {}

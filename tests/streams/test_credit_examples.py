@@ -17,11 +17,11 @@ from schemas.row_keys import request_of
 from schemas.writing import encode_value
 from state.table import Table
 from state.versions import Versions
-from streams.cases_oracle import OracleCases
-from streams.credit_examples import CreditExamples
-from streams.output import Message
-from streams.scoring.specs import ModelSpec, spec_of
+from streams.processing.case_examples import CreditExamples
+from streams.scoring.models.specs import ModelSpec, spec_of
 from streams.scoring.step import Clocks, step
+from streams.worker.output import Message
+from tests.processing.cases_oracle import OracleCases
 from tests.scoring import random_streams as streams
 
 ENCODER = Encoder(StaticRegistry())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.batch import Record
-from streams.dead_letters import (
+from streams.log.dead_letters import (
     REPLAYED_FROM,
     DeadLetter,
     Message,

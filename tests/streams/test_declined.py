@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.topic_values import Values
 from streams.__main__ import app
-from streams.avro_values import Values
 from streams.commands.topics import options_of
-from streams.declined import Asked, Verdict, lines, verdict, way_words
-from streams.documents import request_explanation
-from streams.kafka_client import admin_of, producer
-from streams.packaged_models import packaged_model
-from streams.publish import Published, finish, send
-from streams.scoring.adverse import Counterfactual
-from streams.scoring.specs import PACKAGED_SPECS
+from streams.customers.adverse import Counterfactual
+from streams.customers.requests import Asked, Verdict, lines, verdict, way_words
+from streams.customers.story_documents import request_explanation
+from streams.kafka.client import admin_of, producer
+from streams.kafka.topics import apply
+from streams.publish.publisher import Published, finish, send
+from streams.scoring.models.specs import PACKAGED_SPECS
 from streams.settings import load
-from streams.topics import apply
+from streams.versions.packaged_models import packaged_model
 from tests.scoring import random_streams as streams
 
 POOR = {

@@ -18,11 +18,11 @@ from schemas.kinds import SEGMENT_NAMES
 from schemas.known_schemas import StaticRegistry
 from schemas.writing import Encoder, change_to_dict
 from state.row import Row
-from streams.attainable import data_used, ways
-from streams.customer_document import customer_document, request_document
-from streams.documents import change_document, explanation
-from streams.explain import Beside, stories
-from streams.inspection import packaged_names
+from streams.customers.counterfactuals import data_used, ways
+from streams.customers.document import customer_document, request_document
+from streams.customers.row_view import packaged_names
+from streams.customers.story import Beside, stories
+from streams.customers.story_documents import change_document, explanation
 from streams.scoring.reasons import REASON_TEXTS
 from streams.scoring.version_names import names_of
 from tests.scoring.customers import Customers, at_ms, iso

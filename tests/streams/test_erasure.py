@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from schemas.batch import DAY_MS, Record
 from state.row import Row
-from streams.erasure import Copy, in_examples, in_log, in_memory, in_store, in_table, in_workers, is_through, to_do
+from streams.audit.erasure import (
+    Copy,
+    in_examples,
+    in_log,
+    in_memory,
+    in_store,
+    in_table,
+    in_workers,
+    is_through,
+    to_do,
+)
 
 LAG = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 

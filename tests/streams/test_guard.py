@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry
 
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable, StaticRegistry
+from schemas.topic_values import Values
 from state.errors import StoreAhead
-from streams.avro_values import Values
-from streams.failures import Failure, FailureLines, failure_of, stage
-from streams.guard import GuardedProcessor
-from streams.log import HaltPartition
-from streams.metrics import Metrics
-from streams.output import Message, Output, PauseAndRetry, Processor, Thought, thought_through
-from streams.wires import wire_of
-from streams.wiring import Observer, Observers
-from streams.worker import FAILURES_MAX, Worker
+from streams.log.failures import Failure, FailureLines, failure_of, stage
+from streams.log.protocol import HaltPartition
+from streams.processing.guard import GuardedProcessor
+from streams.processing.wire import wire_of
+from streams.worker.loop import FAILURES_MAX, Worker
+from streams.worker.metrics import Metrics
+from streams.worker.options import Observer, Observers
+from streams.worker.output import Message, Output, PauseAndRetry, Processor, Thought, thought_through
 from tests.crash.test_crash_in_memory import Crash, die, on_hit
 from tests.streams.world import CountingProcessor, World
 
@@ -247,7 +247,7 @@ class Guarded(World):
 
 @pytest.mark.parametrize("step", [f"K{i}" for i in range(1, 13)])
 def test_a_worker_that_dies_while_it_isolates_isolates_the_same_records_when_it_is_back(step: str) -> None:
-    from streams.log import STEPS
+    from streams.log.protocol import STEPS
 
     (full,) = [name for name in STEPS if name.split(".")[0] == step]
     for seed in range(4):

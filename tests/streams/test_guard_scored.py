@@ -18,11 +18,11 @@ from schemas.batch import Record
 from schemas.codec import VersionNames
 from schemas.kinds import INPUT_TOPICS
 from state.versions import Versions
-from streams import processor
-from streams.failures import Failure
-from streams.log import STEPS
+from streams.log.failures import Failure
+from streams.log.protocol import STEPS
+from streams.processing import processor
 from streams.scoring import step as stepping
-from streams.wiring import Observer
+from streams.worker.options import Observer
 from tests.crash.test_crash_in_memory import Crash, die, on_hit
 from tests.scoring import random_streams as streams
 from tests.streams.planted import SHOWN, Place, planted, stage_of

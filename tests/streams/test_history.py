@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from streams.history import CHUNK_RECORDS, KnownRow, behind, find, missing_scores
-from streams.kafka_client import admin_of
-from streams.kafka_client_history import KafkaChanges
+from streams.customers.history import CHUNK_RECORDS, KnownRow, behind, find, missing_scores
+from streams.kafka.client import admin_of
+from streams.kafka.history import KafkaChanges
+from streams.log.unreadable import Unreadable
 from streams.settings import KafkaSettings
-from streams.unreadable import Unreadable
 
 LIFE = "3-0"
 

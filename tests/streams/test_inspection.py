@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.inspection import closed_text, tables
+from streams.customers.row_view import closed_text, tables
 from tests.scoring.customers import Customers
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from streams.kafka_log_calls import Calls, NeverReturned
+from streams.kafka.calls import Calls, NeverReturned
 
 
 @pytest.fixture

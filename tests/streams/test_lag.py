@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.lag import HUNG_MS, Look, StoreLook, Verdict, judge
-from streams.open_transactions import OpenTransaction
+from streams.log.open_transactions import OpenTransaction
+from streams.monitoring.lag import HUNG_MS, Look, StoreLook, Verdict, judge
 
 PLACE = ("loans", 0)
 OTHER = ("transactions", 1)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from streams.log import AbortAndRewind, Assigned, End, Lost, RecreateProducer, Revoked, TopicPartition, Transaction
-from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
-from streams.output import Message
+from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
+from streams.log.protocol import (
+    AbortAndRewind,
+    Assigned,
+    End,
+    Lost,
+    RecreateProducer,
+    Revoked,
+    TopicPartition,
+    Transaction,
+)
+from streams.worker.output import Message
 
 OUT = TopicPartition("out", 0)
 IN = TopicPartition("in", 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import FOREVER_MS, Record
-from streams.merge import Merge
+from streams.worker.merge import Merge
 
 INPUTS = ("commands", "loans", "transactions")
 

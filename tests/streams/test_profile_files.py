@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from schemas.categories import Category
 from streams.__main__ import app
-from streams.packaged_profiles import packaged_profiles
-from streams.profile_files import (
+from streams.versions.packaged_profiles import packaged_profiles
+from streams.versions.profile_files import (
     body_of_profile,
     profile_of,
     read_profile,

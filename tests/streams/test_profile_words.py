@@ -6,13 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
-from local.view_words import row_of
+from local.demo.words import row_of
 from state.row import Row
 from state.spending import ProfileMark, Spending
-from streams.explain import Story, adverse_lines, as_lines
-from streams.inspection import packaged_names, tables
-from streams.packaged_profiles import packaged_profiles
-from streams.subscribe import line, shown_value, turned
+from streams.customers.changes import line, shown_value, turned
+from streams.customers.row_view import packaged_names, tables
+from streams.customers.story import Story, adverse_lines, as_lines
+from streams.versions.packaged_profiles import packaged_profiles
 
 HIT = {
     "profile": "pet_owner", "title": "Pet owner", "held": True, "since_ms": 0, "strength": 0.7, "category": "pets",

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from schemas.topic_values import Values
 from schemas.zones import UTC
-from streams.avro_values import Values
 from streams.commands.common import CommandFailure
 from streams.commands.publish_files import send_files
 from streams.commands.publish_job import Job
-from streams.memory_log import MemoryBroker
-from streams.publications import Known, mapping_digest
-from streams.publish import Published
-from streams.publish_events import Source
-from streams.publish_exactly_once import Publisher
-from streams.publish_mapping import FileMapping
+from streams.log.memory import MemoryBroker
+from streams.publish.events import Source
+from streams.publish.exactly_once import Publisher
+from streams.publish.mapping import FileMapping
+from streams.publish.publications import Known, mapping_digest
+from streams.publish.publisher import Published
 from streams.settings import Settings
 from tests.streams.publication_log import MemoryPublicationLog
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 from schemas.decode import Decoder
 from schemas.known_schemas import StaticRegistry
 from schemas.times import time_ms
+from schemas.topic_values import encode_json
 from schemas.zones import zone_of
 from streams.__main__ import app
-from streams.avro_values import encode_json
 from streams.commands.common import Exit
-from streams.publish_checks import WorkerCheck
-from streams.publish_events import Event
+from streams.publish.checks import WorkerCheck
+from streams.publish.events import Event
 
 HEADER = "event_id,user_id,transaction_amount,transaction_currency,transaction_date,transaction_state\n"
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from schemas.definitions import schema
-from streams.publish_events import Event, Source, read_events
-from streams.publish_mapping import FileMapping
-from streams.publish_reading import BadLine
+from streams.publish.events import Event, Source, read_events
+from streams.publish.files import BadLine
+from streams.publish.mapping import FileMapping
 
 PAID = {"id": 1, "who": "ann", "loan": "L", "sum": 5, "day": "2026-11-20"}
 COLUMNS = {"event_id": "id", "user_id": "who", "loan_id": "loan", "amount": "sum", "paid_at": "day"}

@@ -16,7 +16,19 @@ from pyarrow import parquet
 
 from schemas.times import FIRST_TIMESTAMP_MS, iso_of
 from schemas.zones import zone_of
-from streams.publish import (
+from streams.publish.conversion import converter
+from streams.publish.events import (
+    Event,
+    Source,
+    in_order,
+    read_events,
+    time_ms,
+    when,
+)
+from streams.publish.files import BadLine
+from streams.publish.mapping import FileMapping
+from streams.publish.numbers import Numbers
+from streams.publish.publisher import (
     NotDelivered,
     Published,
     TimeGoesBack,
@@ -26,18 +38,6 @@ from streams.publish import (
     refuse_to_go_back,
     timestamp_option,
 )
-from streams.publish_conversion import converter
-from streams.publish_events import (
-    Event,
-    Source,
-    in_order,
-    read_events,
-    time_ms,
-    when,
-)
-from streams.publish_mapping import FileMapping
-from streams.publish_numbers import Numbers
-from streams.publish_reading import BadLine
 
 SCHEMA: dict[str, Any] = {
     "type": "record",

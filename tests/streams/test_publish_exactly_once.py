@@ -20,18 +20,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.topic_values import Values
 from schemas.zones import UTC
-from streams.avro_values import Values
 from streams.commands.common import CommandFailure
 from streams.commands.events import Job
 from streams.commands.publish_files import send_files
-from streams.memory_log import MemoryBroker
-from streams.publications import AlreadyPublished, ChangedReading, Known, UnreadablePublication
-from streams.publish import Published, TimeGoesBack
-from streams.publish_events import Source
-from streams.publish_exactly_once import Publisher, TakenOver
-from streams.publish_mapping import FileMapping
-from streams.publish_reading import UnreadableFile
+from streams.log.memory import MemoryBroker
+from streams.publish.events import Source
+from streams.publish.exactly_once import Publisher, TakenOver
+from streams.publish.files import UnreadableFile
+from streams.publish.mapping import FileMapping
+from streams.publish.publications import AlreadyPublished, ChangedReading, Known, UnreadablePublication
+from streams.publish.publisher import Published, TimeGoesBack
 from streams.settings import Settings
 from tests.streams.publication_log import Killed, MemoryPublicationLog
 

@@ -14,14 +14,14 @@ from typer.testing import CliRunner, Result
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
+from schemas.topic_values import Values
 from streams.__main__ import app
-from streams.avro_values import Values
 from streams.commands.common import Exit
-from streams.dead_letters import Message
-from streams.kafka_client import latest_timestamps_ms, producer, read, require_topics, transact
-from streams.publish_events import time_ms
+from streams.kafka.client import latest_timestamps_ms, producer, read, require_topics, transact
+from streams.kafka.topics import PUBLICATIONS_TOPIC
+from streams.log.dead_letters import Message
+from streams.publish.events import time_ms
 from streams.settings import KafkaSettings
-from streams.topics import PUBLICATIONS_TOPIC
 
 PARTITIONS = 3
 CSV = "user_id,transaction_amount,transaction_date,transaction_currency,event_id\n"
@@ -123,7 +123,7 @@ def test_the_latest_time_is_that_of_an_event_not_of_the_end_of_a_transaction_or_
         sender.abort_transaction(30)
     topic = house.prefix + "transactions"
     for offsets in (1, 1_000):  # read from the end in steps, or at once
-        monkeypatch.setattr("streams.kafka_client.TAIL_RECORDS", offsets)
+        monkeypatch.setattr("streams.kafka.client.TAIL_RECORDS", offsets)
         latest = latest_timestamps_ms(house.kafka, require_topics(house.kafka, [topic, house.prefix + "loans"]))
         assert latest == {topic: time_ms("1993-01-20")}
     more = house.run("publish", _csv(tmp_path, "b.csv", "ann,1,1993-02-01,EUR,f"), clock="records")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.publish_filters import FILTERS, USAGE
-from streams.publish_mapping import (
+from streams.publish.filters import FILTERS, USAGE
+from streams.publish.mapping import (
     FileMapping,
     Lookup,
     Mapper,

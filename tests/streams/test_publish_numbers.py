@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from schemas import times
 from schemas.zones import UTC, Zone, zone_of
-from streams.publish_events import Event, Source, read_events, time_ms
-from streams.publish_mapping import FileMapping
-from streams.publish_numbers import NumberColumn, Numbers
-from streams.publish_reading import BadLine, UnreadableFile
+from streams.publish.events import Event, Source, read_events, time_ms
+from streams.publish.files import BadLine, UnreadableFile
+from streams.publish.mapping import FileMapping
+from streams.publish.numbers import NumberColumn, Numbers
 
 SCHEMA = {
     "type": "record",

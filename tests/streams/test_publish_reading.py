@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.publish_reading import (
+from streams.publish.files import (
     BadLine,
     Header,
     Line,

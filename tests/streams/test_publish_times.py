@@ -17,11 +17,11 @@ from pyarrow import parquet
 from schemas.definitions import schema
 from schemas.times import time_ms
 from schemas.zones import zone_of
-from streams.publish_columns import Columns
-from streams.publish_events import Event, Source, read_events
-from streams.publish_filters import FILTERS, Of
-from streams.publish_mapping import FileMapping
-from streams.publish_reading import BadLine
+from streams.publish.columns import Columns
+from streams.publish.events import Event, Source, read_events
+from streams.publish.files import BadLine
+from streams.publish.filters import FILTERS, Of
+from streams.publish.mapping import FileMapping
 from tests.schemas.almost_times import almost_times
 
 NEW_YORK = zone_of("America/New_York")

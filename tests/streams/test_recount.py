@@ -12,7 +12,7 @@ from schemas.codec import decode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.row_keys import request_of
 from state.layout import decode_row, due_ms_of
-from streams.recount import (
+from streams.audit.recount_reference import (
     Terms,
     differing_inversions,
     inverted_of,

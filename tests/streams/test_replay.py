@@ -12,11 +12,20 @@ from schemas.batch import Record
 from schemas.codec import decode_value
 from schemas.kinds import INPUT_TOPICS
 from state.layout import decode_row
-from streams.log import TopicPartition
-from streams.recount import Recount, Said, Story, entries_of, letter_places, recount_stories, recount_user, told_by_user
-from streams.replay import Committed, Comparison, Difference, Until, first_field
-from streams.replay_cards import differing_card
-from streams.resolve import PROGRESS_KEY, Progress
+from streams.audit.compare import Committed, Comparison, Difference, Until, first_field
+from streams.audit.compare_cards import differing_card
+from streams.audit.recount_reference import (
+    Recount,
+    Said,
+    Story,
+    entries_of,
+    letter_places,
+    recount_stories,
+    recount_user,
+    told_by_user,
+)
+from streams.log.protocol import TopicPartition
+from streams.worker.recovery import PROGRESS_KEY, Progress
 from tests.scoring import random_streams as streams
 from tests.streams.scored import ENCODER, LETTERS, REGISTRY, ScoredWorld, published, recount_terms
 

@@ -20,7 +20,7 @@ from schemas.definitions import SCHEMA_OF_TOPIC
 from schemas.partitioner import Partitioner, partition_of
 from schemas.row_keys import request_key, request_of
 from state.layout import decode_row
-from streams.credit_examples import case_of_request, user_hash
+from streams.processing.case_examples import case_of_request, user_hash
 from tests.scoring import random_streams as streams
 from tests.streams.scored import ENCODER, LETTERS, PARTITIONS, REGISTRY, ScoredWorld, published, values_by_key
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from state.store import Position
-from streams.log import RecreateProducer, StopWorker, TopicPartition, Transaction
-from streams.memory_log import CommitFault
-from streams.resolve import PROGRESS_KEY, ROWS_PER_WRITE
-from streams.worker import Worker
+from streams.log.memory import CommitFault
+from streams.log.protocol import RecreateProducer, StopWorker, TopicPartition, Transaction
+from streams.worker.loop import Worker
+from streams.worker.recovery import PROGRESS_KEY, ROWS_PER_WRITE
 from tests.streams.test_worker import Reports
 from tests.streams.world import INPUTS, World
 

@@ -16,20 +16,16 @@ from typing import Any
 
 import pytest
 
-from local.demo_feed import Feed
-from local.demo_recount import recount
-from local.demo_summary import change_ids, latest_cards
+from local.demo.feed import Feed
+from local.demo.recount import recount
+from local.demo.summary import change_ids, latest_cards
 from schemas.batch import Record
 from schemas.codec import StaticRegistry
 from schemas.kinds import INPUT_TOPICS
 from state.table import Table
-from streams.commands import replay_part
-from streams.commands.dead_letters import _content, _summary
-from streams.commands.replay import _lines
-from streams.commands.replay_part import Job, compare_part
-from streams.dead_letters import UnknownLetter, open_letters, replayed
-from streams.documents import explanation
-from streams.erasure import (
+from streams.audit import partition as replay_part
+from streams.audit.compare import Committed
+from streams.audit.erasure import (
     card_ends,
     erased_at,
     in_examples,
@@ -40,19 +36,23 @@ from streams.erasure import (
     kind_of,
     row_ends,
 )
-from streams.explain import adverse_lines, as_lines, stories
-from streams.learner import Learner
-from streams.learner_memory import CHECKPOINT, MODEL, Memory
-from streams.log import HaltPartition
-from streams.model_inspection import as_tables, details, more_lines, remembered_of, summary, timeline_lines
-from streams.replay import Committed
-from streams.replay_reading import Fixed, Material, progress_in
-from streams.resolve import PROGRESS_KEY
+from streams.audit.partition import Job, compare_part
+from streams.audit.reading import Fixed, Material, progress_in
+from streams.commands.dead_letters import _content, _summary
+from streams.commands.verify import _lines
+from streams.customers.changes import line
+from streams.customers.story import adverse_lines, as_lines, stories
+from streams.customers.story_documents import explanation
+from streams.learner.checkpoint import CHECKPOINT, MODEL, Memory
+from streams.learner.loop import Learner
+from streams.learner.report import as_tables, details, more_lines, remembered_of, summary, timeline_lines
+from streams.log.dead_letters import UnknownLetter, open_letters, replayed
+from streams.log.protocol import HaltPartition
+from streams.log.unreadable import Unreadable, UnreadableRecord, readable
+from streams.processing.wire import wire_of
 from streams.settings import Settings
-from streams.subscribe import line
-from streams.unreadable import Unreadable, UnreadableRecord, readable
-from streams.versions import REPORT, Known, first_policy, reader
-from streams.wires import wire_of
+from streams.versions.known import REPORT, Known, first_policy, reader
+from streams.worker.recovery import PROGRESS_KEY
 from tests.learner.world import VALUES, LearningWorld, Reports, history
 from tests.scoring import random_streams
 from tests.streams.rubbish import fixed_values, headers_of, key_of, value_of

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from schemas.printable import json_text, printable, toml_text
 from streams.commands.common import CommandFailure, Exit, guarded
-from streams.commands.logs import JsonLines, TextLines
+from streams.monitoring.logs import JsonLines, TextLines
 from streams.terminal import console, echo, print_json, quoted, say, table
 from streams.terminal_rich import SafeConsole
 from tests.streams.hostile import HOSTILE, SHOWN, check_clean

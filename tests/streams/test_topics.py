@@ -7,7 +7,7 @@ import pytest
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
 from streams.errors import RefusedSettings
-from streams.topics import (
+from streams.kafka.topics import (
     BROADCAST_TOPICS,
     FOR_EVER,
     FoundTopic,
@@ -18,7 +18,7 @@ from streams.topics import (
     specification,
     warnings,
 )
-from streams.topics_clock import CLOCKED_TOPICS, Clocks, clocks_in, refuse_other_clock
+from streams.kafka.topics_clock import CLOCKED_TOPICS, Clocks, clocks_in, refuse_other_clock
 
 RECORDS = TopicOptions(clock="records")
 

@@ -11,9 +11,8 @@ from schemas.codec import Encoder, StaticRegistry, encode_value
 from schemas.times import time_ms
 from schemas.zones import zone_of
 from state.versions import Policy, pack_currency
-from streams.packaged_models import packaged_body
-from streams.scoring.model import ModelWeights
-from streams.versions import (
+from streams.scoring.models.model import ModelWeights
+from streams.versions.known import (
     ADOPTION_DELAY_MS,
     Known,
     UnknownFormula,
@@ -26,6 +25,7 @@ from streams.versions import (
     policy_of,
     reader,
 )
+from streams.versions.packaged_models import packaged_body
 
 ENCODER = Encoder(StaticRegistry())
 READ = reader(StaticRegistry(), "")

@@ -12,19 +12,19 @@ import pytest
 from schemas.definitions import schema
 from state.versions import Policy
 from streams.learning.epochs import LearningPolicy
-from streams.packaged_models import MANIFESTS, packaged_body
-from streams.packaged_profiles import packaged_profiles
-from streams.profile_files import body_of_profile, profile_of
-from streams.scoring.manifest import Feature
-from streams.scoring.specs import CUSTOMER, MADE_OF, PACKAGED_SPECS, WINDOWS, Challenger, body_of_spec
-from streams.version_bodies import body_of_learning, body_of_policy, learning_policy_of, model_of, policy_of
-from streams.version_reading import declared_model
-from streams.versions_schema.base import DEPTH_MAX, Body, RefusedBody, read_object
-from streams.versions_schema.models import ChallengerBody, FeatureBody, SpecBody
-from streams.versions_schema.page import PAGES, table, written
-from streams.versions_schema.policies import LearningBody, PolicyBody
-from streams.versions_schema.records import ConfigFields, LearnedFields, RateFields
-from streams.versions_schema.weights import WeightsBody
+from streams.scoring.models.manifest import Feature
+from streams.scoring.models.specs import CUSTOMER, MADE_OF, PACKAGED_SPECS, WINDOWS, Challenger, body_of_spec
+from streams.versions.bodies import body_of_learning, body_of_policy, learning_policy_of, model_of, policy_of
+from streams.versions.packaged_models import MANIFESTS, packaged_body
+from streams.versions.packaged_profiles import packaged_profiles
+from streams.versions.profile_files import body_of_profile, profile_of
+from streams.versions.reading import declared_model
+from streams.versions.schema.base import DEPTH_MAX, Body, RefusedBody, read_object
+from streams.versions.schema.models import ChallengerBody, FeatureBody, SpecBody
+from streams.versions.schema.page import PAGES, table, written
+from streams.versions.schema.policies import LearningBody, PolicyBody
+from streams.versions.schema.records import ConfigFields, LearnedFields, RateFields
+from streams.versions.schema.weights import WeightsBody
 
 PAGE = Path("docs/versions.md")
 NOT_IN_BODY = ("version", "effective_ms")

@@ -10,7 +10,7 @@ from pathlib import Path
 PROBE = """
 import gc
 from numba.core.dispatcher import Dispatcher
-from streams.warm import warm
+from streams.processing.warm import warm
 from tests.streams.test_processor import taken, transaction
 
 def known():

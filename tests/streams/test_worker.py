@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.batch import FOREVER_MS
-from streams.log import TopicPartition
-from streams.memory_log import CommitFault
-from streams.wiring import BatchReport, Observer
+from streams.log.memory import CommitFault
+from streams.log.protocol import TopicPartition
+from streams.worker.options import BatchReport, Observer
 from tests.streams.world import INPUTS, World
 
 

@@ -17,18 +17,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable
 from state.errors import RefusedSettings, StoreUnavailable
-from streams.broadcast import NOTICE_MS, Broadcast
-from streams.commands.logs import JsonLines, TextLines
-from streams.halts import NOTE_SECONDS, HaltTeller
-from streams.health import PORTS_TRIED, SILENT_SECONDS_MAX, TURN_SECONDS_MAX, Health, HealthServer
-from streams.kafka_log_lines import KafkaLines
-from streams.log import HaltPartition, TopicPartition
-from streams.memory_log import CommitFault, MemoryBroker, MemoryLog
-from streams.metrics import SUMMARY_SECONDS, LogLines, Metrics
-from streams.output import Message
-from streams.resolve import Standing
-from streams.slot import SlotTaken, take_slot
-from streams.wiring import BatchReport, Observer, Observers
+from streams.composition.slot import SlotTaken, take_slot
+from streams.kafka.log_lines import KafkaLines
+from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
+from streams.log.protocol import HaltPartition, TopicPartition
+from streams.monitoring.logs import JsonLines, TextLines
+from streams.versions.broadcast import NOTICE_MS, Broadcast
+from streams.worker.halts import NOTE_SECONDS, HaltTeller
+from streams.worker.health import PORTS_TRIED, SILENT_SECONDS_MAX, TURN_SECONDS_MAX, Health, HealthServer
+from streams.worker.metrics import SUMMARY_SECONDS, LogLines, Metrics
+from streams.worker.options import BatchReport, Observer, Observers
+from streams.worker.output import Message
+from streams.worker.recovery import Standing
 from tests.streams.world import World
 
 RUNNING = Standing(3, {}, 1_000, "nonce")

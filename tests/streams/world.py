@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from schemas.batch import Record
 from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
-from streams.log import Failpoint, TopicPartition, no_failpoint
-from streams.memory_log import MemoryBroker, MemoryLog
-from streams.output import Message, Output, Processor, Thought
-from streams.resolve import PROGRESS_KEY, Progress
-from streams.wiring import Gate, Observer, Wire, WorkerOptions
-from streams.worker import Worker
+from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
+from streams.worker.loop import Worker
+from streams.worker.options import Gate, Observer, Wire, WorkerOptions
+from streams.worker.output import Message, Output, Processor, Thought
+from streams.worker.recovery import PROGRESS_KEY, Progress
 
 INPUTS = ("commands", "loans", "transactions")
 TOPICS = {**dict.fromkeys(INPUTS, 2), "score-changes": 2, "rescore-state": 2, "loans.dlq": 2, "fx-rates": 1}

@@ -1,0 +1,1 @@
+"""Benchmarks: throughput beside other engines, latency, restore, bytes."""

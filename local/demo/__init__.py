@@ -1,0 +1,1 @@
+"""`rescore demo`: everything on one machine."""

@@ -1,0 +1,1 @@
+"""Synthetic customers, transactions and loans."""

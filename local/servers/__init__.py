@@ -1,0 +1,1 @@
+"""A real Kafka and Valkey from wheels, as child processes."""

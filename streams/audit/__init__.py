@@ -1,0 +1,1 @@
+"""Recomputing published scores from the inputs and comparing; erasure."""

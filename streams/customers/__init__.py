@@ -1,0 +1,1 @@
+"""Questions about one customer: why this score, what would change it, which requests were declined, what changed."""

@@ -1,0 +1,1 @@
+"""Lag and logs: what operators watch."""

@@ -1,0 +1,1 @@
+"""Publishing events, files and commands into the input topics."""

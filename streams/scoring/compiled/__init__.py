@@ -1,0 +1,1 @@
+"""The step for many customers at once, compiled. `reference` says what it must do."""

@@ -1,0 +1,1 @@
+"""Which weights, policies and profiles are in force, and from which moment of event time."""
