@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from schemas.definitions import SCHEMA_NAMES, fingerprint_of, released, schema
+from schemas.errors import Exit, RescoreError
 from schemas.foreign import AvroType, UnusableSchema, foreign_schema
 
 SINGLE_OBJECT = b"\xc3\x01"
@@ -24,16 +25,23 @@ Written = AvroType | UnusableSchema | None
 """What a registry knows of a schema: itself, that values cannot be read with it, or nothing."""
 
 
-class RegistryUnavailable(Exception):
+class RegistryUnavailable(RescoreError):
     """The registry does not answer: wait and decode the same records again. Nothing has been decided about them."""
 
+    remedy = "check RESCORE_REGISTRY__URL, __USERNAME and __PASSWORD; without a registry, leave them out"
+    code = Exit.UNREACHABLE
 
-class SchemaNotRegistered(Exception):
+
+class SchemaNotRegistered(RescoreError):
     """The registry does not hold a schema this program writes with: run `rescore topics apply`, then start again."""
 
+    remedy = "`rescore topics apply` registers the schemas, if the registry lets it"
 
-class RegistrationRefused(Exception):
+
+class RegistrationRefused(RescoreError):
     """The registry refuses to register a schema: it forbids it to this login, or finds the schema incompatible."""
+
+    remedy = "let this login register schemas, or have them registered from schemas/avro of this release"
 
 
 class Registry(Protocol):

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 
 from schemas.batch import FEATURE_SLOTS
+from schemas.errors import Exit, RescoreError
 from schemas.kinds import FIRST_CODE, Score
 from state.closed_loans import ID_HASH_BITS, PAYMENT_HASH_BITS, remember_of_sums
 from state.row import Account, ClosedLoan, Day, Folded, Loan, Override, Pending, Row, Seen
@@ -49,8 +50,11 @@ PAYMENT_BYTES = PAYMENT_HASH_BITS // 8
 CLOSED_BYTES = (ID_HASH_BITS + 1) // 8  # the lowest bit says that it was cancelled
 
 
-class CorruptRow(Exception):
+class CorruptRow(RescoreError):
     """These bytes are not a row: rebuild the partition from the changelog (FLUSHALL and a restart do it)."""
+
+    remedy = 'see docs/operations.md, "A worker halted"'
+    code = Exit.HALTED
 
 
 class Writer:

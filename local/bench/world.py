@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from local.servers.kafka import Kafka
 from local.servers.process import free_port, tail
 from local.servers.valkey import Valkey
+from schemas.errors import RescoreError
 from streams.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,10 @@ POLL_SECONDS = 0.02
 KAFKA_HEAP_MB = 1024
 
 
-class BenchFailed(Exception):
+class BenchFailed(RescoreError):
     """What was to be measured did not go on. The message says what, and shows the end of its log."""
+
+    in_lines = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from local.generator.events import Beat
 from local.servers.children import DemoFailed
 from local.servers.process import tail
 from schemas.batch import DAY_MS
+from schemas.errors import RescoreError
 from schemas.kinds import INPUT_TOPICS
 from streams.kafka.client import latest_timestamps_ms, require_topics
 from streams.settings import Settings
@@ -44,7 +45,7 @@ ALL_TAKEN = "all of your data have been taken; Ctrl-C ends the demo"
 SOMEBODY = "c-000002"
 
 
-class TopicsInUse(Exception):
+class TopicsInUse(RescoreError):
     """The topics hold records of somebody: use a new data folder, or another RESCORE_TOPIC_PREFIX and RESCORE_APP."""
 
 

@@ -18,8 +18,8 @@ from local.generator.events import Population, events, population
 from local.generator.story import POISONED
 from local.servers.children import Background, DemoFailed
 from schemas.batch import DAY_MS
+from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
-from streams.commands.common import Exit
 from streams.composition.registry import values
 from streams.composition.versions import publish_first_versions
 from streams.kafka.client import KafkaUnreachable, producer, read, require_topics

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import RescoreError
 from streams.publish.files import BadLine, read_lines
 from streams.scoring.models.manifest import Manifest
 
 
-class UnusableDataset(Exception):
+class UnusableDataset(RescoreError):
     """A data set cannot be evaluated: what is wrong with it, and what to do."""
 
 

@@ -12,12 +12,15 @@ from types import TracebackType
 from typing import Self
 
 from local.servers.process import LAUNCHER, tail
+from schemas.errors import RescoreError
 
 STOP_SECONDS = 15.0
 
 
-class DemoFailed(Exception):
+class DemoFailed(RescoreError):
     """A part of the demo could not do its work. The message says which and shows the end of its log."""
+
+    in_lines = True
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:

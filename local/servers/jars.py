@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from schemas.errors import RescoreError
+
 KAFKA_VERSION = "4.1.1"
 MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 MIRROR_VARIABLE = "MAVEN_MIRROR_URL"
@@ -28,7 +30,7 @@ PARALLEL = 8
 TIMEOUT_SECONDS = 60.0
 
 
-class JarsUnavailable(Exception):
+class JarsUnavailable(RescoreError):
     """A jar could not be fetched, or what came is not what the lock file names. The message says what to do."""
 
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from schemas.errors import RescoreError
+
 LOOPBACK = "127.0.0.1"
 PORTS = range(15_000, 30_000)
 """Where free ports are looked for: below the range from which systems take the ports of outgoing connections. A client
@@ -33,8 +35,10 @@ POLL_SECONDS = 0.01
 LINES_SHOWN = 30
 
 
-class StartFailed(Exception):
+class StartFailed(RescoreError):
     """A server did not start. The message says which, why, and shows the end of its log."""
+
+    in_lines = True
 
 
 def free_port() -> int:

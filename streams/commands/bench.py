@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:

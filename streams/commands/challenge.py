@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded, settings
 
 if TYPE_CHECKING:
     from streams.scoring.models.specs import ModelSpec

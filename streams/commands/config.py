@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, guarded, loaded, settings
+from schemas.errors import Exit
+from streams.commands.common import AsJson, guarded, loaded, settings
 from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.errors import Exit, RescoreError, fail
 from schemas.row_keys import REQUEST_ID_MAX, name_of, number_in, record_key, request_key, request_of
-from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, require_score, settings
+from streams.commands.common import AsJson, guarded, require_score, settings
 from streams.commands.completion import complete_score
 from streams.commands.partial import tell_missing
 from streams.commands.requests import explain_request, inspect_request, is_published, whose
@@ -202,7 +203,7 @@ def _beside(chosen: Settings, user: str, scores: Sequence[str]) -> dict[str, Bes
 
     try:
         found = read_row(chosen, user.encode())
-    except (StoreUnavailable, CommandFailure) as missing:
+    except (StoreUnavailable, RescoreError) as missing:
         echo(f"rescore: what was used and what would have been enough is not told: {missing}", err=True)
         return {}
     if found is None:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from streams.commands.common import AsJson, Exit, guarded, loaded
+from schemas.errors import Exit
+from streams.commands.common import AsJson, guarded, loaded
 from streams.terminal import console, echo, error_console, print_json
 
 if TYPE_CHECKING:

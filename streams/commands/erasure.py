@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from schemas.errors import Exit, fail
 from streams.audit.erasure import card_ends, erased_at, is_erasure, kind_of, row_ends
-from streams.commands.common import Exit, fail
 from streams.terminal import console, echo, print_json, say, table
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import Exit, fail, guarded, loaded
+from schemas.errors import Exit, fail
+from streams.commands.common import guarded, loaded
 from streams.terminal import console, echo, error_console, print_json, table
 
 if TYPE_CHECKING:

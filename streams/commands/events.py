@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import Exit, fail, guarded, settings
+from schemas.errors import Exit, fail
+from streams.commands.common import guarded, settings
 from streams.commands.publish_job import Job, bad_lines_text
 
 if TYPE_CHECKING:

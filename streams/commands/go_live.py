@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from streams.commands.common import AsJson, fail, guarded, settings
+from schemas.errors import fail
+from streams.commands.common import AsJson, guarded, settings
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.commands.common import CommandFailure
+from schemas.errors import RescoreError
 from streams.terminal import remark
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _known_row(chosen: Settings, user: str) -> KnownRow | None:
 
     try:
         found = read_row(chosen, user.encode())
-    except (StoreUnavailable, CommandFailure) as missing:
+    except (StoreUnavailable, RescoreError) as missing:
         remark(f"the search begins at the end of the topic, as the row is not to be had: {missing}")
         return None
     if found is None or not found[0].exists:

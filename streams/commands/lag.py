@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded, settings
 from streams.terminal import echo, print_json, say
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.errors import Exit, fail
 from streams.commands.challenge import challenge
-from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
+from streams.commands.common import AsJson, guarded, settings, show_json_or
 from streams.commands.partial import tell_missing
 from streams.commands.remembered import remembered
 from streams.composition.versions import known_versions

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, CommandFailure, Exit, fail, guarded, settings
+from schemas.errors import Exit, RescoreError, fail
+from streams.commands.common import AsJson, guarded, settings
 from streams.commands.completion import complete_overridable
 from streams.commands.customers import Author, User, Why, publish_command
 from streams.terminal import quoted, remark
@@ -96,8 +97,8 @@ def _check_held(chosen: Settings, user: str, score: str) -> None:
 
     try:
         row = _known(chosen, user)
-    except (StoreUnavailable, CommandFailure) as failure:
-        if isinstance(failure, CommandFailure) and failure.code != Exit.UNREACHABLE:
+    except (StoreUnavailable, RescoreError) as failure:
+        if isinstance(failure, RescoreError) and failure.code != Exit.UNREACHABLE:
             raise
         remark(f"whether there is an override was not checked: {failure}")
         return

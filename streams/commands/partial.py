@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from streams.commands.common import MISSING, fail
+from schemas.errors import fail
+from streams.log.open_transactions import BehindOpenTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,4 +26,4 @@ def as_far_as_committed(records: Iterable[One], missing: list[str]) -> Iterator[
 def tell_missing(missing: list[str]) -> None:
     """End the command with what was not shown, if anything was not."""
     if missing:
-        fail(missing[0], MISSING["BehindOpenTransaction"])
+        fail(missing[0], BehindOpenTransaction.remedy)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings, show_json_or
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded, settings, show_json_or
 from streams.commands.completion import complete_profile
 from streams.terminal import console, echo, print_json, quoted, table
 

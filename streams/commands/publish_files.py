@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from streams.commands.common import CommandFailure, Exit, fail
+from schemas.errors import Exit, RescoreError, fail
 from streams.commands.progress import progress_bar
 from streams.commands.publish_job import Job
 from streams.composition.registry import require_clock, who
@@ -114,7 +114,7 @@ def _send_stream(job: Job, done: Published) -> None:
         sender.flush(10)
         echo("", f"interrupted: {done.acknowledged:,} records are published", err=True)
         raise
-    except CommandFailure:  # a bad line
+    except RescoreError:  # a bad line
         sender.flush(10)
         _tell_before(done)
         raise
@@ -168,7 +168,7 @@ def send_files(job: Job, publisher: Publisher, done: Published, only_files: bool
         echo("", f"interrupted: {done.acknowledged:,}{of} events are published", err=True)
         echo(f"  to go on: the same command{' without --again' if job.again else ''}", err=True)
         raise
-    except CommandFailure:  # a bad line
+    except RescoreError:  # a bad line
         _tell_before(done)
         raise
     except RecordRefused as refused:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from streams.commands.common import fail
+from schemas.errors import fail
 from streams.commands.progress import Tell
 from streams.terminal import echo
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.commands.common import fail
+from schemas.errors import fail
 from streams.commands.partial import as_far_as_committed, tell_missing
 
 if TYPE_CHECKING:

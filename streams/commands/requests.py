@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from streams.commands.common import fail
+from schemas.errors import fail
 from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.terminal import console, echo, print_json
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded, settings
 from streams.commands.completion import complete_band, complete_score
 from streams.commands.partial import as_far_as_committed, tell_missing
 from streams.terminal import echo, print_json, remark, say

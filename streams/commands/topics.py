@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from streams.commands.common import AsJson, Exit, guarded, settings
+from schemas.errors import Exit
+from streams.commands.common import AsJson, guarded, settings
 from streams.commands.go_live import go_live
 from streams.terminal import echo, print_json
 
@@ -104,7 +105,7 @@ app.command()(go_live)
 
 def _clock_problem(chosen: Settings) -> list[Problem]:
     """That the topics have another clock than the settings say: what each topic has to be depends on it."""
-    from streams.errors import RefusedSettings
+    from state.errors import RefusedSettings
     from streams.kafka.topics import Problem
     from streams.kafka.topics_clock import clocks_of, refuse_other_clock
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.common import AsJson, Exit, fail, guarded, settings
+from schemas.errors import Exit, fail
+from streams.commands.common import AsJson, guarded, settings
 from streams.terminal import echo, error_console, print_json, quoted
 
 if TYPE_CHECKING:

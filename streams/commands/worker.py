@@ -180,7 +180,7 @@ def failpoint_of(wanted: str | None) -> Failpoint:
     """
     import signal
 
-    from streams.errors import RefusedSettings
+    from state.errors import RefusedSettings
     from streams.log.protocol import STEPS, no_failpoint
 
     if wanted is None:

@@ -40,7 +40,7 @@ class FollowedClock:
         self._ended.set()
 
     def _follow(self) -> None:
-        from streams.errors import RefusedSettings
+        from state.errors import RefusedSettings
         from streams.kafka.client import KafkaUnreachable
         from streams.kafka.topics_clock import clocks_of
 

@@ -11,10 +11,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.errors import RescoreError
+
 SLOTS_MAX = 1_000
 
 
-class SlotTaken(Exception):
+class SlotTaken(RescoreError):
     """The wanted slot is in use on this machine: stop that worker, or choose another RESCORE_SLOT."""
 
 

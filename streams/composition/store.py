@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.commands.common import Exit, fail
+from schemas.errors import Exit, fail
 
 if TYPE_CHECKING:
     from state.row import Row

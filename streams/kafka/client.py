@@ -22,6 +22,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from schemas.batch import Record
+from schemas.errors import Exit, RescoreError
 from streams.kafka.open_transactions import with_first_records
 from streams.kafka.reader import headers_of
 from streams.kafka.reasons import REFUSED_LOGINS, Reasons, make, variable_of
@@ -56,16 +57,20 @@ SETTLING = frozenset(
 """Answers of a broker that has not yet heard of a topic's new leader, or to a client that has not."""
 
 
-class KafkaUnreachable(Exception):
+class KafkaUnreachable(RescoreError):
     """No broker answers at the bootstrap servers, or none that lets us in. `remedy` is empty if it is the usual one."""
 
+    remedy = "check RESCORE_KAFKA__BOOTSTRAP_SERVERS; `rescore demo` starts a Kafka of its own"
+    code = Exit.UNREACHABLE
+
     def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what)
-        self.remedy = remedy
+        super().__init__(what, remedy or None)
 
 
-class TopicMissing(Exception):
+class TopicMissing(RescoreError):
     """A topic that a command needs is not there."""
+
+    remedy = "rescore topics apply creates the topics"
 
 
 def common(kafka: KafkaSettings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
-from streams.errors import RefusedSettings
+from state.errors import RefusedSettings
 from streams.terminal import counted
 
 BROADCAST_TOPICS = ("fx-rates", "rescore-weights", "rescore-config")

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.kinds import INPUT_TOPICS
-from streams.errors import RefusedSettings
+from state.errors import RefusedSettings
 from streams.kafka.client import KafkaUnreachable, admin_of, unreachable
 from streams.kafka.topics import BROADCAST_TOPICS, HISTORY_SEGMENT_MS, FoundTopic, describe, set_config
 from streams.settings import KafkaSettings

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from schemas.batch import Record
+from schemas.errors import RescoreError
 from schemas.kinds import INPUT_TOPICS
 
 ERROR_PREFIX = "__streams.errors."
@@ -23,7 +24,7 @@ DIGITS_MAX = 19
 """Of an offset: what another program put into a header may be of any length."""
 
 
-class UnknownLetter(Exception):
+class UnknownLetter(RescoreError):
     """A letter was named that is not open."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from schemas.errors import RescoreError
 from streams.publish.publisher import text_of_ms
 
 Where = tuple[str, int]
@@ -54,8 +55,12 @@ class OpenTransaction(NamedTuple):
         return f"a transaction{whose} on {self.place} is open{since}: {waits}"
 
 
-class BehindOpenTransaction(Exception):
+class BehindOpenTransaction(RescoreError):
     """What was to be read lies behind transactions that are open still; everything before them was delivered."""
+
+    remedy = (
+        "ask again when its producer has committed or aborted it; kafka-transactions.sh finds and aborts one that hangs"
+    )
 
     def __init__(self, transactions: Sequence[OpenTransaction]) -> None:
         what = "; ".join(one.words() for one in transactions)

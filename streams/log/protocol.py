@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from schemas.batch import Record
+from schemas.errors import Exit, RescoreError
 from state.store import RowWrite
 from streams.worker.output import Message
 
@@ -57,11 +58,14 @@ class TooLarge(Exception):
     """
 
 
-class HaltPartition(Exception):
+class HaltPartition(RescoreError):
     """The partition must not go on until a person has looked: going on would lose or repeat something."""
 
+    remedy = 'see docs/operations.md, "A worker halted"'
+    code = Exit.HALTED
 
-class StopWorker(Exception):
+
+class StopWorker(RescoreError):
     """This worker must end, as another one has taken its place."""
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from schemas.batch import Record
+from schemas.errors import RescoreError
 
 Fields = Mapping[str, Any]
 
 
-class UnreadableRecord(Exception):
+class UnreadableRecord(RescoreError):
     """A record that a command cannot do without cannot be read. The message names its place and says what to do."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from schemas.batch import Record
+from schemas.errors import RescoreError
 from streams.log.open_transactions import BehindOpenTransaction
 from streams.publish.events import Event
 from streams.publish.publications import Known, Part, Place, Publication, part_of_line
@@ -86,7 +87,7 @@ class PublicationLog(Protocol):
         ...
 
 
-class TakenOver(Exception):
+class TakenOver(RescoreError):
     """Another publisher has the file, or has had it since this one looked."""
 
 

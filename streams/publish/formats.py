@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from schemas.errors import RescoreError
+
 COMMENT = "# rescore: "
 """Begins a line that `publish` skips: a remark of ours in a file of rejected lines."""
 
@@ -42,7 +44,7 @@ class Header(NamedTuple):
     unread: tuple[str, ...] = ()  # the columns that the mapping does not read
 
 
-class UnreadableFile(Exception):
+class UnreadableFile(RescoreError):
     """The file as a whole cannot be read; the message says why and what to do."""
 
 

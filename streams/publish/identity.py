@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from schemas.errors import RescoreError
 from schemas.utf8 import is_blank
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Identity = tuple[Any, str, int]
 EXAMPLES_MAX = 5
 
 
-class NoIdentity(Exception):
+class NoIdentity(RescoreError):
     """Events have no id, and none can be made for them: a stream is not known before its end."""
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import Exit, RescoreError
 from streams.publish.columns import Columns, Evaluate, Row, nearest
 from streams.publish.filters import EMPTY, FILTERS, USAGE, Filter, Of, signs
 from streams.publish.formats import READING, Reading
@@ -30,8 +31,10 @@ SIGN_FILTERS = ("negative_when", "positive_when")
 ENVELOPES = ("debezium", "none")
 
 
-class MappingMistake(Exception):
+class MappingMistake(RescoreError):
     """The mapping itself is wrong, whatever the rows are: refuse before the first one."""
+
+    code = Exit.USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, get_type_hints
 
 from schemas.batch import Record
+from schemas.errors import RescoreError
 from streams.publish.mapping import FileMapping
 from streams.publish.publisher import text_of_ms
 
@@ -24,15 +25,15 @@ Place = tuple[int, int, int]
 """Where an event stands in its file: its time in milliseconds, its line, and its number among those of the line."""
 
 
-class UnreadablePublication(Exception):
+class UnreadablePublication(RescoreError):
     """A record of the topic under the key of a file cannot be read, so that nobody can say what was published."""
 
 
-class AlreadyPublished(Exception):
+class AlreadyPublished(RescoreError):
     """The file was published, or its content under another mapping: when, by whom, and what to do."""
 
 
-class ChangedReading(Exception):
+class ChangedReading(RescoreError):
     """A file whose publication was interrupted no longer gives the events it gave then."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from schemas.errors import RescoreError
 from schemas.times import FIRST_TIMESTAMP_MS
 from streams.publish.events import Event
 
@@ -35,11 +36,11 @@ class Producer(Protocol):
         """Wait at most so many seconds for all reports; returns how many are missing."""
 
 
-class TimeGoesBack(Exception):
+class TimeGoesBack(RescoreError):
     """The events begin before the end of what the topics hold; with `clock = records` they would be taken as late."""
 
 
-class NotDelivered(Exception):
+class NotDelivered(RescoreError):
     """Kafka did not acknowledge every record in time, or refused some."""
 
 

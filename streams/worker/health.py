@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from streams.errors import RefusedSettings
+from state.errors import RefusedSettings
 from streams.worker.options import Observer
 from streams.worker.recovery import Standing
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner, Result
 
 from local.generator.events import events, population
 from schemas.codec import StaticRegistry, decode_value
+from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
 from schemas.times import iso_of
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.kafka import topics_clock
 from streams.kafka.client import admin_of
 from streams.kafka.topics import describe

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.errors import Exit
 from schemas.kinds import Score
 from schemas.times import time_ms
 from streams.__main__ import app
-from streams.commands.common import Exit
 from tests.integration.cases import CASES, changes_of, letters_of, publish, records_of, row_of
 from tests.integration.deployment import Deployment, deployment
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.errors import Exit
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.publish.events import time_ms
 from tests.integration.deployment import Deployment, deployment
 

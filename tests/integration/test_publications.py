@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.errors import Exit
 from streams.__main__ import app
-from streams.commands.common import Exit
 from tests.integration.cases import CASES, row_of
 from tests.integration.deployment import RESCORE, Deployment, deployment
 

@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
 from schemas.codec import StaticRegistry, decode_value
+from schemas.errors import Exit
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.publish.events import time_ms
 from tests.integration.deployment import Deployment, deployment
 

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from schemas.codec import StaticRegistry, decode_value
+from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
 from schemas.times import time_ms
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.worker.recovery import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.streams.broadcast_cases import REVENUE, every_case, late_loan

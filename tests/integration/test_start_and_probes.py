@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from local.servers.kafka import Kafka
-from streams.commands.common import Exit
+from schemas.errors import Exit
 from tests.integration.deployment import LEARNER, Deployment
 
 UNSET = ("RESCORE_METRICS__PORT", "0")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.errors import Exit
 from streams.__main__ import app
-from streams.commands.common import Exit
 
 Run = Callable[..., Result]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import RescoreError
 from schemas.topic_values import Values
 from schemas.zones import UTC
-from streams.commands.common import CommandFailure
 from streams.commands.publish_files import send_files
 from streams.commands.publish_job import Job
 from streams.log.memory import MemoryBroker
@@ -50,14 +50,14 @@ def events(broker: MemoryBroker) -> list[str]:
 def test_nothing_is_sent_or_recorded_of_a_file_with_a_bad_line(broker: MemoryBroker, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(HEAD + ANN + BAD + BOB)
-    with pytest.raises(CommandFailure, match="1 bad line: nothing was published"):
+    with pytest.raises(RescoreError, match="1 bad line: nothing was published"):
         publish(broker, path)
     assert events(broker) == []
     assert Known.of(broker.visible(TOPIC)).publications == {}
     assert publish(broker, path, skip=True)[0] == 2
     (publication,) = Known.of(broker.visible(TOPIC)).publications.values()
     assert (publication.complete, publication.bad_lines, publication.rows) == (True, 1, 2)
-    with pytest.raises(CommandFailure, match="already published: 2 events"):
+    with pytest.raises(RescoreError, match="already published: 2 events"):
         publish(broker, path, skip=True)
 
 
@@ -71,7 +71,7 @@ def test_bad_lines_that_were_left_out_do_not_stop_the_file_once_it_has_grown(
     published, job = publish(broker, path)
     assert (published, job.bad_lines) == (1, 0)
     path.write_text(path.read_text() + BAD + CID)
-    with pytest.raises(CommandFailure, match="1 bad line: nothing was published"):
+    with pytest.raises(RescoreError, match="1 bad line: nothing was published"):
         publish(broker, path)
     assert publish(broker, path, skip=True)[0] == 1
     assert events(broker) == ["ann", "bob", "cid"]
@@ -82,7 +82,7 @@ def test_as_is_stops_at_a_bad_line_and_goes_on_after_it(
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text(HEAD + ANN + BAD + BOB)
-    with pytest.raises(CommandFailure, match=r"stopped at line 3 of a\.csv") as stopped:
+    with pytest.raises(RescoreError, match=r"stopped at line 3 of a\.csv") as stopped:
         publish(broker, path, as_is=True)
     assert "the same command with --skip-bad-lines: it goes on where it was" in stopped.value.remedy
     assert "1 event before it is published" in capsys.readouterr().err

@@ -11,12 +11,12 @@ from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from schemas.decode import Decoder
+from schemas.errors import Exit
 from schemas.known_schemas import StaticRegistry
 from schemas.times import time_ms
 from schemas.topic_values import encode_json
 from schemas.zones import zone_of
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.publish.checks import WorkerCheck
 from streams.publish.events import Event
 

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import RescoreError
 from schemas.topic_values import Values
 from schemas.zones import UTC
-from streams.commands.common import CommandFailure
 from streams.commands.events import Job
 from streams.commands.publish_files import send_files
 from streams.log.memory import MemoryBroker
@@ -39,7 +39,7 @@ HEAD = "user_id,transaction_amount,transaction_currency,transaction_date"
 TOPIC = "rescore-publications"
 DAY_MS = 86_400_000
 VALUES = Values()
-SAID = (CommandFailure, AlreadyPublished, TakenOver)
+SAID = (RescoreError, AlreadyPublished, TakenOver)
 """What a publisher is told in words, so that the call can be given again."""
 
 
@@ -204,9 +204,7 @@ CID = "cid,3.30,EUR,2026-01-03"
 def test_a_file_that_was_published_is_refused_with_when_and_by_whom_whatever_it_is_called(tmp_path: Path) -> None:
     bank = Bank()
     assert bank.publish(_file(tmp_path, "a.csv", ANN, BOB)) == 2
-    with pytest.raises(
-        CommandFailure, match=r"already published: 2 events of a\.csv .*2027-01-01T00:00:01Z by eve@bank"
-    ):
+    with pytest.raises(RescoreError, match=r"already published: 2 events of a\.csv .*2027-01-01T00:00:01Z by eve@bank"):
         bank.publish(_file(tmp_path, "other/b.csv", ANN, BOB))
     assert bank.publish(tmp_path / "a.csv", _file(tmp_path, "c.csv", CID)) == 1  # what is left of a call
     assert bank.sums() == sums_of(ANN, BOB, CID)
@@ -261,7 +259,7 @@ def test_a_file_whose_last_line_was_not_written_to_its_end_has_not_grown(tmp_pat
 def test_a_file_and_one_that_begins_with_it_are_not_taken_in_one_call(tmp_path: Path) -> None:
     bank = Bank()
     short, long = _file(tmp_path, "a.csv", ANN), _file(tmp_path, "b.csv", ANN, BOB)
-    with pytest.raises(CommandFailure, match=r"b\.csv begins with the content of a\.csv") as refused:
+    with pytest.raises(RescoreError, match=r"b\.csv begins with the content of a\.csv") as refused:
         bank.publish(short, long)
     assert "publish b.csv alone, or a.csv first" in refused.value.remedy
     assert bank.values() == []
@@ -328,7 +326,7 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 def test_what_comes_through_a_named_pipe_is_a_file_like_any_other(tmp_path: Path) -> None:
     bank, pipe = Bank(), tmp_path / "pipe"
     os.mkfifo(pipe)
-    for expectation in (nullcontext(), pytest.raises(CommandFailure, match="already published: 2 events of pipe")):
+    for expectation in (nullcontext(), pytest.raises(RescoreError, match="already published: 2 events of pipe")):
         writer = threading.Thread(target=pipe.write_text, args=(f"{HEAD}\n{ANN}\n{BOB}\n",))
         writer.start()
         with expectation:
@@ -371,7 +369,7 @@ def test_a_file_in_pieces_by_time_is_published_once_whatever_the_order(tmp_path:
     assert bank.publish(path, from_ms=1_767_312_000_000, as_is=True) == 2
     assert bank.publish(path, until_ms=1_767_312_000_000) == 1
     assert bank.sums() == sums_of(ANN, BOB, CID)
-    with pytest.raises(CommandFailure, match="already published: 3 events"):
+    with pytest.raises(RescoreError, match="already published: 3 events"):
         bank.publish(path)
 
 
@@ -392,7 +390,7 @@ def test_ids_that_are_not_unique_are_refused_before_anything_is_sent(tmp_path: P
     path = _file(tmp_path, "a.csv", own, f"{BOB},7,,,,", revised, own, head=head)
     assert bank.publish(path, columns=previous) == 4  # of another customer, another revision, a copy
     other = _file(tmp_path, "b.csv", f"{ANN},7,", "ann,5,EUR,2026-01-01,7,", head=f"{HEAD},event_id,revision")
-    with pytest.raises(CommandFailure, match=r"1 event has .*: '7' in b\.csv, line 2 and b\.csv, line 3") as refused:
+    with pytest.raises(RescoreError, match=r"1 event has .*: '7' in b\.csv, line 2 and b\.csv, line 3") as refused:
         bank.publish(other)
     assert "--map 'event_id:=" in refused.value.remedy
     assert len(bank.values()) == 4

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.errors import Exit
 from streams.__main__ import app
-from streams.commands.common import Exit
 
 CASES = Path(__file__).parent.parent / "cases"
 EXPORTS, MORE = CASES / "exports", CASES / "exports-more"

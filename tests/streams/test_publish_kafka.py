@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from schemas.batch import Record
+from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import partition_of
 from schemas.topic_values import Values
 from streams.__main__ import app
-from streams.commands.common import Exit
 from streams.kafka.client import latest_timestamps_ms, producer, read, require_topics, transact
 from streams.kafka.topics import PUBLICATIONS_TOPIC
 from streams.log.dead_letters import Message

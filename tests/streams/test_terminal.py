@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rich.padding import Padding
 from rich.text import Text
 
+from schemas.errors import Exit, RescoreError
 from schemas.printable import json_text, printable, toml_text
-from streams.commands.common import CommandFailure, Exit, guarded
+from streams.commands.common import guarded
 from streams.monitoring.logs import JsonLines, TextLines
 from streams.terminal import console, echo, print_json, quoted, say, table
 from streams.terminal_rich import SafeConsole
@@ -83,7 +84,7 @@ def test_lines_tables_failures_and_json_of_a_command(capsys: pytest.CaptureFixtu
 
     @guarded
     def fails() -> None:
-        raise CommandFailure("no customer " + HOSTILE.replace("\n", " "), HOSTILE, Exit.FAILURE)
+        raise RescoreError("no customer " + HOSTILE.replace("\n", " "), HOSTILE, Exit.FAILURE)
 
     with pytest.raises(Exception, match="1"):
         fails()

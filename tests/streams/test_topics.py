@@ -6,7 +6,7 @@ import pytest
 
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
-from streams.errors import RefusedSettings
+from state.errors import RefusedSettings
 from streams.kafka.topics import (
     BROADCAST_TOPICS,
     FOR_EVER,

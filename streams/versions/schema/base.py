@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.batch import BEGINNING_MS, DAY_MS
+from schemas.errors import RescoreError
 from schemas.zones import LAST_DAY
 
 BODY_CHARS_MAX = 4 * 2**20
@@ -35,11 +36,11 @@ MAGNITUDE_MIN = 1e-12
 """Coefficients nearer to 0 are refused: a quotient of two of them may overflow a double."""
 
 
-class RefusedBody(ValueError):
+class RefusedBody(RescoreError, ValueError):
     """A broadcast body does not fit its schema. The message names the field, its value, and what it may be."""
 
 
-class UnknownFormula(Exception):
+class UnknownFormula(RescoreError):
     """A policy names a formula this program does not know: upgrade this program before that policy is due."""
 
 
