@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
 
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -71,3 +74,12 @@ def _as_json(letter: str) -> str:
 def _as_toml(letter: str) -> str:
     code = ord(letter)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, in the singular or the plural.
+
+    >>> counted(1, "record"), counted(12_000, "record"), counted(0, "copy", "copies")
+    ('1 record', '12,000 records', '0 copies')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -72,15 +72,6 @@ def quoted(text: str) -> str:
     return shlex.quote(text)
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A number with its noun, in the singular or the plural.
-
-    >>> counted(1, "record"), counted(12_000, "record"), counted(0, "copy", "copies")
-    ('1 record', '12,000 records', '0 copies')
-    """
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def table(*headings: str, title: str = "", lined: bool = False) -> Table:
     """A table with bold headings and cells that wrap; plain, or with lines between its columns."""
     from streams.terminal_rich import SafeTable

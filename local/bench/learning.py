@@ -28,13 +28,14 @@ from schemas.kinds import INPUT_TOPICS
 from schemas.topic_values import Values
 from state.versions import Versions
 from streams.learning.epochs import Epochs, LearningPolicy
+from streams.log.message import Message
 from streams.processing.processor import ScoreProcessor
 from streams.processing.text_examples import OneIn, told_nothing
 from streams.processing.warm import warm
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.known import Known, first_policy
 from streams.worker.garbage_collector import GarbageCollector
-from streams.worker.output import Message, Output, thought_through
+from streams.worker.output import Output, thought_through
 
 PRELUDE_DAYS = 110
 ASKS_EVERY_DAYS, ANSWERED_AFTER_DAYS = 365, 10

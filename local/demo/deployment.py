@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.servers.children import Background
-from streams.commands.topics import options_of
+from streams.composition.topics import options_of
 from streams.kafka.client import KafkaUnreachable, admin_of
 from streams.kafka.groups import group_of
 from streams.kafka.topics import apply

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from local.demo.present import at_present, of_the_present
 from local.generator.events import SampleEvent
 from schemas.batch import DAY_MS
-from streams.publish.publisher import Producer, Published, finish, send, timestamp_option
+from streams.kafka.producer import Producer, Published, finish, send, timestamp_option
 
 REMEMBERED = 20_000
 WAIT_SECONDS = 0.02

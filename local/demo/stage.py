@@ -24,7 +24,8 @@ from streams.composition.registry import values
 from streams.composition.versions import publish_first_versions
 from streams.kafka.client import KafkaUnreachable, producer, read, require_topics
 from streams.kafka.groups import group_of, waiting_records
-from streams.publish.publisher import Published, advances, finish, publish_advances, send
+from streams.kafka.producer import Published, finish, send
+from streams.publish.publisher import advances, publish_advances
 from streams.settings import Settings
 from streams.versions.records import config_record
 

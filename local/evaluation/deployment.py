@@ -31,8 +31,8 @@ from local.evaluation.journey import (
 from local.servers.children import Background
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
-from streams.commands.topics import options_of
 from streams.composition.registry import registry_for, values
+from streams.composition.topics import options_of
 from streams.composition.versions import publish_first_versions
 from streams.kafka.client import (
     KafkaUnreachable,
@@ -43,8 +43,9 @@ from streams.kafka.client import (
     require_topics,
 )
 from streams.kafka.groups import group_of, waiting_records
+from streams.kafka.producer import POLL_EVERY, Producer, Published, finish, send
 from streams.kafka.topics import DEAD_LETTERS, apply
-from streams.publish.publisher import POLL_EVERY, Producer, Published, advances, finish, publish_advances, send
+from streams.publish.publisher import advances, publish_advances
 from streams.settings import Settings, load
 from streams.versions.records import config_record
 

@@ -32,12 +32,13 @@ from schemas.topic_values import Values
 from state.memory_store import MemoryStore
 from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTERS, MEMORY_TOPIC
 from streams.learner.loop import Learner, LearnerOptions
+from streams.learner.wire import learner_wire
 from streams.learning.epochs import LearningPolicy
 from streams.log.learner import MemoryLearnerLog
 from streams.log.memory import MemoryBroker, MemoryLog
 from streams.processing.epoch_markers import EpochMarks
 from streams.processing.processor import ScoreProcessor
-from streams.processing.wire import learner_wire, marker_of, wire_of
+from streams.processing.wire import marker_of, wire_of
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.broadcast import Broadcast
 from streams.versions.known import Known, first_policy, first_records, learning_record, reader

@@ -23,11 +23,12 @@ from state.layout import decode_row
 from state.row import Row
 from state.versions import Weights
 from streams.learning.value_regression import design_of
+from streams.log.progress import Progress
 from streams.scoring.expectation import expectation
 from streams.scoring.reference.evaluate import features_of
 from streams.scoring.value import unpack_features
 from streams.versions.known import Known, first_policy, reader
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from schemas.row_keys import PROGRESS_KEY
 
 Floats = NDArray[np.float64]
 

@@ -24,9 +24,10 @@ from schemas.row_keys import record_key
 from streams.audit.compare import Committed
 from streams.kafka.client import read_between, require_topics, spans, stable_ends
 from streams.log.dead_letters import SUFFIX
+from streams.log.progress import Progress
 from streams.log.unreadable import Unreadable, UnreadableRecord
 from streams.settings import KafkaSettings
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from schemas.row_keys import PROGRESS_KEY
 
 Where = tuple[str, int]
 """Topic, partition."""

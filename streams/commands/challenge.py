@@ -44,8 +44,8 @@ def challenge(
     """
     from schemas.batch import FOREVER_MS
     from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
-    from streams.composition.registry import present_ms, who
     from streams.composition.versions import known_versions
+    from streams.publish.stamps import present_ms, who
     from streams.scoring.models.specs import body_of_spec, spec_at
     from streams.versions.reading import declared_model
 

@@ -276,9 +276,10 @@ def _one_of(user: str, request: int | None) -> None:
 
 def publish_command(chosen: Settings, row: bytes, as_json: bool, quiet: bool = False, **fields: Any) -> None:
     """Publish a command to the partition of the customer, or request, whose row this is; wait until Kafka has it."""
-    from streams.composition.registry import stamp_ms, values, who
+    from streams.composition.registry import values
     from streams.kafka.client import producer, require_topics
-    from streams.publish.publisher import Published, finish, send, timestamp_option
+    from streams.kafka.producer import Published, finish, send, timestamp_option
+    from streams.publish.stamps import stamp_ms, who
 
     topic = chosen.topic("commands")
     require_topics(chosen.kafka, [topic])

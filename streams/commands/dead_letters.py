@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.errors import Exit, fail
+from schemas.printable import counted
 from streams.commands.common import AsJson, guarded, settings
 from streams.commands.completion import complete_input_topic
 from streams.commands.partial import as_far_as_committed, tell_missing
-from streams.terminal import console, counted, echo, print_json, table
+from streams.terminal import console, echo, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,8 +109,9 @@ def replay(
     Example: rescore dlq replay --reason UNKNOWN_CURRENCY
     """
     from schemas.kinds import INPUT_TOPICS
-    from streams.composition.registry import stamp_ms, values, who
+    from streams.composition.registry import values
     from streams.log.dead_letters import replayed
+    from streams.publish.stamps import stamp_ms, who
 
     _require_choice(names, topic, reason, user, all_letters)
     chosen = settings()
@@ -138,9 +140,9 @@ def drop(
 
     Example: rescore dlq drop transactions.dlq/0/17
     """
-    from streams.composition.registry import who
     from streams.log.dead_letters import chosen as choose
     from streams.log.dead_letters import note
+    from streams.publish.stamps import who
 
     _require_choice(names, topic, reason, user, all_letters)
     chosen = settings()
@@ -233,7 +235,7 @@ def _user_of(chosen: Settings, letter: DeadLetter, decode: Callable[[str, bytes]
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     return {
         "letter": letter.name,

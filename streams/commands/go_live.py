@@ -36,9 +36,9 @@ def go_live(
 
     Example: rescore topics go-live --wait-seconds 600
     """
+    from schemas.time_text import text_of_ms
     from streams.kafka.client import admin_of, require_topics
     from streams.kafka.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
-    from streams.publish.publisher import text_of_ms
 
     chosen = settings().model_copy(update={"clock": "records"})  # what the topics have by now is asked below
     require_topics(chosen.kafka, [chosen.topic(name) for name in CLOCKED_TOPICS])
@@ -95,9 +95,9 @@ def _require_all_taken(chosen: Settings) -> None:
 
 def _now_ms(chosen: Settings) -> int:
     """The present, if no record is stamped behind it: live records would be earlier than such a one."""
+    from schemas.time_text import text_of_ms
     from streams.kafka.client import latest_timestamps_ms, partition_counts
     from streams.kafka.topics_clock import CLOCKED_TOPICS
-    from streams.publish.publisher import text_of_ms
 
     counts = partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))
     latest, now_ms = latest_timestamps_ms(chosen.kafka, counts), time.time_ns() // 1_000_000
@@ -112,7 +112,8 @@ def _advance(chosen: Settings, to_ms: int) -> None:
     """Bring the clock of every partition to a time. Repeats do no harm."""
     from streams.composition.registry import values
     from streams.kafka.client import producer, require_topics
-    from streams.publish.publisher import Published, advances, publish_advances
+    from streams.kafka.producer import Published
+    from streams.publish.publisher import advances, publish_advances
 
     topic = chosen.topic("commands")
     partitions = range(require_topics(chosen.kafka, [topic])[topic])
@@ -125,7 +126,7 @@ def _wait_until_taken(chosen: Settings, to_ms: int, wait_seconds: float) -> None
 
     What a history teaches must be published before the switch: in live topics no clock waits for it.
     """
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     echo(f"waiting until the clock of every partition is at {text_of_ms(to_ms)}", err=True)
     deadline = time.monotonic() + wait_seconds
@@ -138,13 +139,13 @@ def _wait_until_taken(chosen: Settings, to_ms: int, wait_seconds: float) -> None
 def _missing(chosen: Settings, to_ms: int) -> str:
     """What keeps the history from being complete up to a time; empty if nothing does."""
     from schemas.batch import FOREVER_MS
+    from schemas.time_text import text_of_ms
     from streams.audit.reading import last_progress_of_all
     from streams.composition.registry import values
     from streams.composition.versions import known_versions
     from streams.kafka.client import require_topics
     from streams.kafka.topics import STATE_TOPIC
     from streams.processing.wire import wire_of
-    from streams.publish.publisher import text_of_ms
 
     state, decode = chosen.topic(STATE_TOPIC), wire_of(values(chosen)).progress.decode
     count = require_topics(chosen.kafka, [state])[state]

@@ -63,7 +63,7 @@ def answered(chosen: Settings, seconds: float) -> tuple[Answer, Look, StoreLook 
 
 def _plain(answer: Answer, look: Look, store: StoreLook | None) -> dict[str, Any]:
     """The answer for programs."""
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     return {
         "verdict": answer.verdict.value,

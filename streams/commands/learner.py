@@ -84,7 +84,7 @@ def _learner(chosen: Settings, observer: LearnerObserver, is_live: Callable[[], 
     from streams.kafka.learner_log import KafkaLearnerLog, KafkaLearnerOptions
     from streams.kafka.topics import BROADCAST_TOPICS, EXAMPLES_TOPIC, MEMORY_TOPIC
     from streams.learner.loop import Learner, LearnerOptions
-    from streams.processing.wire import learner_wire
+    from streams.learner.wire import learner_wire
     from streams.versions.broadcast import Broadcast
     from streams.versions.known import Known, first_policy
 

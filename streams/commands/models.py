@@ -183,7 +183,7 @@ def declare(
 
     Example: rescore models declare leases leases.json --reason "pilot"
     """
-    from streams.composition.registry import present_ms, who
+    from streams.publish.stamps import present_ms, who
     from streams.versions.reading import declared_model
 
     chosen = settings()
@@ -216,7 +216,8 @@ def epochs(
     from dataclasses import asdict, replace
 
     from schemas.writing import Encoder
-    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.composition.registry import registry_for
+    from streams.publish.stamps import present_ms, send_broadcast, who
     from streams.versions.bodies import learning_policy_of
     from streams.versions.records import learning_record
 
@@ -240,7 +241,7 @@ def _decide(
     name: str, decision: str, version: str, reason: str, author: str, as_json: bool, card: Path | None = None
 ) -> None:
     """Publish a decision; the learner obeys at the next boundary of an epoch."""
-    from streams.composition.registry import present_ms, who
+    from streams.publish.stamps import present_ms, who
     from streams.scoring.models.specs import ADDITIVE, never_in_force
 
     chosen = settings()
@@ -275,7 +276,8 @@ app.command()(challenge)
 
 def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
     """Write a record of `rescore-config`, if it fits its schema."""
-    from streams.composition.registry import send_broadcast, values
+    from streams.composition.registry import values
+    from streams.publish.stamps import send_broadcast
     from streams.versions.records import config_record
     from streams.versions.schema.base import RefusedBody
 
@@ -288,7 +290,7 @@ def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> Non
 
 def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
     """Say what was published, and from when on it counts."""
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     said |= {"from": text_of_ms(effective_ms)}
     words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")

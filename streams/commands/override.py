@@ -55,8 +55,8 @@ def override(
       rescore override c-000417 --score status --lift --reason "checked again"
     """
     from schemas.kinds import SCORE_NAMES
-    from streams.composition.registry import require_clock
     from streams.customers.overrides import value_of
+    from streams.publish.stamps import require_clock
 
     if score not in SCORE_NAMES:
         fail(f"there is no score {score!r}", f"one of {', '.join(SCORE_NAMES)}", Exit.USAGE)
@@ -111,12 +111,12 @@ def _check_held(chosen: Settings, user: str, score: str) -> None:
 
 def _check_end(chosen: Settings, until: str) -> None:
     """The end of an override lies in the future; in a history, after its latest record."""
+    from schemas.time_text import text_of_ms
     from schemas.times import has_zone
     from schemas.zones import UTC
-    from streams.composition.registry import present_ms
     from streams.composition.versions import policy_zone
     from streams.publish.events import time_ms
-    from streams.publish.publisher import text_of_ms
+    from streams.publish.stamps import present_ms
 
     try:
         time_ms(until)

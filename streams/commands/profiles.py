@@ -98,7 +98,8 @@ def publish(path: File, reason: Reason, author: Author = "", as_json: AsJson = F
     Example: rescore profiles publish campers.toml --reason "summer campaign"
     """
     from schemas.writing import Encoder
-    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.composition.registry import registry_for
+    from streams.publish.stamps import present_ms, send_broadcast, who
     from streams.versions.records import profile_record
 
     profile = _read(path)
@@ -138,9 +139,10 @@ def learn(
     Example: rescore profiles learn --publish --reason "a year of transactions"
     """
     from schemas.writing import Encoder
-    from streams.composition.registry import present_ms, registry_for, send_broadcast, who
+    from streams.composition.registry import registry_for
     from streams.kafka.client import read, require_topics
     from streams.learning.text_from_topic import learned_from
+    from streams.publish.stamps import present_ms, send_broadcast, who
     from streams.versions.records import text_record
 
     chosen = settings()
@@ -190,7 +192,7 @@ def _known(chosen: Settings) -> Known:
 
 def _books(chosen: Settings) -> tuple[ProfileBook, list[ProfileBook]]:
     """The profiles in force now, and what comes into force later."""
-    from streams.composition.registry import present_ms
+    from streams.publish.stamps import present_ms
 
     versions, at_ms = _known(chosen).versions, present_ms(chosen)
     book = versions.books[versions.book_index_at(at_ms)]
@@ -209,7 +211,7 @@ def _would_refuse(chosen: Settings, known: Known, topic: str, key: bytes, value:
 
 
 def _time_text(time_ms: int) -> str:
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     return text_of_ms(time_ms)
 

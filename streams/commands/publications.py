@@ -49,7 +49,7 @@ def publications(as_json: AsJson = False) -> None:
 
 
 def _fields(one: Publication) -> dict[str, Any]:
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     return {
         "file": one.name,

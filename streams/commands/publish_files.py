@@ -12,13 +12,14 @@ from typing import Any
 from schemas.errors import Exit, RescoreError, fail
 from streams.commands.progress import progress_bar
 from streams.commands.publish_job import Job
-from streams.composition.registry import require_clock, who
 from streams.kafka.client import producer, require_topics
+from streams.kafka.producer import Published
 from streams.kafka.publications import KafkaPublicationLog
+from streams.kafka.publisher_protocol import RecordRefused
 from streams.kafka.topics import PUBLICATIONS_TOPIC
 from streams.publish.content import Content, content_of, content_of_open, is_kept, kept, mark_of
 from streams.publish.events import Event, Source, in_order, when
-from streams.publish.exactly_once import Publisher, RecordRefused
+from streams.publish.exactly_once import Publisher
 from streams.publish.files import UnreadableFile
 from streams.publish.identity import Identify, RepeatedIds, no_ids, repeated_ids
 from streams.publish.publications import (
@@ -31,13 +32,8 @@ from streams.publish.publications import (
     mapping_digest,
     part_of_line,
 )
-from streams.publish.publisher import (
-    Published,
-    advances,
-    publish,
-    publish_advances,
-    refuse_to_go_back,
-)
+from streams.publish.publisher import advances, publish, publish_advances, refuse_to_go_back
+from streams.publish.stamps import require_clock, who
 from streams.terminal import echo
 
 

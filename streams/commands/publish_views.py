@@ -20,8 +20,8 @@ DRY_RUN_EVENTS = 10
 
 def show_events(job: Job) -> RepeatedIds:
     """The first events of each file as they would be sent; the others are read and checked as well, with their ids."""
+    from schemas.time_text import text_of_ms
     from streams.publish.identity import RepeatedIds
-    from streams.publish.publisher import text_of_ms
 
     repeated = RepeatedIds()
     for number in range(len(job.sources)):
@@ -65,7 +65,7 @@ def show_summaries(job: Job) -> RepeatedIds:
 
 
 def _show_summary(name: str, summary: Summary, bad_lines: int, repeated_ids: int) -> None:
-    from streams.publish.publisher import text_of_ms
+    from schemas.time_text import text_of_ms
 
     echo(f"{name}: {summary.topic}")
     lines = [("rows", f"{len(summary.rows):,}")]

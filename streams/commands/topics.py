@@ -9,12 +9,13 @@ import typer
 from schemas.errors import Exit
 from streams.commands.common import AsJson, guarded, settings
 from streams.commands.go_live import go_live
+from streams.composition.topics import options_of
 from streams.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.kafka.topics import Problem, TopicOptions
+    from streams.kafka.topics import Problem
     from streams.settings import Settings
 
 app = typer.Typer(help="Create, check and repair the Kafka topics.", no_args_is_help=True)
@@ -119,9 +120,9 @@ def _clock_problem(chosen: Settings) -> list[Problem]:
 
 def _other_clock(chosen: Settings) -> list[str]:
     """Prepare empty topics for another clock than they have. Raises RefusedSettings if one of them holds records."""
-    from streams.composition.registry import require_clock
     from streams.kafka.client import admin_of, latest_timestamps_ms, partition_counts
     from streams.kafka.topics_clock import CLOCKED_TOPICS, clocks_of, switch_to_live
+    from streams.publish.stamps import require_clock
 
     if latest_timestamps_ms(chosen.kafka, partition_counts(chosen.kafka, map(chosen.topic, CLOCKED_TOPICS))):
         require_clock(chosen)
@@ -158,18 +159,3 @@ def _changed_topics(chosen: Settings) -> list[Problem]:
         return []
     others = {other: None for one in progress.values() for other in topics.undecided(one.topic_ids, found)}
     return [Problem(other.topic, topics.what(other), topics.remedy([other])) for other in others]
-
-
-def options_of(chosen: Settings) -> TopicOptions:
-    """The topics this deployment asks for."""
-    from schemas.batch import DAY_MS
-    from streams.kafka.topics import FOR_EVER, TopicOptions
-
-    return TopicOptions(
-        partitions=chosen.partitions,
-        replication_factor=chosen.replication_factor,
-        clock=chosen.clock,
-        retention_ms=FOR_EVER if chosen.retention_days < 0 else chosen.retention_days * DAY_MS,
-        record_bytes_max=max(chosen.topic_record_bytes_max, chosen.record_bytes_max),
-        prefix=chosen.topic_prefix,
-    )

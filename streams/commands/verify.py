@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from state.versions import Versions
     from streams.audit.compare import Difference
     from streams.audit.partition import Job, Result
+    from streams.log.progress import Progress
     from streams.settings import Settings
-    from streams.worker.recovery import Progress
 
 RECORDS_PER_PIECE = 500_000
 """Customers of larger partitions are compared in pieces, so that the memory of a process stays at some 500 MB."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from streams.versions.known import Known
     from streams.worker.health import Health, HealthServer
     from streams.worker.loop import Worker
-    from streams.worker.options import Observer, WorkerOptions
+    from streams.worker.observer import Observer
+    from streams.worker.options import WorkerOptions
 
 
 LETTER_FRAME_BYTES = 1_024
@@ -48,7 +49,7 @@ def worker(as_json: AsJson = False) -> None:
     from streams.monitoring.logs import configure
     from streams.worker.garbage_collector import GarbageCollector
     from streams.worker.halts import HaltTeller
-    from streams.worker.options import Observers
+    from streams.worker.observer import Observers
 
     chosen = settings()
     slot = take_slot(lock_folder(), chosen.app, chosen.slot)
@@ -126,10 +127,10 @@ def on_signal(told: Callable[[int], None]) -> None:
 
 def require_good_topics(chosen: Settings) -> int:
     """Number of partitions. Raises RefusedSettings that names every topic that would lose or disorder data."""
-    from streams.commands.topics import options_of
-    from streams.composition.registry import require_clock
+    from streams.composition.topics import options_of
     from streams.kafka.client import admin_of, partition_counts
     from streams.kafka.topics import check, refuse
+    from streams.publish.stamps import require_clock
 
     topic = chosen.topic("transactions")
     counts = partition_counts(chosen.kafka)
@@ -208,7 +209,7 @@ def _observer(chosen: Settings, logger: logging.Logger) -> tuple[Observer, int, 
 
     from streams.worker.health import Health
     from streams.worker.metrics import LogLines, Metrics
-    from streams.worker.options import Observers
+    from streams.worker.observer import Observers
 
     registry = CollectorRegistry()
     health = Health(time.monotonic)

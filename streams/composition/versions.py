@@ -33,9 +33,9 @@ def publish_first_versions(chosen: Settings) -> None:
     from schemas.writing import Encoder
     from streams.composition.registry import registry_for
     from streams.kafka.client import producer, transact
+    from streams.kafka.producer import NotDelivered
     from streams.log.dead_letters import Message
     from streams.log.open_transactions import BehindOpenTransaction
-    from streams.publish.publisher import NotDelivered
     from streams.versions.known import first_policy
     from streams.versions.records import first_records
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from schemas.batch import DAY_MS, DECLARED
 from schemas.categories import CATEGORY_NAMES
 from schemas.kinds import LOAN_STATES, SCORE_NAMES, SEGMENT_NAMES, Score
+from schemas.printable import counted
 from state.currencies import LETTERS, money_text
 from state.row import Loan, Row
 from state.versions import unpack_currency
 from streams.scoring.expectation import Expectation, expectation
-from streams.terminal import counted
 from streams.terminal import table as titled_table
 from streams.versions.packaged_profiles import packaged_profiles
 

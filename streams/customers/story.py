@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.kinds import SCORE_NAMES
+from schemas.printable import counted
 from streams.customers.changes import (
     Change,
     hit_words,
@@ -21,7 +22,6 @@ from streams.customers.changes import (
     why,
     words_of,
 )
-from streams.terminal import counted
 
 if TYPE_CHECKING:
     from streams.customers.counterfactuals import Way

@@ -24,12 +24,12 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.batch import Record
 from schemas.errors import Exit, RescoreError
 from streams.kafka.open_transactions import with_first_records
+from streams.kafka.producer import NotDelivered, producer_settings, timestamp_option
 from streams.kafka.reader import headers_of
 from streams.kafka.reasons import REFUSED_LOGINS, Reasons, make, variable_of
 from streams.kafka.topic_ids import topic_ids as ids_of_topics
 from streams.log.dead_letters import Message as DeadLetterMessage
 from streams.log.open_transactions import BehindOpenTransaction, OpenTransaction, Where
-from streams.publish.publisher import NotDelivered, producer_settings, timestamp_option
 from streams.settings import KafkaSettings
 
 ANSWER_SECONDS = 3.0

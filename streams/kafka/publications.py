@@ -12,9 +12,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.batch import Record
 from streams.kafka.client import common, latest_timestamps_ms, read, require_topics, topic_ids, unreachable
+from streams.kafka.producer import NotDelivered, producer_settings, timestamp_option
+from streams.kafka.publisher_protocol import Fenced, RecordRefused, Sender, Written
 from streams.kafka.reader import TOO_LARGE
-from streams.publish.exactly_once import Fenced, RecordRefused, Sender, Written
-from streams.publish.publisher import NotDelivered, producer_settings, timestamp_option
 from streams.settings import KafkaSettings
 
 OPEN_SECONDS_MAX = 30

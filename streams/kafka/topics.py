@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from schemas.batch import DAY_MS
 from schemas.kinds import INPUT_TOPICS
+from schemas.printable import counted
 from state.errors import RefusedSettings
-from streams.terminal import counted
 
 BROADCAST_TOPICS = ("fx-rates", "rescore-weights", "rescore-config")
 STATE_TOPIC = "rescore-state"

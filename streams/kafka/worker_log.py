@@ -42,6 +42,7 @@ from streams.kafka.reader import (
     serve_log_lines,
 )
 from streams.kafka.reasons import make
+from streams.log.message import Message
 from streams.log.messages import MessageColumns
 from streams.log.protocol import (
     AbortAndRewind,
@@ -60,7 +61,6 @@ from streams.log.protocol import (
     Unmatched,
     no_failpoint,
 )
-from streams.worker.output import Message
 
 FATAL: int = KafkaError._FATAL  # noqa: SLF001 - public in the library's documentation
 

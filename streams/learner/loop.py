@@ -17,8 +17,10 @@ from typing import Any
 
 from schemas.batch import FOREVER_MS, Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
+from schemas.time_text import text_of_ms
 from schemas.times import FIRST_TIMESTAMP_MS
 from state.versions import Weights
+from streams.clock import FOREVER_SECONDS, Clock, way_back_seconds
 from streams.learner.checkpoint import CHECKPOINT, LearnerMemory, Memory, checked_checkpoint
 from streams.learner.guard import learned_without
 from streams.learner.reading import ReadPartition, is_ahead
@@ -41,7 +43,6 @@ from streams.log.protocol import (
 )
 from streams.log.topic_ids import TopicIds
 from streams.log.unreadable import Unreadable
-from streams.publish.publisher import text_of_ms
 from streams.scoring.models.model import ModelWeights
 from streams.scoring.models.specs import ModelSpec, spec_at
 from streams.versions.broadcast import Broadcast
@@ -49,8 +50,6 @@ from streams.versions.known import Known
 from streams.versions.packaged_models import packaged_body
 from streams.versions.schema.base import RefusedBody
 from streams.versions.schema.records import CHARS_MAX as CAUSE_CHARS_MAX
-from streams.worker.options import Clock
-from streams.worker.partition import FOREVER_SECONDS, way_back_seconds
 
 WAITING_TOLD_SECONDS = 5.0
 TOPICS_ASKED_SECONDS = 5.0

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client import Counter as Counted
 
+from schemas.time_text import text_of_ms
 from streams.learner.loop import LearnerObserver, LearnerReport, waiting_words
 from streams.learning.credit_learner import CreditLearner
 from streams.log.failures import Failure, FailureLines, tell_each
+from streams.log.progress import Standing
 from streams.log.unreadable import unreadable_words
-from streams.publish.publisher import text_of_ms
 from streams.worker.health import Health
-from streams.worker.recovery import Standing
 
 TAUGHT_NOTHING = {
     "unknown": "requests or outcomes taught nothing: another one has their number, or an outcome found no request",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from schemas.time_text import text_of_ms
 from streams.learner.checkpoint import CHECKPOINT, CREDIT, MODEL, TEXT_MODEL, Memory, checked_checkpoint
 from streams.learning.chances import RunningChances, RunningDifference
 from streams.learning.fairness import FairnessTable
@@ -15,7 +16,6 @@ from streams.learning.text_learner import LEARNER, TEXT, RunningGuesses
 from streams.learning.value_learner import LEARNERS
 from streams.log.protocol import HaltPartition
 from streams.log.unreadable import UnreadableRecord
-from streams.publish.publisher import text_of_ms
 from streams.scoring.models.specs import ADDITIVE
 from streams.terminal import table
 

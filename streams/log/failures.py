@@ -17,8 +17,7 @@ from typing import NamedTuple, TypeVar
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from state.errors import StoreUnavailable
 from state.layout import CorruptRow
-from streams.log.protocol import HaltPartition, StopWorker
-from streams.worker.output import PauseAndRetry
+from streams.log.protocol import HaltPartition, PauseAndRetry, StopWorker
 
 NAMED = (
     RegistryUnavailable,

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 from schemas.batch import Record
 from streams.log.memory import MemoryBroker
+from streams.log.message import Message
 from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
-from streams.worker.output import Message
 
 LEARNER_STEPS = (
     "L1.polled",

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from schemas.batch import Record
+from streams.log.message import Message
 from streams.log.protocol import (
     AbortAndRewind,
     Assigned,
@@ -32,7 +33,6 @@ from streams.log.protocol import (
     Transaction,
     no_failpoint,
 )
-from streams.worker.output import Message
 
 Partitioner = Callable[[bytes, int], int]
 

@@ -8,7 +8,7 @@ from itertools import repeat
 
 from schemas.cloud_events import Headers
 from schemas.texts import AsSequence, Texts
-from streams.worker.output import Message
+from streams.log.message import Message
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.errors import RescoreError
-from streams.publish.publisher import text_of_ms
+from schemas.time_text import text_of_ms
 
 Where = tuple[str, int]
 """Topic, partition."""

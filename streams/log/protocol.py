@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from schemas.batch import Record
 from schemas.errors import Exit, RescoreError
 from state.store import RowWrite
-from streams.worker.output import Message
+from streams.log.message import Message
 
 Failpoint = Callable[[str], None]
 """Called with the name of each step of the protocol, so that a test can crash exactly there."""
@@ -211,3 +211,7 @@ class Log(Protocol):
     def close(self) -> None:
         """Leave: end what is open, give the partitions up."""
         ...
+
+
+class PauseAndRetry(Exception):
+    """Something that must answer before the batch can be decided does not answer: hold the partition, try again."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from schemas.printable import counted
+from schemas.time_text import text_of_ms
 from streams.log.open_transactions import OpenTransaction, Where
-from streams.publish.publisher import text_of_ms
-from streams.terminal import counted
 
 HUNG_MS = 60_000
 """A transaction that is open for longer is taken for one that hangs: the default timeout of clients."""

@@ -16,10 +16,10 @@ from schemas.codec import Encoder, encode_example
 from schemas.kinds import Cause, Score
 from state.calendar import day_of
 from state.versions import Versions
+from streams.log.message import Message
 from streams.processing.case_examples import user_hash
 from streams.scoring.compiled.cases import ISSUED
 from streams.scoring.step import Step
-from streams.worker.output import Message
 
 SHARE = 8
 TOLD = {int(Score.STATUS): "status", int(Score.REVENUE): "revenue"}

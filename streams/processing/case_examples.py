@@ -24,11 +24,11 @@ from schemas.readable import read_fields
 from schemas.row_keys import record_key, request_of
 from state.calendar import day_of, start_of_day
 from state.versions import Versions
+from streams.log.message import Message
 from streams.scoring.compiled.cases import APPLICANT, CANCELLED, DEFAULT_DAYS, OUTCOME
 from streams.scoring.models.risk import RISK_MANIFEST
 from streams.scoring.models.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.step import Step
-from streams.worker.output import Message
 
 HASH_BYTES = 16
 

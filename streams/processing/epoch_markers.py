@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from streams.learning.epochs import Epochs, moment_text
+from streams.log.message import Message
 from streams.worker.options import NoMarks
-from streams.worker.output import Message
 
 MARKER_KEY = b"epoch"
 

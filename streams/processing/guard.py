@@ -26,8 +26,9 @@ from schemas.batch import BEGINNING_MS, Record
 from schemas.row_keys import rows_under
 from state.store import RowWrite
 from streams.log.failures import NAMED, Failure, failure_of, forget_frames, is_of_environment
-from streams.log.protocol import HaltPartition
-from streams.worker.output import Message, Output, PauseAndRetry, Processor, Thought, answered
+from streams.log.message import Message
+from streams.log.protocol import HaltPartition, PauseAndRetry
+from streams.worker.output import Output, Processor, Thought, answered
 
 ASKED_TWICE_MAX = 64
 """So many records are asked twice before they are blamed."""

@@ -39,15 +39,16 @@ from state.table import Table
 from state.versions import Versions
 from streams.log.dead_letters import ERROR_PREFIX, SUFFIX
 from streams.log.failures import Failure, stage
+from streams.log.message import Message
 from streams.log.messages import MessageColumns
-from streams.log.protocol import HaltPartition
+from streams.log.protocol import HaltPartition, PauseAndRetry
 from streams.processing.borrower_examples import reports
 from streams.processing.case_examples import CreditExamples, user_hash
 from streams.processing.text_examples import OneIn, drawn_texts, text_examples, told_nothing
 from streams.scoring.models.specs import ModelSpec
 from streams.scoring.step import Clocks, Step, step
 from streams.scoring.version_names import names_of
-from streams.worker.output import Message, Output, PauseAndRetry, Thought
+from streams.worker.output import Output, Thought
 
 LETTER_BYTES_MAX = 2**62
 KEY_BYTES_KEPT = 1_024  # of a letter that had to be cut

@@ -19,9 +19,9 @@ from schemas.examples import encode_example
 from schemas.kinds import Kind
 from schemas.readable import read_fields
 from schemas.writing import Encoder
+from streams.log.message import Message
 from streams.processing.case_examples import user_hash
 from streams.scoring.step import Step
-from streams.worker.output import Message
 
 TEXT = "categories"
 """The model that these examples are for."""

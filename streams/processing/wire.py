@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from schemas.batch import FOREVER_MS, Record
 from schemas.codec import RegistryUnavailable, SchemaNotRegistered
 from schemas.topic_values import Values
 from state.layout import due_ms_of
-from state.versions import Weights
-from streams.learner.loop import LearnerWire
-from streams.scoring.models.model import ModelWeights
-from streams.versions.records import mark_value, weights_value
+from streams.log.message import Message
+from streams.log.progress import Progress
+from streams.log.protocol import PauseAndRetry
 from streams.worker.options import Wire
-from streams.worker.output import Message, PauseAndRetry
-from streams.worker.recovery import Progress
 
 
 def wire_of(values: Values) -> Wire:
@@ -61,18 +55,3 @@ def sound(progress: Progress) -> Progress:
 def marker_of(values: Values, boundary_ms: int) -> bytes:
     """The value that marks the end of an epoch in a partition of the examples."""
     return values.encoder("rescore-examples")({"kind": "epoch", "model": "", "timestamp_ms": boundary_ms})
-
-
-def learner_wire(values: Values) -> LearnerWire:
-    """A learner's: examples in, weights out."""
-
-    def example(value: bytes) -> Mapping[str, Any]:
-        return values.decode("rescore-examples", value)
-
-    def weights(made: Weights | ModelWeights, cause: str) -> bytes:
-        return weights_value(made, cause, values.encoding)
-
-    def learned_until(boundary_ms: int) -> bytes:
-        return mark_value(boundary_ms, values.encoding)
-
-    return LearnerWire(example, weights, learned_until)

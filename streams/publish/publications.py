@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 from schemas.batch import Record
 from schemas.errors import RescoreError
+from schemas.time_text import text_of_ms
 from streams.publish.mapping import FileMapping
-from streams.publish.publisher import text_of_ms
 
 KEY_LETTERS = 64
 ID_LETTERS = 16

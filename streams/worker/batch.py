@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streams.clock import Clock
+from streams.log.message import Message
+from streams.log.progress import NO_OFFSET, Progress, Standing
 from streams.log.protocol import TopicPartition, Transaction
 from streams.worker.merge import Taken
-from streams.worker.options import BatchReport, Clock, Marks, Wire, WorkerOptions
-from streams.worker.output import Message, Output
+from streams.worker.observer import BatchReport
+from streams.worker.options import Marks, Wire, WorkerOptions
+from streams.worker.output import Output
 from streams.worker.partition import Running
-from streams.worker.recovery import NO_OFFSET, PROGRESS_KEY, Progress, Standing
+from schemas.row_keys import PROGRESS_KEY
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 
 EVERY_SECONDS = 10.0
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from state.errors import RefusedSettings, StoreUnavailable
-from streams.worker.options import Observer
-from streams.worker.recovery import Standing
+from streams.log.progress import Standing
+from streams.worker.observer import Observer
 
 REPEAT_SECONDS = 5.0
 NOTE_SECONDS = 20.0

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from state.errors import RefusedSettings
-from streams.worker.options import Observer
-from streams.worker.recovery import Standing
+from streams.log.progress import Standing
+from streams.worker.observer import Observer
 
 TURN_SECONDS_MAX = 120.0
 SILENT_SECONDS_MAX = 30.0

@@ -26,7 +26,9 @@ from schemas.row_keys import name_of, request_of
 from state.errors import StoreAhead, StoreUnavailable
 from state.row_columns import RowColumns
 from state.store import Position, Save, SaveOutcome, Store
+from streams.clock import FOREVER_SECONDS, Clock, way_back_seconds
 from streams.log.failures import failure_of
+from streams.log.progress import Standing
 from streams.log.protocol import (
     AbortAndRewind,
     Assigned,
@@ -35,6 +37,7 @@ from streams.log.protocol import (
     HaltPartition,
     Log,
     Lost,
+    PauseAndRetry,
     Polled,
     RecreateProducer,
     StopWorker,
@@ -49,19 +52,11 @@ from streams.worker.batch import Batch, Watch, report_of, still_due, transaction
 from streams.worker.held_inputs import HeldInputs
 from streams.worker.lost_rows import Losses, StoreLostRows, StoreMoved
 from streams.worker.merge import Merge, Taken
-from streams.worker.options import Clock, Gate, Marks, NoMarks, Observer, OpenGate, Unobserved, Wire, WorkerOptions
-from streams.worker.output import Output, PauseAndRetry, Processor, Thought, answered
-from streams.worker.partition import (
-    FOREVER_SECONDS,
-    Halted,
-    Resolving,
-    Running,
-    Sweep,
-    failed_words,
-    unmatched_words,
-    way_back_seconds,
-)
-from streams.worker.recovery import Resolution, Standing, resolve
+from streams.worker.observer import Observer, Unobserved
+from streams.worker.options import Gate, Marks, NoMarks, OpenGate, Wire, WorkerOptions
+from streams.worker.output import Output, Processor, Thought, answered
+from streams.worker.partition import Halted, Resolving, Running, Sweep, failed_words, unmatched_words
+from streams.worker.recovery import Resolution, resolve
 
 HOLD_TOLD_SECONDS = 1.0
 FAILURES_MAX = 8

@@ -6,7 +6,7 @@ before anything is decided on a row that is missing; the way back is then a rebu
 
 from __future__ import annotations
 
-from streams.worker.output import PauseAndRetry
+from streams.log.protocol import PauseAndRetry
 
 REBUILD_SECONDS = 0.25
 REBUILD_SECONDS_MAX = 30.0

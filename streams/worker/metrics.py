@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streams.log.failures import Failure, FailureLines
+from streams.log.progress import Standing
 from streams.log.protocol import TopicPartition
-from streams.worker.options import BatchReport, Observer
-from streams.worker.recovery import Standing
+from streams.worker.observer import BatchReport, Observer
 
 OPEN_TOLD_SECONDS = 30.0
 OVERRUN_WARNING_SECONDS = 60.0

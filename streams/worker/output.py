@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from schemas.batch import BEGINNING_MS, Record
 from state.store import RowWrite
+from streams.log.message import Message
 
 Thought = Generator[Sequence[bytes], "list[bytes | None]", "Output"]
 """A batch being thought about: asks once for the rows of users (None where there is none), then says what it leads to.
 
 So the worker can ask the store for the rows of all its partitions at once.
 """
-
-
-class PauseAndRetry(Exception):
-    """Something that must answer before the batch can be decided does not answer: hold the partition, try again."""
-
-
-class Message(NamedTuple):
-    """One record to be written: key, value (None: a tombstone) and headers (None: none, which is cheaper to send)."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] | None = None
 
 
 @dataclass(slots=True)

@@ -11,16 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streams.clock import FOREVER_SECONDS
 from streams.log.failures import Failure
+from streams.log.progress import Standing
 from streams.log.protocol import TopicPartition
 from streams.worker.merge import Merge
-from streams.worker.recovery import Standing, Steps
-
-FOREVER_SECONDS = float("inf")
-WAYS_BACK_AT_ONCE = 2
-WAY_BACK_SECONDS = 0.05
-WAY_BACK_SECONDS_MAX = 2.0
-"""A partition that went back twice in a row waits before it tries again, longer each time, up to this."""
+from streams.worker.recovery import Steps
 
 
 @dataclass(slots=True)
@@ -70,18 +66,6 @@ class Halted:
 
     number: int
     reason: str
-
-
-def way_back_seconds(times: int) -> float:
-    """How long to wait before the so manieth way back in a row: not at all, then twice as long each time.
-
-    >>> [way_back_seconds(times) for times in (1, 2, 3, 4, 20)]
-    [0.0, 0.0, 0.1, 0.2, 2.0]
-    """
-    if times <= WAYS_BACK_AT_ONCE:
-        return 0.0
-    doublings = min(times - WAYS_BACK_AT_ONCE, 16)
-    return min(WAY_BACK_SECONDS_MAX, WAY_BACK_SECONDS * float(1 << doublings))
 
 
 def unmatched_words(number: int, missing_in: Sequence[str]) -> str:

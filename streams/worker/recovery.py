@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from schemas import row_keys
 from schemas.batch import Record
 from state.layout import CorruptRow
 from state.store import Position, RowWrite, SaveOutcome, Store
+from streams.log.progress import DUE_MS_MAX, NO_OFFSET, Progress, ProgressCodec, Standing
 from streams.log.protocol import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
 from streams.log.topic_ids import NO_TOPICS, SameTopics, TopicIds
 from streams.worker.lost_rows import StoreLostRows
@@ -37,54 +38,12 @@ PROGRESS_KEY = row_keys.PROGRESS_KEY
 
 Answer = TypeVar("Answer")
 
-NO_OFFSET = -1
-DUE_MS_MAX = 2**53
-"""Of a due time: what a score of Redis's sorted sets holds exactly."""
 
 FOREIGN = (
     "If another program wrote it, take its right to write to this topic, and see docs/operations.md, "
     '"Foreign records in our topics".'
 )
 ROWS_PER_WRITE = 1_000
-
-
-class Progress(NamedTuple):
-    """What the last record of each transaction in a changelog partition says."""
-
-    seq: int  # counts the partition's transactions from 1
-    next_offsets: Mapping[str, int]  # by input topic
-    clock_ms: int  # the partition's clock
-    nonce: str  # the session that wrote it
-    code_version: str
-    marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
-    swept_ms: int | None = None  # everyone has been scored anew with all weights up to then that ask for it
-    erased_ms: int | None = None  # the clock when an erasure was last taken
-    topic_ids: Mapping[str, str] | None = None  # of the topics that the state was made from
-
-
-class ProgressCodec(Protocol):
-    """Progress records to bytes and back."""
-
-    def encode(self, progress: Progress) -> bytes:
-        """The value of a progress record."""
-        ...
-
-    def decode(self, value: bytes) -> Progress:
-        """The progress in the value of a progress record."""
-        ...
-
-
-class Standing(NamedTuple):
-    """Where a partition stands: the log and the store agree on it, and `nonce` may write."""
-
-    seq: int
-    next_offsets: dict[str, int]
-    clock_ms: int
-    nonce: str
-    marked_ms: int | None = None
-    swept_ms: int | None = None
-    erased_ms: int | None = None
-    topic_ids: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

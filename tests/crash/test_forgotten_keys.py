@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from state.store import UsersAt
+from streams.log.progress import Standing
 from streams.log.protocol import STEPS, Failpoint
 from streams.worker.loop import VERIFIED_USERS, Worker
 from streams.worker.lost_rows import REBUILD_SECONDS, REBUILD_SECONDS_MAX, WITHOUT_LOSS_SECONDS
-from streams.worker.options import NoMarks, Observer
+from streams.worker.observer import Observer
+from streams.worker.options import NoMarks
 from streams.worker.output import Thought
-from streams.worker.recovery import Standing
 from tests.crash.test_crash_in_memory import IN_A_BATCH, die, live_until_death, on_hit
 from tests.streams.world import CountingProcessor, World
 

@@ -17,7 +17,7 @@ from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTERS, JOURNAL_TOPIC, 
 from streams.log.dead_letters import ERROR_PREFIX
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.known import Known, first_policy, reader
-from streams.worker.recovery import PROGRESS_KEY
+from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import Deployment
 
 NAMED_MAX = 5

@@ -22,7 +22,7 @@ from state.redis_store import RedisStore
 from streams.kafka.client import read, require_topics
 from streams.kafka.groups import group_of, waiting_records
 from streams.settings import Settings, load
-from streams.worker.recovery import PROGRESS_KEY
+from schemas.row_keys import PROGRESS_KEY
 
 RESCORE = [sys.executable, "-m", "streams"]
 LEARNER = -1

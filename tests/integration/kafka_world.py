@@ -12,7 +12,8 @@ from schemas.batch import Record
 from streams.kafka.worker_log import KafkaLog, KafkaLogOptions
 from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
 from streams.worker.loop import Worker
-from streams.worker.options import Observer, WorkerOptions
+from streams.worker.observer import Observer
+from streams.worker.options import WorkerOptions
 from streams.worker.output import Processor
 from tests.streams.world import INPUTS, WIRE, CountingProcessor, World
 

@@ -13,7 +13,8 @@ from functools import partial
 from streams.__main__ import app
 from streams.commands import publish_files
 from streams.kafka.publications import KafkaSender
-from streams.publish.exactly_once import Publisher, Written
+from streams.kafka.publisher_protocol import Written
+from streams.publish.exactly_once import Publisher
 
 MOMENT, NTH, *ARGUMENTS = sys.argv[1:]
 left = {MOMENT: int(NTH)}

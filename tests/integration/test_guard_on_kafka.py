@@ -12,9 +12,9 @@ from schemas.texts import Texts
 from streams.kafka.bulk_producer import Bulk
 from streams.kafka.reader import UNREADABLE_HEADERS
 from streams.log.failures import Failure
+from streams.log.message import Message
 from streams.processing.guard import GuardedProcessor
-from streams.worker.options import Observer
-from streams.worker.output import Message
+from streams.worker.observer import Observer
 from tests.integration.kafka_world import KafkaWorld, PrefixedProcessor
 
 

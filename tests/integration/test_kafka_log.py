@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 
+from streams.log.message import Message
 from streams.log.protocol import (
     AbortAndRewind,
     Assigned,
@@ -19,7 +20,6 @@ from streams.log.protocol import (
     Transaction,
     Unmatched,
 )
-from streams.worker.output import Message
 from tests.integration.kafka_world import KafkaWorld, WallClock
 from tests.streams.world import INPUTS
 

@@ -17,7 +17,7 @@ from schemas.batch import Record
 from schemas.codec import StaticRegistry, decode_value
 from schemas.times import iso_of
 from streams.commands.verify import as_plain, compare
-from streams.worker.recovery import PROGRESS_KEY
+from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import Deployment, deployment
 
 REGISTRY = StaticRegistry()

@@ -21,7 +21,7 @@ from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
 from schemas.times import time_ms
 from streams.__main__ import app
-from streams.worker.recovery import PROGRESS_KEY
+from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.streams.broadcast_cases import REVENUE, every_case, late_loan
 from tests.streams.rubbish import fixed_values, value_of

@@ -13,7 +13,7 @@ import pytest
 from schemas.codec import StaticRegistry, decode_value
 from state.redis_store import RedisStore
 from streams.commands.worker import _log, _worker
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 from tests.integration.deployment import deployment
 
 TURN = datetime(2026, 3, 10, tzinfo=UTC)

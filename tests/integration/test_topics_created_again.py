@@ -11,7 +11,7 @@ import pytest
 
 from state.layout import decode_row
 from streams.worker.loop import Worker
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 from tests.integration.deployment import deployment
 from tests.integration.kafka_world import KafkaWorld
 from tests.streams.world import INPUTS

@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 from schemas.batch import DAY_MS
-from streams.publish.publisher import text_of_ms
+from schemas.time_text import text_of_ms
 
 FIRST_MS = 20_089 * DAY_MS
 """2025-01-01"""

@@ -16,7 +16,7 @@ from streams.log.learner import LEARNER_STEPS
 from streams.log.memory import CommitFault
 from streams.log.protocol import STEPS
 from streams.worker.loop import Worker
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 from tests.learner.world import POLICY, REGISTRY, LearningWorld, Reports, history, place
 
 STORY = history(30, 75)

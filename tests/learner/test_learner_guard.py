@@ -17,12 +17,12 @@ from schemas.codec import RegistryUnavailable
 from streams.learner.loop import FAILURES_MAX, Learner, LearnerObserver, LearnerOptions
 from streams.learner.loop import reading as learner_reading
 from streams.learner.metrics import LearnerMetrics, LearnerObservers
+from streams.learner.wire import learner_wire
 from streams.learning.text_learner import TextExample, TextLearner
 from streams.learning.value_learner import ValueExample, ValueLearner
 from streams.log.failures import Failure
 from streams.log.learner import LEARNER_STEPS, MemoryLearnerLog
 from streams.log.protocol import HaltPartition
-from streams.processing.wire import learner_wire
 from tests.learner.test_epochs_in_memory import Crash, crash_at
 from tests.learner.world import BROADCAST, VALUES, LearningWorld, Reports, history
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from schemas.batch import DAY_MS
-from streams.publish.publisher import text_of_ms
+from schemas.time_text import text_of_ms
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.learner.credit_story import FIRST_MS, PEOPLE, Told, lending
 from tests.learner.world import VALUES

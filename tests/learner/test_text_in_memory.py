@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.batch import DAY_MS
 from schemas.categories import Category, words_of_text
-from streams.publish.publisher import text_of_ms
+from schemas.time_text import text_of_ms
 from tests.learner.credit_story import FIRST_MS, Teller
 from tests.learner.world import POLICY, VALUES, LearningWorld
 

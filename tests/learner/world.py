@@ -19,19 +19,21 @@ from schemas.partitioner import Partitioner, partition_of
 from schemas.topic_values import Values
 from state.memory_store import MemoryStore
 from streams.learner.loop import Learner, LearnerObserver, LearnerOptions, LearnerReport
+from streams.learner.wire import learner_wire
 from streams.learning.epochs import LearningPolicy
 from streams.log.learner import MemoryLearnerLog
 from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.progress import Progress
 from streams.log.protocol import Failpoint, no_failpoint
 from streams.processing.epoch_markers import EpochMarks
 from streams.processing.processor import ScoreProcessor
-from streams.processing.wire import learner_wire, marker_of, wire_of
+from streams.processing.wire import marker_of, wire_of
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.broadcast import Broadcast
 from streams.versions.known import Known, first_policy, first_records, learning_record, reader
 from streams.worker.loop import Worker
-from streams.worker.options import Observer, WorkerOptions
-from streams.worker.recovery import Progress
+from streams.worker.observer import Observer
+from streams.worker.options import WorkerOptions
 
 REGISTRY = StaticRegistry()
 VALUES = Values(REGISTRY)

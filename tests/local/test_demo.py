@@ -31,7 +31,7 @@ from schemas.batch import Record
 from schemas.topic_values import Values
 from streams.commands.demo import servers_of
 from streams.kafka.client import producer, read, require_topics
-from streams.publish.publisher import NotDelivered
+from streams.kafka.producer import NotDelivered
 from streams.settings import KafkaSettings, Settings, load
 
 VALUES = Values()

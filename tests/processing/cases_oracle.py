@@ -22,12 +22,12 @@ from state.layout import decode_row
 from state.row import Row
 from state.table import Table
 from state.versions import Versions
+from streams.log.message import Message
 from streams.processing.case_examples import case_of_loan, case_of_request, default_ms, earlier_hash, user_hash
 from streams.scoring.compiled.cases import DEFAULT_DAYS
 from streams.scoring.models.specs import CUSTOMER, DIGITS, ModelSpec, kept_aside, spec_at
 from streams.scoring.reference.evaluate import risk_row_of
 from streams.scoring.step import Clocks, Step, step
-from streams.worker.output import Message
 
 Fields = dict[str, Any]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from streams.log.message import Message
 from streams.log.protocol import TopicPartition
 from streams.versions.broadcast import NOTICE_MS
-from streams.worker.output import Message
 from tests.simulation.setting import RATES, START_MS
 
 if TYPE_CHECKING:

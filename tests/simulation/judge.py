@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from schemas.row_keys import PROGRESS_KEY
 from tests.simulation.simulation import Simulation
 
 

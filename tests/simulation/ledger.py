@@ -20,8 +20,9 @@ from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from state.store import RowWrite
 from streams.log.failures import Failure
+from streams.log.message import Message
 from streams.log.protocol import HaltPartition
-from streams.worker.output import Message, Output, Thought
+from streams.worker.output import Output, Thought
 from tests.simulation.workload import FAILS
 
 HORIZON_MS = 30 * 60_000

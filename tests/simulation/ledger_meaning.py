@@ -11,10 +11,10 @@ from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.log.failures import Failure
 from streams.log.memory import crc32_partition
+from streams.log.message import Message
+from streams.log.progress import Progress
 from streams.processing.guard import GuardedProcessor
 from streams.worker.options import Wire
-from streams.worker.output import Message
-from streams.worker.recovery import Progress
 from tests.simulation.bank import effective_times
 from tests.simulation.faults import BEHIND_MS_MAX
 from tests.simulation.judge import changelog, differing_lines, progress_records, said_in, twice

@@ -13,11 +13,12 @@ from random import Random
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
 from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
 from streams.versions.broadcast import Broadcast
 from streams.worker.loop import Worker
 from streams.worker.options import WorkerOptions
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from schemas.row_keys import PROGRESS_KEY
 from tests.simulation.bank import Bank, effective_times
 from tests.simulation.coverage import Coverage
 from tests.simulation.faults import Faults

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams.log.failures import Failure
-from streams.worker.options import BatchReport, Observer
-from streams.worker.recovery import Standing
+from streams.log.progress import Standing
+from streams.worker.observer import BatchReport, Observer
 from tests.simulation.life import Life
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class Clock:
         self._simulation, self._life = simulation, life
 
     def wall_ms(self) -> int:
-        """See `streams.worker.options.Clock`."""
+        """See `streams.clock.Clock`."""
         return self._simulation.now_ms + self._life.skew_ms
 
     def monotonic_seconds(self) -> float:
-        """See `streams.worker.options.Clock`."""
+        """See `streams.clock.Clock`."""
         return self._simulation.now_ms / 1000

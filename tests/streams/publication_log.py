@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Callable, Iterable
 
 from schemas.batch import Record
+from streams.kafka.publisher_protocol import Fenced, Sender, Written
 from streams.log.memory import MemoryBroker
+from streams.log.message import Message
 from streams.log.protocol import RecreateProducer, TopicPartition
-from streams.publish.exactly_once import Fenced, Sender, Written
-from streams.worker.output import Message
 
 
 class Killed(BaseException):

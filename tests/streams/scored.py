@@ -26,13 +26,15 @@ from streams.audit.compare import Committed
 from streams.audit.compare_cards import differing_card
 from streams.audit.recount_reference import Recount, Terms, recount_partition, same_row
 from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.progress import Progress
 from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
 from streams.processing.guard import GuardedProcessor
 from streams.processing.processor import ScoreProcessor, letter_of_failure
 from streams.scoring.reasons import REASON_TEXTS
 from streams.worker.loop import Worker
-from streams.worker.options import Observer, Unobserved, Wire, WorkerOptions
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from streams.worker.observer import Observer, Unobserved
+from streams.worker.options import Wire, WorkerOptions
+from schemas.row_keys import PROGRESS_KEY
 from tests.streams.world import HandClock
 
 PARTITIONS = 2

@@ -22,7 +22,7 @@ from streams.versions.known import Known, UnknownFormula, first_policy, has_vers
 from streams.versions.reading import POLICY, VALUE
 from streams.versions.records import config_record, first_records, rate_value, weights_value
 from streams.versions.schema.base import RefusedBody
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 from tests.learner.world import BROADCAST, REGISTRY, VALUES, LearningWorld, Reports, history
 from tests.streams.broadcast_cases import ENCODER, REVENUE, Case, every_case, late_loan
 

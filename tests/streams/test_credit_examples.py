@@ -17,10 +17,10 @@ from schemas.row_keys import request_of
 from schemas.writing import encode_value
 from state.table import Table
 from state.versions import Versions
+from streams.log.message import Message
 from streams.processing.case_examples import CreditExamples
 from streams.scoring.models.specs import ModelSpec, spec_of
 from streams.scoring.step import Clocks, step
-from streams.worker.output import Message
 from tests.processing.cases_oracle import OracleCases
 from tests.scoring import random_streams as streams
 

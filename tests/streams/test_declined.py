@@ -11,13 +11,13 @@ from typer.testing import CliRunner, Result
 
 from schemas.topic_values import Values
 from streams.__main__ import app
-from streams.commands.topics import options_of
+from streams.composition.topics import options_of
 from streams.customers.adverse import Counterfactual
 from streams.customers.requests import Asked, Verdict, lines, verdict, way_words
 from streams.customers.story_documents import request_explanation
 from streams.kafka.client import admin_of, producer
+from streams.kafka.producer import Published, finish, send
 from streams.kafka.topics import apply
-from streams.publish.publisher import Published, finish, send
 from streams.scoring.models.specs import PACKAGED_SPECS
 from streams.settings import load
 from streams.versions.packaged_models import packaged_model

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from schemas.time_text import text_of_ms
 from streams.customers.changes import Wanted, line, shown_band, shown_value, why
 from streams.customers.story import adverse_lines, as_lines, shortfalls, stories
 from streams.customers.story_documents import explanation
-from streams.publish.publisher import text_of_ms
 
 
 def _change(sequence: int = 1, **fields: Any) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from schemas.codec import RegistryUnavailable, StaticRegistry
 from schemas.topic_values import Values
 from state.errors import StoreAhead
 from streams.log.failures import Failure, FailureLines, failure_of, stage
-from streams.log.protocol import HaltPartition
+from streams.log.message import Message
+from streams.log.protocol import HaltPartition, PauseAndRetry
 from streams.processing.guard import GuardedProcessor
 from streams.processing.wire import wire_of
 from streams.worker.loop import FAILURES_MAX, Worker
 from streams.worker.metrics import Metrics
-from streams.worker.options import Observer, Observers
-from streams.worker.output import Message, Output, PauseAndRetry, Processor, Thought, thought_through
+from streams.worker.observer import Observer, Observers
+from streams.worker.output import Output, Processor, Thought, thought_through
 from tests.crash.test_crash_in_memory import Crash, die, on_hit
 from tests.streams.world import CountingProcessor, World
 

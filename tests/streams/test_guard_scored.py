@@ -22,7 +22,7 @@ from streams.log.failures import Failure
 from streams.log.protocol import STEPS
 from streams.processing import processor
 from streams.scoring import step as stepping
-from streams.worker.options import Observer
+from streams.worker.observer import Observer
 from tests.crash.test_crash_in_memory import Crash, die, on_hit
 from tests.scoring import random_streams as streams
 from tests.streams.planted import SHOWN, Place, planted, stage_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
+from streams.log.message import Message
 from streams.log.protocol import (
     AbortAndRewind,
     Assigned,
@@ -15,7 +16,6 @@ from streams.log.protocol import (
     TopicPartition,
     Transaction,
 )
-from streams.worker.output import Message
 
 OUT = TopicPartition("out", 0)
 IN = TopicPartition("in", 0)

@@ -13,11 +13,12 @@ from schemas.codec import CloudEvents, Decoder, Encoder, RegistryUnavailable, St
 from schemas.known_schemas import Registry
 from state.layout import LAYOUT_VERSION, decode_row
 from state.versions import Policy, Versions
-from streams.log.protocol import HaltPartition
+from streams.log.message import Message
+from streams.log.protocol import HaltPartition, PauseAndRetry
 from streams.processing.processor import ScoreProcessor
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.known import packaged_weights
-from streams.worker.output import Message, Output, PauseAndRetry, thought_through
+from streams.worker.output import Output, thought_through
 from tests.scoring.customers import at_ms, iso
 
 REGISTRY = StaticRegistry()

@@ -11,12 +11,12 @@ from schemas.topic_values import Values
 from schemas.zones import UTC
 from streams.commands.publish_files import send_files
 from streams.commands.publish_job import Job
+from streams.kafka.producer import Published
 from streams.log.memory import MemoryBroker
 from streams.publish.events import Source
 from streams.publish.exactly_once import Publisher
 from streams.publish.mapping import FileMapping
 from streams.publish.publications import Known, mapping_digest
-from streams.publish.publisher import Published
 from streams.settings import Settings
 from tests.streams.publication_log import MemoryPublicationLog
 

@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from schemas.times import FIRST_TIMESTAMP_MS, iso_of
 from schemas.zones import zone_of
+from streams.kafka.producer import NotDelivered, Published, timestamp_option
 from streams.publish.conversion import converter
 from streams.publish.events import (
     Event,
@@ -28,16 +29,7 @@ from streams.publish.events import (
 from streams.publish.files import BadLine
 from streams.publish.mapping import FileMapping
 from streams.publish.numbers import Numbers
-from streams.publish.publisher import (
-    NotDelivered,
-    Published,
-    TimeGoesBack,
-    advances,
-    publish,
-    publish_advances,
-    refuse_to_go_back,
-    timestamp_option,
-)
+from streams.publish.publisher import TimeGoesBack, advances, publish, publish_advances, refuse_to_go_back
 
 SCHEMA: dict[str, Any] = {
     "type": "record",

@@ -25,13 +25,14 @@ from schemas.topic_values import Values
 from schemas.zones import UTC
 from streams.commands.events import Job
 from streams.commands.publish_files import send_files
+from streams.kafka.producer import Published
 from streams.log.memory import MemoryBroker
 from streams.publish.events import Source
 from streams.publish.exactly_once import Publisher, TakenOver
 from streams.publish.files import UnreadableFile
 from streams.publish.mapping import FileMapping
 from streams.publish.publications import AlreadyPublished, ChangedReading, Known, UnreadablePublication
-from streams.publish.publisher import Published, TimeGoesBack
+from streams.publish.publisher import TimeGoesBack
 from streams.settings import Settings
 from tests.streams.publication_log import Killed, MemoryPublicationLog
 

@@ -24,8 +24,9 @@ from streams.audit.recount_reference import (
     recount_user,
     told_by_user,
 )
+from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from schemas.row_keys import PROGRESS_KEY
 from tests.scoring import random_streams as streams
 from tests.streams.scored import ENCODER, LETTERS, REGISTRY, ScoredWorld, published, recount_terms
 

@@ -52,7 +52,7 @@ from streams.log.unreadable import Unreadable, UnreadableRecord, readable
 from streams.processing.wire import wire_of
 from streams.settings import Settings
 from streams.versions.known import REPORT, Known, first_policy, reader
-from streams.worker.recovery import PROGRESS_KEY
+from schemas.row_keys import PROGRESS_KEY
 from tests.learner.world import VALUES, LearningWorld, Reports, history
 from tests.scoring import random_streams
 from tests.streams.rubbish import fixed_values, headers_of, key_of, value_of

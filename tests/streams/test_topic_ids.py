@@ -12,12 +12,12 @@ import pytest
 from schemas.definitions import fingerprint_of, parse, released
 from schemas.known_schemas import SINGLE_OBJECT
 from schemas.topic_values import Values
+from streams.log.progress import Progress
 from streams.log.protocol import STEPS
 from streams.log.topic_ids import TopicIds
 from streams.processing.wire import wire_of
 from streams.worker.loop import Worker
-from streams.worker.options import Observer
-from streams.worker.recovery import Progress
+from streams.worker.observer import Observer
 from tests.crash.test_crash_in_memory import Crash, die, on_hit
 from tests.streams.world import INPUTS, JsonProgress, World
 

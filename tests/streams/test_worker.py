@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemas.batch import FOREVER_MS
 from streams.log.memory import CommitFault
 from streams.log.protocol import TopicPartition
-from streams.worker.options import BatchReport, Observer
+from streams.worker.observer import BatchReport, Observer
 from tests.streams.world import INPUTS, World
 
 

@@ -20,15 +20,15 @@ from state.errors import RefusedSettings, StoreUnavailable
 from streams.composition.slot import SlotTaken, take_slot
 from streams.kafka.log_lines import KafkaLines
 from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
+from streams.log.message import Message
+from streams.log.progress import Standing
 from streams.log.protocol import HaltPartition, TopicPartition
 from streams.monitoring.logs import JsonLines, TextLines
 from streams.versions.broadcast import NOTICE_MS, Broadcast
 from streams.worker.halts import NOTE_SECONDS, HaltTeller
 from streams.worker.health import PORTS_TRIED, SILENT_SECONDS_MAX, TURN_SECONDS_MAX, Health, HealthServer
 from streams.worker.metrics import SUMMARY_SECONDS, LogLines, Metrics
-from streams.worker.options import BatchReport, Observer, Observers
-from streams.worker.output import Message
-from streams.worker.recovery import Standing
+from streams.worker.observer import BatchReport, Observer, Observers
 from tests.streams.world import World
 
 RUNNING = Standing(3, {}, 1_000, "nonce")

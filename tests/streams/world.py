@@ -16,11 +16,14 @@ from schemas.batch import Record
 from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log.memory import MemoryBroker, MemoryLog
+from streams.log.message import Message
+from streams.log.progress import Progress
 from streams.log.protocol import Failpoint, TopicPartition, no_failpoint
 from streams.worker.loop import Worker
-from streams.worker.options import Gate, Observer, Wire, WorkerOptions
-from streams.worker.output import Message, Output, Processor, Thought
-from streams.worker.recovery import PROGRESS_KEY, Progress
+from streams.worker.observer import Observer
+from streams.worker.options import Gate, Wire, WorkerOptions
+from streams.worker.output import Output, Processor, Thought
+from schemas.row_keys import PROGRESS_KEY
 
 INPUTS = ("commands", "loans", "transactions")
 TOPICS = {**dict.fromkeys(INPUTS, 2), "score-changes": 2, "rescore-state": 2, "loans.dlq": 2, "fx-rates": 1}
