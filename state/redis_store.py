@@ -340,7 +340,7 @@ class RedisStore:
     def _call_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Our functions on partitions, one after the other in one round trip, whatever comes of each.
 
-        A server that has lost our functions (it was replaced) gets them anew, and is asked once more for what it did
+        A server that has lost our functions (it was replaced) gets them again, and is asked once more for what it did
         not know. Raises the first error there was.
         """
         answers = self._call_as_is(calls)

@@ -140,7 +140,7 @@ class Weights:
     recency_quintiles: NDArray[np.float64]
     status_quintiles: NDArray[np.float64]
     revenue_quintiles: NDArray[np.float64]
-    rescore: bool = False  # everyone is scored anew at `effective_ms`, not only whoever has an event
+    rescore: bool = False  # everyone is scored again at `effective_ms`, not only whoever has an event
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Versions:
 
     @cached_property
     def rescores(self) -> tuple[int, ...]:
-        """The moments at which everyone is scored anew, ascending."""
+        """The moments at which everyone is scored again, ascending."""
         return tuple(weights.effective_ms for weights in self.weights[1:] if weights.rescore)
 
     @cached_property

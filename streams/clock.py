@@ -31,7 +31,7 @@ WAY_BACK_SECONDS_MAX = 2.0
 
 
 def way_back_seconds(times: int) -> float:
-    """How long to wait before the so manieth way back in a row: not at all, then twice as long each time.
+    """How long to wait before the nth way back in a row: not at all, then twice as long each time.
 
     >>> [way_back_seconds(times) for times in (1, 2, 3, 4, 20)]
     [0.0, 0.0, 0.1, 0.2, 2.0]

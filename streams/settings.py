@@ -179,7 +179,7 @@ class LearningSettings(Part):
     )
     examples_min: int = Field(default=200, ge=1, description="before learned weights replace the packaged ones")
     rescore_everyone: bool = Field(
-        default=True, description="everyone is scored anew then; else each customer at the next event"
+        default=True, description="everyone is scored again then; else each customer at the next event"
     )
     texts_one_in: int = Field(
         default=128, ge=0, description="transactions of which one teaches to read descriptions; 0: none does"

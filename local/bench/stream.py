@@ -15,10 +15,10 @@ from local.bench.population import Population, user_name
 from local.generator.transactions import TransactionColumns
 from schemas.batch import FOREVER_MS
 from schemas.codec import Encoder, StaticRegistry, encode_value, partition_of
+from schemas.row_keys import PROGRESS_KEY
 from schemas.times import iso_of
 from schemas.topic_values import Values
 from streams.log.progress import Progress
-from schemas.row_keys import PROGRESS_KEY
 
 PIECE = 20_000
 QUEUED_MAX = 200_000

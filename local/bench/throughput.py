@@ -217,7 +217,7 @@ class _Bench:
         return round((data_bytes(here) - before) / users)
 
     def engines(self) -> tuple[list[Engine], dict[str, str]]:
-        """Those that can run here, their topics made; and why others can not."""
+        """Those that can run here, their topics made; and why others cannot."""
         engines, left_out = [rescore(self.here)], {}
         here, load = self.here, Load(self.place.topic, self.options.users, self.options.zipf is None)
         makers: dict[str, Callable[[], list[Engine]]] = {}

@@ -1,4 +1,4 @@
-"""All model cards and the page's figures anew: `python -m local.evaluation.cards FOLDER [SET ...] [--in-process]`.
+"""All model cards and the page's figures again: `python -m local.evaluation.cards FOLDER [SET ...] [--in-process]`.
 
 Each set of the folder (or those named) goes through `rescore evaluate`, on an embedded Kafka and Valkey or, to the same
 figures, in process; its card is written to docs/cards, its figures to docs/cards/figures.json. Sets that are not found

@@ -131,7 +131,7 @@ def difference(
     measure: Callable[[Floats, Floats], float], truth: Floats, mine: Floats, other: Floats
 ) -> dict[str, float]:
     """How much better the first forecast (n,) is than the second on the same rows, and between what 95 of 100 such
-    differences lie when as many rows are drawn from these anew (B. Efron, 1979). The same rows give the same answer.
+    differences lie when as many rows are drawn from these again (B. Efron, 1979). The same rows give the same answer.
     """
     random = np.random.default_rng(0)
     found = []

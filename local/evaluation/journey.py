@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import Record
 from schemas.known_schemas import Registry
+from schemas.row_keys import PROGRESS_KEY
 from schemas.topic_values import Values
 from state.calendar import day_of
 from state.layout import decode_row
@@ -28,7 +29,6 @@ from streams.scoring.expectation import expectation
 from streams.scoring.reference.evaluate import features_of
 from streams.scoring.value import unpack_features
 from streams.versions.known import Known, first_policy, reader
-from schemas.row_keys import PROGRESS_KEY
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class Terms(NamedTuple):
 
 
 HISTORIES = Terms(86_400, "daily")
-"""Histories of customers: everyone is scored anew each day with what was learned until the day before."""
+"""Histories of customers: everyone is scored again each day with what was learned until the day before."""
 
 Told = Callable[[int, int], None]
 """Is told how many records of how many have been taken."""

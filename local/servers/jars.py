@@ -1,6 +1,6 @@
 """Kafka's jars: fetched once from Maven Central (or the user's mirror of it), each checked against a committed hash.
 
-`kafka_jars.lock` names every jar with its SHA-256; `python -m local.servers.relock` writes it anew for another
+`kafka_jars.lock` names every jar with its SHA-256; `python -m local.servers.relock` writes it again for another
 version. The jars rest in the user's cache folder, so that a second start, or a second checkout, fetches nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Write `kafka_jars.lock` anew: for whoever moves to another version of Kafka. Needs the `dev` extra (jgo).
+"""Write `kafka_jars.lock` again: for whoever moves to another version of Kafka. Needs the `dev` extra (jgo).
 
     python -m local.servers.relock
 

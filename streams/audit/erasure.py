@@ -135,7 +135,7 @@ def in_store(row: Row | None, due_ms: int | None, erased_ms: int, horizon_ms: in
 
 
 def _is_new_life(row: Row, erased_ms: int) -> bool:
-    """A row that remembers the erasure has begun anew, and so has one none of whose records is as old."""
+    """A row that remembers the erasure has begun again, and so has one none of whose records is as old."""
     return row.erased_ms is not None or row.first_event_ms > erased_ms
 
 

@@ -20,14 +20,13 @@ from itertools import chain
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
-from schemas.row_keys import record_key
+from schemas.row_keys import PROGRESS_KEY, record_key
 from streams.audit.compare import Committed
 from streams.kafka.client import read_between, require_topics, spans, stable_ends
 from streams.log.dead_letters import SUFFIX
 from streams.log.progress import Progress
 from streams.log.unreadable import Unreadable, UnreadableRecord
 from streams.settings import KafkaSettings
-from schemas.row_keys import PROGRESS_KEY
 
 Where = tuple[str, int]
 """Topic, partition."""

@@ -81,7 +81,7 @@ def _decoded(orders: Mapping[bytes, Sequence[Record]], terms: Terms) -> EventBat
 
 
 def _miscounted(batch: EventBatch, stories: Mapping[bytes, Story]) -> set[bytes]:
-    """Users with records behind their time whose ordinals are not told by counting: erasures begin anew, and an
+    """Users with records behind their time whose ordinals are not told by counting: erasures begin again, and an
     advance that was published under a user's key is nobody's."""
     commands = batch.events[np.isin(batch.events["kind"], (Kind.ERASE, Kind.ADVANCE))]
     owners = zip(commands["user"].tolist(), commands["record"].tolist(), strict=True)

@@ -93,12 +93,11 @@ def override(
 def _check_held(chosen: Settings, user: str, score: str) -> None:
     """An override is there to be lifted. Without rows it is lifted unchecked, as that does no harm."""
     from schemas.kinds import SCORE_NAMES
-    from state.errors import StoreUnavailable
 
     try:
         row = _known(chosen, user)
-    except (StoreUnavailable, RescoreError) as failure:
-        if isinstance(failure, RescoreError) and failure.code != Exit.UNREACHABLE:
+    except RescoreError as failure:
+        if failure.code != Exit.UNREACHABLE:
             raise
         remark(f"whether there is an override was not checked: {failure}")
         return

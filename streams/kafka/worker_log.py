@@ -143,7 +143,7 @@ class KafkaLog:
     # Fetching and ownership.
 
     def poll(self, records_max: int, timeout_seconds: float) -> Polled:
-        """See `Log.poll`. What was fetched beside a rebalance is dropped: every partition is sought anew after it."""
+        """See `Log.poll`. What was fetched beside a rebalance is dropped: every partition is sought again after it."""
         serve_log_lines(self._producer, self._asking, self._readers)
         first = self._consumer.poll(timeout_seconds)
         messages = self._consumer.consume(records_max, 0) if first is not None or timeout_seconds == 0 else []
@@ -159,9 +159,9 @@ class KafkaLog:
         return Polled(changes, records_of(messages), [end for end in ends if end is not None])
 
     def _rejoin(self, reason: str) -> None:
-        """Take a consumer that was fenced as a static member out of service, and join anew.
+        """Take a consumer that was fenced as a static member out of service, and join again.
 
-        librdkafka can fence itself: a session that times out while its broker restarts is joined anew under another
+        librdkafka can fence itself: a session that times out while its broker restarts is joined again under another
         member id, and a request still under way with the former one is fatal (librdkafka issue 3437, seen with 2.16).
         Joining again tells which it was: where another process has our name, one of the two is soon fenced again.
         """

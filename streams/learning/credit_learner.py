@@ -405,7 +405,7 @@ class CreditLearner:
         return self._publish(approved, boundary_ms, what, f"{learner}: {why}", who)
 
     def _go_back(self, to: ApprovedModel, boundary_ms: int, name: str, who: str, why: str) -> ModelWeights:
-        """The approved version again, under a new name; the learners begin anew from it."""
+        """The approved version again, under a new name; the learners begin again from it."""
         again = replace(to, version=name, adopted_ms=boundary_ms, lately=RunningChances.of(to.lately.body()))
         again.model = again.model._replace(version=name)
         left = self.approved.pop()

@@ -26,7 +26,7 @@ class LearningPolicy:
     """What a deployment decides about learning. `epoch_ms` 0: nothing is learned and no clock ever waits.
 
     `adopt`: new weights come into force once a day at its turn ("daily") or after each epoch ("each_epoch");
-    `rescore_everyone`: everyone is scored anew then, or each customer at the next event.
+    `rescore_everyone`: everyone is scored again then, or each customer at the next event.
     """
 
     version: str = "learning-1"

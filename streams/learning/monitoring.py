@@ -64,7 +64,7 @@ class PageHinkley:
     before: float = 0.0
 
     def take(self, values: Floats, threshold: float, settle: int) -> bool:
-        """Take values in order; True where the mean has risen, after which it begins anew."""
+        """Take values in order; True where the mean has risen, after which it begins again."""
         for value in values.tolist():
             self.count += 1
             off = value - self.mean

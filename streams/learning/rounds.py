@@ -230,7 +230,7 @@ class Rounds:
             else:
                 weights = self.credit[name].close(boundary_ms, version)
             if weights is not None:
-                # what was read from descriptions stays as it was read: nobody is scored anew for that
+                # what was read from descriptions stays as it was read: nobody is scored again for that
                 rescore = epochs.policy_at(boundary_ms).rescore_everyone and name != TEXT
                 at_ms = epochs.adoption_ms(boundary_ms)
                 done.closed.append(Closed(boundary_ms, _in_force(weights, at_ms, rescore)))

@@ -103,7 +103,7 @@ class WaitingWord(NamedTuple):
 
 
 class TextLearner:
-    """See the module. `changed` and `changed_waiting` are the words whose records have to be written anew."""
+    """See the module. `changed` and `changed_waiting` are the words whose records have to be written again."""
 
     def __init__(self, policy: LearningPolicy) -> None:
         self.policy = policy
@@ -263,7 +263,7 @@ class TextLearner:
         return self._publish(made, boundary_ms, what, who, f"{LEARNER}: {why}")
 
     def _go_back(self, to: ApprovedText, boundary_ms: int, name: str, who: str, why: str) -> ModelWeights:
-        """The approved version again, under a new name; learning begins anew from it."""
+        """The approved version again, under a new name; learning begins again from it."""
         again = ApprovedText(name, to.counts, boundary_ms, RunningGuesses(*to.lately.body()))  # type: ignore[arg-type]
         if self.approved[-1] is not to:
             self.approved.pop()

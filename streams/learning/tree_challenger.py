@@ -4,7 +4,7 @@ Its state is no list of weights, so what is kept are the examples it learned fro
 grown again from them after a restart. So that this is bounded, they are a function of the last `window_examples` at
 most: two generations stand at a time, one begun with each half of a window. The older one speaks, both learn; when a
 third begins, the oldest goes, and its examples with it. Where a customer is erased, their examples go and the trees are
-grown anew without them: these, unlike sums, unlearn. The same examples in the same order give the same trees. Pure.
+grown again without them: these, unlike sums, unlearn. The same examples in the same order give the same trees. Pure.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TreeChallenger:
         return np.array([self._chance(self._inputs(row)) for row in rows])
 
     def forget(self, erased_ms: Mapping[bytes, int]) -> None:
-        """Grow anew without what was known of customers by the moment of their erasure."""
+        """Grow again without what was known of customers by the moment of their erasure."""
         gone = {user.hex(): at_ms for user, at_ms in erased_ms.items()}
         found = []
         for number, row in self.rows.items():

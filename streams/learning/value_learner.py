@@ -204,7 +204,7 @@ class ValueLearner:
             return self._adopt(learner, boundary_ms, name, "learner", "")
         if self.champion.version == self._first.version and len(self.borrowers) < self.policy.examples_min:
             return None  # too few examples: the packaged weights with their own tables stay
-        return self._publish(self.champion.beta, boundary_ms, name, "refreshed", "the population anew")
+        return self._publish(self.champion.beta, boundary_ms, name, "refreshed", "the population again")
 
     def _has_earned_it(self, learner: str) -> bool:
         examples = self.learners[learner].examples
@@ -253,7 +253,7 @@ class ValueLearner:
             del self.approved[min(gaps, key=lambda i: gaps[i])]
 
     def _roll_back(self, to: Approved, boundary_ms: int, name: str, who: str, why: str) -> Weights:
-        """The approved version again, under a new name; the learners begin anew from it."""
+        """The approved version again, under a new name; the learners begin again from it."""
         self.approved.append(Approved(name, to.beta, boundary_ms, to.rmse, RunningError(**body_of(to.error))))
         left = self.approved.pop(-2)
         if to is left:

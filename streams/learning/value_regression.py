@@ -136,7 +136,7 @@ class ValueRegression:
         self.beta: Floats = beta.copy()
 
     def begin_at(self, beta: Floats) -> None:
-        """Begin anew with these coefficients as what is known before any example."""
+        """Begin again with these coefficients as what is known before any example."""
         self._prior, self.beta = beta, beta.copy()
         self._gained[:], self._told[:] = 0.0, 0.0
 

@@ -21,7 +21,7 @@ class Progress(NamedTuple):
     nonce: str  # the session that wrote it
     code_version: str
     marked_ms: int | None = None  # the last boundary of an epoch that was marked among the examples
-    swept_ms: int | None = None  # everyone has been scored anew with all weights up to then that ask for it
+    swept_ms: int | None = None  # everyone has been scored again with all weights up to then that ask for it
     erased_ms: int | None = None  # the clock when an erasure was last taken
     topic_ids: Mapping[str, str] | None = None  # of the topics that the state was made from
 

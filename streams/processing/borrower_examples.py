@@ -1,6 +1,6 @@
 """What a sample of borrowers tell the learner, so that the cuts of class and RFM follow the population.
 
-A customer in the sample reports status and revenue whenever they are said anew, and each loan's due day: what everyone
+A customer in the sample reports status and revenue whenever they are said again, and each loan's due day: what everyone
 is told anyway, so that it depends neither on batches nor on a look at the row. One customer in `SHARE` is in the
 sample, by a hash of the id. Cost: 10 us a batch, 6 us a report.
 """

@@ -120,7 +120,7 @@ def _named(name: str, raw: Any, convert: Convert, number: NumberColumn) -> Any:
 
 
 def converter(avro_type: Any) -> Convert:
-    """What brings a value from a file to a field's Avro type; raises ValueError in words where it can not.
+    """What brings a value from a file to a field's Avro type; raises ValueError in words where it cannot.
 
     >>> column = Numbers().of("x")
     >>> converter(["null", "double"])("12.5", column), converter("string")(7, column)

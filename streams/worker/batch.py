@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.row_keys import PROGRESS_KEY
 from streams.clock import Clock
 from streams.log.message import Message
 from streams.log.progress import NO_OFFSET, Progress, Standing
@@ -15,7 +16,6 @@ from streams.worker.observer import BatchReport
 from streams.worker.options import Marks, Wire, WorkerOptions
 from streams.worker.output import Output
 from streams.worker.partition import Running
-from schemas.row_keys import PROGRESS_KEY
 
 
 @dataclass(slots=True)

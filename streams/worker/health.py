@@ -73,7 +73,7 @@ class Health(Observer):
         for partition in partitions:
             self._restoring.discard(partition)
             self._halted.pop(partition, None)
-        self._assigned = None  # until the group has decided anew, which it says to standbys too
+        self._assigned = None  # until the group has decided again, which it says to standbys too
 
     def live(self) -> tuple[bool, str]:
         """Whether the loop has gone round lately, and a sentence."""

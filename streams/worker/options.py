@@ -40,7 +40,7 @@ class Marks(Protocol):
         ...
 
     def rescored_ms(self, until_ms: int) -> int | None:
-        """The last time up to this one at which everyone is scored anew; None where there is none."""
+        """The last time up to this one at which everyone is scored again; None where there is none."""
         ...
 
     def marker(self, boundary_ms: int) -> Message:

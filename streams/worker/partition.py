@@ -31,7 +31,7 @@ class Resolving:
 
 @dataclass(slots=True)
 class Sweep:
-    """Everyone of a partition is looked at for new weights, a slice at a time. A new start begins it anew: no harm."""
+    """Everyone of a partition is looked at for new weights, a slice at a time. A new start begins it again: no harm."""
 
     until_ms: int
     cursor: bytes = b""

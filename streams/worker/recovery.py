@@ -12,8 +12,9 @@ behind, empty or rolled back. What happened is read from the log, never guessed.
    a rebuild if it is empty, too old or has lost rows.
 6. Compare: committed offsets must equal the progress record's (missing is no error: they expire after a week of
    rest), the inputs must still hold the records from there on. Anything else halts the partition and says why, unless
-   the changelog has grown since 4: then we slept while others wrote (and while it was compacted beyond the end we know,
-   which takes the last progress record before it), and begin anew. If we slept for too long, polling tells us so first.
+   the changelog has grown since 4: then we slept while others wrote (and while it was compacted beyond the end we
+   know, which takes the last progress record before it), and begin again. If we slept for too long, polling tells us
+   so first.
 
 `resolve` is a generator: it yields wherever it has to wait, so that the worker goes on polling and serving others.
 """
@@ -24,17 +25,14 @@ from collections.abc import Callable, Container, Generator, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from schemas import row_keys
 from schemas.batch import Record
+from schemas.row_keys import PROGRESS_KEY
 from state.layout import CorruptRow
 from state.store import Position, RowWrite, SaveOutcome, Store
 from streams.log.progress import DUE_MS_MAX, NO_OFFSET, Progress, ProgressCodec, Standing
 from streams.log.protocol import Failpoint, HaltPartition, Log, TopicPartition, no_failpoint
 from streams.log.topic_ids import NO_TOPICS, SameTopics, TopicIds
 from streams.worker.lost_rows import StoreLostRows
-
-PROGRESS_KEY = row_keys.PROGRESS_KEY
-"""Key of progress records in the changelog: no user id begins with a zero byte."""
 
 Answer = TypeVar("Answer")
 
@@ -296,7 +294,7 @@ def _next_offsets(
                 f"{given.state_topic} says {'nothing: there is none' if wanted is None else wanted}. "
                 f"Somebody has reset the group's offsets or deleted "
                 f"{given.state_topic}. Delete the group's offsets (kafka-consumer-groups --delete-offsets) to go on "
-                f"from the progress record, or start a new RESCORE_APP to begin anew."
+                f"from the progress record, or start a new RESCORE_APP to begin again."
             )
         if where.topic in begun:
             wanted = None  # a position in the topic that was

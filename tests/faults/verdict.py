@@ -11,13 +11,12 @@ from schemas.codec import Decoder, Encoder, StaticRegistry, decode_value
 from schemas.kinds import INPUT_TOPICS
 from schemas.partitioner import Partitioner, partition_of
 from schemas.readable import Refused
-from schemas.row_keys import record_key
+from schemas.row_keys import PROGRESS_KEY, record_key
 from streams.audit.recount_reference import Recount, Terms, recount_partition, same_row
 from streams.kafka.topics import BROADCAST_TOPICS, DEAD_LETTERS, JOURNAL_TOPIC, STATE_TOPIC
 from streams.log.dead_letters import ERROR_PREFIX
 from streams.scoring.reasons import REASON_TEXTS
 from streams.versions.known import Known, first_policy, reader
-from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import Deployment
 
 NAMED_MAX = 5

@@ -18,11 +18,11 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from state.redis_store import RedisStore
 from streams.kafka.client import read, require_topics
 from streams.kafka.groups import group_of, waiting_records
 from streams.settings import Settings, load
-from schemas.row_keys import PROGRESS_KEY
 
 RESCORE = [sys.executable, "-m", "streams"]
 LEARNER = -1

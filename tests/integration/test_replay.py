@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient
 from local.generator.events import SampleEvent, events, population
 from schemas.batch import Record
 from schemas.codec import StaticRegistry, decode_value
+from schemas.row_keys import PROGRESS_KEY
 from schemas.times import iso_of
 from streams.commands.verify import as_plain, compare
-from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import Deployment, deployment
 
 REGISTRY = StaticRegistry()

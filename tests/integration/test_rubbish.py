@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 from schemas.codec import StaticRegistry, decode_value
 from schemas.errors import Exit
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from schemas.times import time_ms
 from streams.__main__ import app
-from schemas.row_keys import PROGRESS_KEY
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.streams.broadcast_cases import REVENUE, every_case, late_loan
 from tests.streams.rubbish import fixed_values, value_of

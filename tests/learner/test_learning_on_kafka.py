@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.batch import DAY_MS
-from schemas.time_text import text_of_ms
 from schemas.row_keys import PROGRESS_KEY
+from schemas.time_text import text_of_ms
 from tests.integration.deployment import LEARNER, Deployment, deployment
 from tests.learner.credit_story import lending
 from tests.learner.world import VALUES, history

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
-from schemas.row_keys import PROGRESS_KEY
 from tests.simulation.simulation import Simulation
 
 

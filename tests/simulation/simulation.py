@@ -12,13 +12,13 @@ from random import Random
 
 from schemas.batch import Record
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from streams.log.memory import MemoryBroker, MemoryLog
 from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
 from streams.versions.broadcast import Broadcast
 from streams.worker.loop import Worker
 from streams.worker.options import WorkerOptions
-from schemas.row_keys import PROGRESS_KEY
 from tests.simulation.bank import Bank, effective_times
 from tests.simulation.coverage import Coverage
 from tests.simulation.faults import Faults

@@ -16,7 +16,7 @@ from schemas.categories import CATEGORY_OF_CODE, words_of_text
 from schemas.codec import CloudEvents, Decoder, Encoder, Partitioner, StaticRegistry, encode_value
 from schemas.definitions import SCHEMA_OF_TOPIC
 from schemas.kinds import INPUT_TOPICS, SCORE_NAMES, Kind, TransactionState
-from schemas.row_keys import record_key, request_of
+from schemas.row_keys import PROGRESS_KEY, record_key, request_of
 from schemas.times import iso_of
 from schemas.topic_values import Values
 from state.layout import due_ms_of
@@ -34,7 +34,6 @@ from streams.scoring.reasons import REASON_TEXTS
 from streams.worker.loop import Worker
 from streams.worker.observer import Observer, Unobserved
 from streams.worker.options import Wire, WorkerOptions
-from schemas.row_keys import PROGRESS_KEY
 from tests.streams.world import HandClock
 
 PARTITIONS = 2

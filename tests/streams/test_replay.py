@@ -11,6 +11,7 @@ import pytest
 from schemas.batch import Record
 from schemas.codec import decode_value
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from state.layout import decode_row
 from streams.audit.compare import Committed, Comparison, Difference, Until, first_field
 from streams.audit.compare_cards import differing_card
@@ -26,7 +27,6 @@ from streams.audit.recount_reference import (
 )
 from streams.log.progress import Progress
 from streams.log.protocol import TopicPartition
-from schemas.row_keys import PROGRESS_KEY
 from tests.scoring import random_streams as streams
 from tests.streams.scored import ENCODER, LETTERS, REGISTRY, ScoredWorld, published, recount_terms
 

@@ -22,6 +22,7 @@ from local.demo.summary import change_ids, latest_cards
 from schemas.batch import Record
 from schemas.codec import StaticRegistry
 from schemas.kinds import INPUT_TOPICS
+from schemas.row_keys import PROGRESS_KEY
 from state.table import Table
 from streams.audit import partition as replay_part
 from streams.audit.compare import Committed
@@ -52,7 +53,6 @@ from streams.log.unreadable import Unreadable, UnreadableRecord, readable
 from streams.processing.wire import wire_of
 from streams.settings import Settings
 from streams.versions.known import REPORT, Known, first_policy, reader
-from schemas.row_keys import PROGRESS_KEY
 from tests.learner.world import VALUES, LearningWorld, Reports, history
 from tests.scoring import random_streams
 from tests.streams.rubbish import fixed_values, headers_of, key_of, value_of

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from schemas.batch import Record
+from schemas.row_keys import PROGRESS_KEY
 from state.memory_store import MemoryStore
 from state.store import Position, RowWrite
 from streams.log.memory import MemoryBroker, MemoryLog
@@ -23,7 +24,6 @@ from streams.worker.loop import Worker
 from streams.worker.observer import Observer
 from streams.worker.options import Gate, Wire, WorkerOptions
 from streams.worker.output import Output, Processor, Thought
-from schemas.row_keys import PROGRESS_KEY
 
 INPUTS = ("commands", "loans", "transactions")
 TOPICS = {**dict.fromkeys(INPUTS, 2), "score-changes": 2, "rescore-state": 2, "loans.dlq": 2, "fx-rates": 1}

@@ -84,7 +84,7 @@ def next_moment(row: Scratch, due: int, looked: int, tables: Tables) -> int:
 
 @compiled
 def _rescore_after(weights: Columns, moment_ms: int) -> int:
-    """When everyone is scored anew next."""
+    """When everyone is scored again next."""
     found = FOREVER_MS
     for w in range(len(weights) - 1, 0, -1):
         if weights[w]["effective_ms"] <= moment_ms:
@@ -96,7 +96,7 @@ def _rescore_after(weights: Columns, moment_ms: int) -> int:
 
 @compiled
 def rescore_until(weights: Columns, moment_ms: int) -> int:
-    """When everyone was scored anew last."""
+    """When everyone was scored again last."""
     for w in range(len(weights) - 1, 0, -1):
         if weights[w]["rescore"] and weights[w]["effective_ms"] <= moment_ms:
             return weights[w]["effective_ms"]
@@ -175,7 +175,7 @@ def _has_moved(row: Scratch, seen: Seen, p: int, tables: Tables) -> bool:
 
 @compiled
 def score_moves(row: Scratch, seen: Seen, score: int, p: int, policies: Columns) -> bool:
-    """Is a score as it is seen so far from what was last said that it is said anew? The steps are the policy's."""
+    """Is a score as it is seen so far from what was last said that it is said again? The steps are the policy's."""
     new, old = seen.scores[score], row.f[F_EMITTED + score]
     if FIRST_CODE <= score <= LAST_CODE or score == PROFILES:
         return new != old
