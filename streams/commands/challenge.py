@@ -43,7 +43,7 @@ def challenge(
       rescore models challenge risk grove --end --reason "nothing"
     """
     from schemas.batch import FOREVER_MS
-    from streams.commands.models import ADOPTION_NOTICE_MS, publish_config, told
+    from streams.commands.decisions import ADOPTION_NOTICE_MS, publish_config, told
     from streams.composition.versions import known_versions
     from streams.publish.stamps import present_ms, who
     from streams.scoring.models.specs import body_of_spec, spec_at

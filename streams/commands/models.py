@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import Exit, fail
 from streams.commands.challenge import challenge
 from streams.commands.common import AsJson, guarded, settings, show_json_or
+from streams.commands.decisions import ADOPTION_NOTICE_MS, publish_config, told
 from streams.commands.partial import tell_missing
 from streams.commands.remembered import remembered
 from streams.composition.versions import known_versions
 from streams.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    pass
 
 app = typer.Typer(help="See and decide about models: list, show, promote, rollback, freeze, envelope, declare, epochs.")
 
@@ -25,8 +26,6 @@ Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Author = Annotated[str, typer.Option(help="Who decides; default: you, at this machine.")]
 Name = Annotated[str, typer.Option("--name", help="The model: value, risk, acceptance, categories, ...")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version as `rescore models list` shows it.")]
-
-ADOPTION_NOTICE_MS = 60_000
 
 
 @app.command("list")
@@ -272,26 +271,3 @@ def _card_words(card: Path) -> str:
 
 
 app.command()(challenge)
-
-
-def publish_config(chosen: Settings, fields: dict[str, Any], now_ms: int) -> None:
-    """Write a record of `rescore-config`, if it fits its schema."""
-    from streams.composition.registry import values
-    from streams.publish.stamps import send_broadcast
-    from streams.versions.records import config_record
-    from streams.versions.schema.base import RefusedBody
-
-    try:
-        record = config_record(fields, values(chosen).encoding)
-    except RefusedBody as error:
-        fail(f"nothing was published: {error}", "see docs/versions.md", Exit.USAGE)
-    send_broadcast(chosen, *record, now_ms)
-
-
-def told(as_json: bool, said: dict[str, Any], effective_ms: int) -> None:
-    """Say what was published, and from when on it counts."""
-    from schemas.time_text import text_of_ms
-
-    said |= {"from": text_of_ms(effective_ms)}
-    words = ", ".join(f"{name} {value}" for name, value in said.items() if value != "")
-    show_json_or(as_json, said, lambda: echo(f"published: {words}"))
