@@ -49,7 +49,7 @@ def demo(
     Loads eight months of history that end now, then goes live: events happen now, a few in a second. From then on any
     Kafka client can publish and read too; the demo prints how. At the end everything is counted again.
 
-    Your own file (--data) keeps its own times and does not go live.
+    Your own file (--data) keeps its own times and does not go live. Its bad lines are left out and reported at the end.
 
     If RESCORE_KAFKA__BOOTSTRAP_SERVERS or RESCORE_REDIS__URL is set, that server is used instead of the embedded one.
     If it names a server on this machine that no longer runs, the demo says so and starts its own.

@@ -34,7 +34,7 @@ PROFILE = {"id": "camper", "title": HOSTILE, "text": HOSTILE, "purpose": "market
 BRIEF = {"mcc": "7033", "description": HOSTILE, "category": HOSTILE}
 
 SHOW_HOSTILE: dict[str, tuple[str, ...]] = {
-    "publish": ("publish", "FILE"),
+    "publish": ("publish", "FILE", "--skip-bad-lines"),
     "publications": ("publications",),
     "publish --dry-run": ("publish", "FILE", "--dry-run"),
     "subscribe": ("subscribe", "--from-beginning", "--exit-at-end"),

@@ -87,6 +87,23 @@ def test_a_date_that_a_filter_reads_is_local_unless_it_names_a_zone(written: str
     assert time_ms(FILTERS["date"](OF, pattern)(written, {}), NEW_YORK) == expected
 
 
+@pytest.mark.parametrize(
+    "written,unit,expected",
+    [
+        ("20777", "days", EXPECTED[0]),
+        ("1795235400", "seconds", EXPECTED[1]),
+        ("1795235400000", "milliseconds", EXPECTED[1]),
+    ],
+)
+def test_a_day_since_1970_is_a_local_date_and_smaller_units_are_moments(written: str, unit: str, expected: int) -> None:
+    assert time_ms(FILTERS["epoch"](OF, unit)(written, {}), NEW_YORK) == expected
+
+
+def test_a_part_of_a_day_since_1970_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'20777\.5' is not a whole number of days"):
+        FILTERS["epoch"](OF, "days")("20777.5", {})
+
+
 def test_the_name_of_a_zone_is_refused_unless_it_is_that_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     # Names that this machine's own zone has are read by strptime; elsewhere they would not be.
     monkeypatch.setattr("time.tzname", ("EST", "EDT"))
