@@ -1,6 +1,6 @@
 """The meaning of an event: the one readable place where an event changes a row.
 
-Plain Python over `state.row.Row`. The compiled kernel (`state.kernel`) does the same over arrays and is compared with
+Plain Python over `state.row.Row`. The compiled kernel (`state.compiled`) does the same over arrays and is compared with
 this, byte for byte, on random streams. Nothing here knows scores; time passing is `streams.scoring.reference.step`'s.
 """
 

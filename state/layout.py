@@ -3,7 +3,7 @@
 Integers are variable-length (7 bits a byte, signed ones zigzag), times are written relative to the row's clock, days
 relative to its day, so that a typical customer (100 transactions on 87 days, two loans) takes a few hundred bytes.
 The first byte is the layout's version. `decode_row` reads every version ever written (`READERS`); the compiled
-kernel (`state.kernel`) reads and writes the newest one only, byte for byte what `encode_row` writes.
+kernel (`state.compiled`) reads and writes the newest one only, byte for byte what `encode_row` writes.
 """
 
 from __future__ import annotations

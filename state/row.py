@@ -1,6 +1,6 @@
 """What is known of one customer, in plain Python: the readable form of a packed row.
 
-The compiled kernel works on the same fields in arrays (`state.kernel`); this form is for the oracle, for people
+The compiled kernel works on the same fields in arrays (`state.compiled`); this form is for the oracle, for people
 (`rescore inspect`) and for upgrades of the layout. Amounts are int64 hundredths of the base currency; a loan's own ones
 (those without `base_`, and `paid`) are in the unit that its currency says (`state.currencies`). Days count from
 1970-01-01 in the policy's time zone.

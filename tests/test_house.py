@@ -317,6 +317,26 @@ def test_prose_is_plain() -> None:
     only_shrinks(found, PROSE_NOT_YET_PLAIN)
 
 
+NAMED = re.compile(r"`((?:schemas|state|streams|local)(?:\.\w+)+)`")
+
+
+def test_every_module_named_in_prose_exists() -> None:
+    """A name in backticks is a module, a package, a folder, or something that its module binds."""
+    missing = set()
+    for path in (*MODULES.values(), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"):
+        for name in NAMED.findall(prose(path)):
+            parts = name.split(".")
+            module = next((one for n in range(len(parts), 0, -1) if (one := ".".join(parts[:n])) in MODULES), "")
+            bound = parts[len(module.split("."))] if module != name else ""
+            if (
+                bound
+                and not (ROOT / name.replace(".", "/")).is_dir()
+                and not re.search(rf"\b{bound}\b", MODULES[module].read_text("utf-8").partition('"""')[2])
+            ):
+                missing.add((str(path.relative_to(ROOT)), name))
+    assert not missing, sorted(missing)
+
+
 def test_adapters_are_chosen_by_the_composition_root_alone() -> None:
     chosen = {
         (name, imported)

@@ -1,4 +1,4 @@
-"""The meaning of a step, in plain Python: what the compiled `streams.scoring.kernel` must do, to the byte.
+"""The meaning of a step, in plain Python: what the compiled `streams.scoring.compiled.step` must do, to the byte.
 
 For each record of a user: fire the user's timers that are due by its timestamp, each at its own due time; fold the
 event; score; compare with what was last emitted; append changes. At last, fire what the partition's clock has passed.
