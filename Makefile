@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 # The Python to build .venv with: make setup PYTHON=/path/to/python3.12
 PYTHON ?=
-# Most tests wait for a broker, a session or a clock: two files at a time, each process with servers of its own.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+# Most tests wait for a broker, a session or a clock: three files at a time, each process with servers of its own.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
 VENV := .venv/bin
 READY := .venv/ready
 READY_DEMO := .venv/ready-demo
@@ -47,14 +47,15 @@ demo: $(READY_DEMO) ## Kafka, Valkey and a bank on this machine, until Ctrl-C (o
 	@echo "Rescore demo; Ctrl-C ends it"
 	exec $(VENV)/rescore demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: setup ## All tests, on a real Kafka and a real Valkey; then formatting and lint
+test: setup ## All tests, on a real Kafka and a real Valkey; then formatting, lint and types
 	@echo "Tests, on a Kafka and a Valkey of their own"
 	@# On a server that sets CI, pytest would end with the whole text of each failure: the last lines are to be their names.
 	env --unset=CI --unset=BUILD_NUMBER $(VENV)/python -m pytest $(or $(PYTEST),$(SIDE_BY_SIDE))
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
+	$(VENV)/mypy
 
-check: setup ## Formatting, lint and types (which take a minute: not part of test)
+check: setup ## Formatting, lint and types
 	@echo "Formatting"; $(VENV)/ruff format --check .
 	echo "Lint"; $(VENV)/ruff check .
 	echo "Types"; $(VENV)/mypy

@@ -48,8 +48,7 @@ class Memory(Mapping[bytes, Any]):
     ...     memory[b"checkpoint"]
     Traceback (most recent call last):
         ...
-    streams.log.protocol.HaltPartition: rescore-learner, offset 7: the record of checkpoint cannot be read (Expecting
-    ',' ...
+    streams.log.protocol.HaltPartition: rescore-learner, offset 7: the record of checkpoint cannot be read ...
     """
 
     def __init__(self, topic: str) -> None:

@@ -23,15 +23,15 @@ from state import fold
 from state.closed_loans import remember_closed
 from state.memory_store import MemoryStore, _Held
 from state.row import Loan, Row
-from streams.learner.loop import guard as learner_guard
+from streams.learner import guard as learner_guard
 from streams.log.memory import CommitFault, MemoryBroker, MemoryLog
 from streams.processing.guard import GuardedProcessor, _Isolation
+from streams.versions import bodies as version_bodies
+from streams.versions import known as versions
 from streams.versions.broadcast import Broadcast
-from streams.versions.known import bodies as version_bodies
-from streams.versions.known import known as versions
+from streams.worker import loop as worker
+from streams.worker import recovery as resolve
 from streams.worker.loop import Worker
-from streams.worker.loop import loop as worker
-from streams.worker.loop import recovery as resolve
 from streams.worker.merge import Merge
 from tests.crash import test_crash_in_memory as crash
 from tests.crash import test_forgotten_keys as forgotten

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas.batch import Record
 from schemas.codec import RegistryUnavailable
+from streams.learner import reading as learner_reading
 from streams.learner.loop import FAILURES_MAX, Learner, LearnerObserver, LearnerOptions
-from streams.learner.loop import reading as learner_reading
 from streams.learner.metrics import LearnerMetrics, LearnerObservers
 from streams.learner.wire import learner_wire
 from streams.learning.text_learner import TextExample, TextLearner

@@ -99,8 +99,8 @@ def test_make_alone_lists_every_target_of_the_contract():
 
 def test_a_python_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path):
     tree = tmp_path / "tree"
-    (tree / "local").mkdir(parents=True)
-    names = ("environment.py", "packages.py", "kafka_jars.lock")
+    (tree / "local" / "servers").mkdir(parents=True)
+    names = ("environment.py", "packages.py", "servers/kafka_jars.lock")
     for name in ("Makefile", "requirements.lock", "pyproject.toml", *(f"local/{name}" for name in names)):
         (tree / name).symlink_to(ROOT / name)
     told = subprocess.run(
