@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import Exit, RescoreError, fail
+from schemas.printable import counted
 from streams.commands.progress import progress_bar
 from streams.commands.publish_job import Job
 from streams.kafka.client import producer, require_topics
@@ -96,7 +97,8 @@ def send_all(job: Job, advance_to_ms: int | None) -> None:
     if advance_to_ms is not None:
         _advance(job, counts[chosen.topic("commands")], advance_to_ms, done, published)
     seconds = max(time.monotonic() - (done.since_seconds or time.monotonic()), 1e-3)
-    echo(f"published {done.acknowledged:,} records in {seconds:.1f} s ({done.acknowledged / seconds:,.0f}/s)", err=True)
+    speed = f"{done.acknowledged / seconds:,.0f}/s"
+    echo(f"published {counted(done.acknowledged, 'record')} in {seconds:.1f} s ({speed})", err=True)
 
 
 def _send_stream(job: Job, done: Published) -> None:

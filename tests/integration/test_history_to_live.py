@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +10,10 @@ from typing import Any
 import pytest
 
 from local.generator.events import events, population
+from tests.integration.pages import commands_of, run_page
 
 PAGE = Path("docs/history-to-live.md")
 DAYS = 730
-WORKER = "rescore worker"
-
-
-def _script() -> list[str]:
-    """The commands; a worker, which the page starts in a terminal of its own, goes to the background."""
-    lines = [line.removeprefix("    ") for line in PAGE.read_text("utf-8").splitlines() if line.startswith("    ")]
-    return [f"{line} & pid=$!" if line == WORKER else line for line in lines]
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -51,35 +41,8 @@ def _files(folder: Path) -> int:
 @pytest.mark.timeout(500)
 def test_every_command_of_the_page_does_what_it_says(kafka, valkey, prefix, tmp_path: Path) -> None:
     since = _files(tmp_path)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RESCORE_")}
-    environment = own | {
-        "RESCORE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "RESCORE_REDIS__URL": valkey.url,
-        "RESCORE_REDIS__REQUIRE_APPEND_ONLY": "false",
-        "RESCORE_METRICS__PORT": "0",
-        "RESCORE_PARTITIONS": "2",
-        "RESCORE_TOPIC_PREFIX": prefix,
-        "RESCORE_APP": prefix.rstrip("-"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    script = _script()
-    assert len([line for line in script if "rescore" in line]) >= 12
-    lines = ["set -euo pipefail", "trap 'kill -TERM $pid; wait $pid' EXIT", *script]
-    shell = subprocess.Popen(
-        ["bash", "-c", "\n".join(lines)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, errors = shell.communicate(timeout=450)
-    finally:
-        if shell.poll() is None:
-            os.killpg(shell.pid, signal.SIGKILL)
-    assert shell.returncode == 0, f"{output}\n{errors}"
+    assert len([line for line in commands_of(PAGE) if "rescore" in line]) >= 12
+    output, errors = run_page(PAGE, tmp_path, kafka.bootstrap_servers, valkey.url, prefix)
     assert "the broker stamps its records now" in output
     assert "all topics are configured correctly" in output
     assert f"published {since:,} records" in errors
