@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 # The Python to build .venv with: make setup PYTHON=/path/to/python3.12
 PYTHON ?=
 # Most tests wait for a broker, a session or a clock: three files at a time, each process with servers of its own.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 VENV := .venv/bin
 READY := .venv/ready
 READY_DEMO := .venv/ready-demo
