@@ -18,20 +18,14 @@ class Clock(Protocol):
 
 
 FOREVER_SECONDS = float("inf")
-
-
 WAYS_BACK_AT_ONCE = 2
-
-
 WAY_BACK_SECONDS = 0.05
-
-
 WAY_BACK_SECONDS_MAX = 2.0
 """A partition that went back twice in a row waits before it tries again, longer each time, up to this."""
 
 
 def way_back_seconds(times: int) -> float:
-    """How long to wait before the nth way back in a row: not at all, then twice as long each time.
+    """Backoff before the nth recovery in a row: none for the first two, then doubling up to 2 s.
 
     >>> [way_back_seconds(times) for times in (1, 2, 3, 4, 20)]
     [0.0, 0.0, 0.1, 0.2, 2.0]

@@ -33,7 +33,7 @@ def challenge(
 ) -> None:
     """Let another challenger learn beside a model and score in shadow, a minute from now; or withdraw one.
 
-    One that is there already begins again where it is another one now. `rescore models list` shows how much better or
+    A challenger of this name starts again if it is defined differently. `rescore models list` shows how much better or
     worse each is than the champion on the same cases, and how many people would change band.
 
     Examples:

@@ -1,4 +1,4 @@
-"""What the commands need to read and write records: values by the registry in force, partitions by the key."""
+"""Codecs with the schema registry in force, and the partition of a key: built from settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress record: how far the outputs of a partition are, written in the same transaction as they."""
+"""The progress record: how far a partition is, written in the same transaction as its outputs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 NO_OFFSET = -1
-
-
 DUE_MS_MAX = 2**53
 """Of a due time: what a score of Redis's sorted sets holds exactly."""
 

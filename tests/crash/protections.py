@@ -65,7 +65,7 @@ def edited(owner: Any, name: str, *edits: tuple[str, str]) -> Patch:
         function = getattr(owner, name)
         source = textwrap.dedent(inspect.getsource(function))
         for old, new in edits:
-            assert source.count(old) == 1, f"{name} no longer has {old!r} once: say anew how it is switched off"
+            assert source.count(old) == 1, f"{name} no longer has {old!r} once: say again how it is switched off"
             source = source.replace(old, new)
         module = inspect.getmodule(function)
         assert module is not None
@@ -428,7 +428,7 @@ PROTECTIONS = (
         test_resolve.test_records_that_retention_took_before_they_were_read_halt_the_partition,
     ),
     Protection(
-        "a way back that finds the changelog longer than it knew begins anew",
+        "a way back that finds the changelog longer than it knew begins again",
         "streams.worker.recovery `_attempt`",
         "a worker that slept while others wrote and the changelog was compacted halts its partition for nothing",
         edited(resolve, "_attempt", ("[where] == end:", "[where] >= end:")),

@@ -436,7 +436,7 @@ def store_forgets(stage: Stage) -> None:
 @row(
     "store-evicts",
     "Valkey evicts rows",
-    "CONFIG SET maxmemory-policy allkeys-lru and maxmemory below what it holds, each 400 ms anew, for 6 s",
+    "CONFIG SET maxmemory-policy allkeys-lru and maxmemory below what it holds, each 400 ms again, for 6 s",
 )
 def store_evicts(stage: Stage) -> None:
     stage.flow()
